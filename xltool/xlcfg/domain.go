@@ -1,0 +1,202 @@
+package xlcfg
+
+import (
+	"slices"
+	"strings"
+
+	"nidus/rpc/control"
+)
+
+// The decoding of keys that are unlike others, and what must hold between keys.
+
+func (d *decoder) typ(s *Setting) {
+	if i, ok := d.word(s, []string{"pv", "pvh", "hvm"}, false); ok {
+		d.cfg.Type = control.DomainType(i)
+	}
+}
+
+// builder is what chose the type before type= did.
+func (d *decoder) builder(s *Setting) {
+	i, ok := d.word(s, []string{"generic", "hvm", "linux"}, false)
+	if !ok {
+		return
+	}
+	t := control.PV
+	if i == 1 {
+		t = control.HVM
+	}
+	if ts := d.file.Get("type"); ts != nil {
+		if t != d.cfg.Type {
+			d.warn(s, "builder is ignored, because type at "+ts.Pos.String()+" says otherwise; remove it")
+		}
+		return
+	}
+	d.cfg.Type = t
+	d.warn(s, "builder is the old way; write type = \""+t.String()+"\"")
+}
+
+func (d *decoder) name(s *Setting) {
+	text, ok := d.text(s)
+	if !ok {
+		return
+	}
+	if err := control.CheckName(text); err != nil {
+		d.fail(s.Value.Pos, "%v", err)
+		return
+	}
+	d.cfg.Name = text
+}
+
+func (d *decoder) uuid(s *Setting) {
+	text, ok := d.text(s)
+	if !ok {
+		return
+	}
+	u, err := control.ParseUUID(text)
+	if err != nil {
+		d.fail(s.Value.Pos, "%v", err)
+		return
+	}
+	d.cfg.UUID = u
+}
+
+func (d *decoder) bootloader(s *Setting) {
+	file := "grub-x86_64-xen.bin"
+	if d.cfg.Type == control.PVH {
+		file = "grub-i386-xen_pvh.bin"
+	}
+	d.fail(s.Pos, "bootloader: no program of the host looks into a guest's disk here; remove the line and let the guest boot itself with pvgrub: kernel = %q (package grub-xen-bin)", file)
+}
+
+func (d *decoder) tscMode(s *Setting) {
+	if i, ok := d.word(s, control.TSCModeNames[:], true); ok {
+		d.cfg.TSCMode = control.TSCMode(i)
+	}
+}
+
+func (d *decoder) timerMode(s *Setting) {
+	if i, ok := d.word(s, control.TimerModeNames[:], true); ok {
+		d.cfg.TimerMode = control.TimerMode(i)
+	}
+}
+
+// check completes the configuration and refuses contradictions.
+func (d *decoder) check() {
+	if d.file.Get("name") == nil {
+		d.fail(d.top(), "no name; add name = \"...\"")
+	}
+	d.checkBoot()
+	d.checkMemory()
+	d.checkVCPUs()
+	d.cmdline()
+}
+
+// top is where a key that's missing would stand.
+func (d *decoder) top() Pos { return Pos{d.file.Name, 1, 1} }
+
+// at is where the value of a key stands, or else the top.
+func (d *decoder) at(key string) Pos {
+	if s := d.file.Get(key); s != nil {
+		return s.Value.Pos
+	}
+	return d.top()
+}
+
+func (d *decoder) checkBoot() {
+	c := &d.cfg
+	kernel, firmware := d.file.Get("kernel"), d.file.Get("firmware")
+	switch {
+	case c.Type == control.PVH && firmware != nil:
+		d.fail(firmware.Pos, "there is no firmware for a PVH guest; use kernel = ..., which may be grub-i386-xen_pvh.bin")
+	case c.Type == control.PV && c.Firmware != "" && c.Firmware != "pvgrub32" && c.Firmware != "pvgrub64":
+		d.fail(firmware.Value.Pos, "firmware %q is none for a PV guest; use pvgrub32 or pvgrub64, or kernel = ...", shorten(c.Firmware))
+	case kernel != nil && c.Kernel == "" && kernel.Value.Kind != List:
+		d.fail(kernel.Value.Pos, "kernel is empty; name the file of the kernel")
+	case kernel == nil && c.Type != control.HVM && firmware == nil && d.file.Get("bootloader") == nil:
+		d.fail(d.top(), "no kernel, which a %v guest needs; add kernel = \"...\"", strings.ToUpper(c.Type.String()))
+	case kernel == nil && c.Ramdisk != "":
+		d.fail(d.at("ramdisk"), "a ramdisk without a kernel; add kernel = \"...\"")
+	}
+}
+
+func (d *decoder) checkMemory() {
+	c := &d.cfg
+	mem, maxmem := d.file.Get("memory"), d.file.Get("maxmem")
+	switch {
+	case mem == nil && maxmem == nil:
+		d.fail(d.top(), "no memory; add memory = and the number of MiB")
+	case mem == nil:
+		c.MemoryBytes = c.MaxMemoryBytes
+	case maxmem == nil:
+		c.MaxMemoryBytes = c.MemoryBytes
+	case c.MaxMemoryBytes != 0 && c.MemoryBytes > c.MaxMemoryBytes:
+		d.fail(mem.Value.Pos, "memory = %d is more than maxmem = %d at %v; lower one or raise the other", c.MemoryBytes>>20, c.MaxMemoryBytes>>20, maxmem.Pos)
+	}
+}
+
+func (d *decoder) checkVCPUs() {
+	c := &d.cfg
+	vs, ms := d.file.Get("vcpus"), d.file.Get("maxvcpus")
+	if vs == nil {
+		c.VCPUs = 1
+	}
+	switch {
+	case ms == nil:
+		c.MaxVCPUs = c.VCPUs
+	case vs != nil && c.MaxVCPUs != 0 && c.VCPUs > c.MaxVCPUs:
+		d.fail(vs.Value.Pos, "vcpus = %d is more than maxvcpus = %d at %v; lower one or raise the other", c.VCPUs, c.MaxVCPUs, ms.Pos)
+	}
+	for _, k := range [...]string{"cpus", "cpus_soft"} {
+		d.spread(k, map[string]*affinity{"cpus": &c.HardAffinity, "cpus_soft": &c.SoftAffinity}[k])
+	}
+}
+
+// spread gives every vcpu its part of an affinity.
+func (d *decoder) spread(key string, a *affinity) {
+	s := d.file.Get(key)
+	if s == nil || len(*a) == 0 {
+		return
+	}
+	if s.Value.Kind != List {
+		*a = slices.Repeat(*a, d.cfg.MaxVCPUs)
+	}
+	if len(*a) > d.cfg.MaxVCPUs && d.cfg.MaxVCPUs > 0 {
+		d.warn(s, "more elements in "+key+" than vcpus; the last ones are ignored")
+		*a = (*a)[:d.cfg.MaxVCPUs]
+	}
+}
+
+// cmdline combines cmdline, root and extra as xl.cfg(5), Direct Kernel Boot,
+// says: cmdline counts alone.
+func (d *decoder) cmdline() {
+	value := func(key string) (string, *Setting) {
+		s := d.file.Get(key)
+		if s == nil {
+			return "", nil
+		}
+		text, _ := d.text(s)
+		return text, s
+	}
+	line, set := value("cmdline")
+	root, rootSet := value("root")
+	extra, extraSet := value("extra")
+	if set != nil {
+		for _, s := range [...]*Setting{rootSet, extraSet} {
+			if s != nil {
+				d.warn(s, s.Key+" is ignored, because there is cmdline at "+set.Pos.String())
+			}
+		}
+	} else {
+		if rootSet != nil {
+			line = "root=" + root
+		}
+		if line != "" && extra != "" {
+			line += " "
+		}
+		line += extra
+	}
+	if strings.ContainsAny(line, "\n\r") {
+		line = strings.Join(strings.FieldsFunc(line, func(r rune) bool { return r == '\n' || r == '\r' }), " ")
+	}
+	d.cfg.Cmdline = line
+}

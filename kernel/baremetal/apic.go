@@ -1,0 +1,161 @@
+//go:build tamago
+
+package baremetal
+
+// The local APIC of each CPU, through its registers (xAPIC) or MSRs (x2APIC):
+// Intel SDM volume 3, chapter 10.
+
+// Vectors of our own; the highest wins.
+const (
+	vecNMI          = 2
+	vecDoubleFault  = 8
+	vecPageFault    = 14
+	vecMachineCheck = 18
+	vecSpurious     = 0xff
+	vecKick         = 0xfe
+	vecTimer        = 0xfd
+	vecLastDevice   = 0xef
+	vecFirstDevice  = 0x30
+)
+
+const (
+	apicID      = 0x20
+	apicVersion = 0x30
+	apicTPR     = 0x80
+	apicEOI     = 0xb0
+	apicSVR     = 0xf0
+	apicICRLow  = 0x300
+	apicICRHigh = 0x310
+	apicTimer   = 0x320
+	apicLINT0   = 0x350
+	apicLINT1   = 0x360
+	apicCount   = 0x380
+	apicCurrent = 0x390
+	apicDivide  = 0x3e0
+
+	msrAPICBase    = 0x1b
+	msrX2APIC      = 0x800
+	msrTSCDeadline = 0x6e0
+
+	icrINIT    = 0x4500
+	icrStartup = 0x4600
+	icrNMI     = 0x4400
+	icrFixed   = 0x4000
+	icrPending = 1 << 12
+
+	lvtMasked      = 1 << 16
+	lvtTSCDeadline = 2 << 17
+	lvtNMI         = 4 << 8
+)
+
+var (
+	x2apic      bool
+	tscDeadline bool
+	apicBase    uint64 = MMIOBase + 0xfee00000
+	apicHz      uint64 // of the timer's input, undivided
+)
+
+func apicRead(reg uint64) uint32 {
+	if x2apic {
+		return uint32(rdmsr(uint32(msrX2APIC + reg>>4)))
+	}
+	return ld32(apicBase + reg)
+}
+
+func apicWrite(reg uint64, v uint32) {
+	if x2apic {
+		wrmsr(uint32(msrX2APIC+reg>>4), uint64(v))
+		return
+	}
+	st32(apicBase+reg, v)
+}
+
+// ipi sends to one CPU. Preconditions: interrupts off (the two halves of the
+// register are one command).
+func ipi(dest uint64, command uint32) {
+	if x2apic {
+		wrmsr(msrX2APIC+apicICRLow>>4, dest<<32|uint64(command))
+		return
+	}
+	for ld32(apicBase+apicICRLow)&icrPending != 0 {
+		pause()
+	}
+	st32(apicBase+apicICRHigh, uint32(dest)<<24)
+	st32(apicBase+apicICRLow, command)
+}
+
+func kick(c *pcpu) {
+	c.Stats.Kicks++
+	ipi(c.apicid, icrFixed|vecKick)
+}
+
+// apicInit chooses the mode for all CPUs: the first one's.
+func apicInit() {
+	_, _, c, _ := cpuid(1, 0)
+	x2apic = c>>21&1 != 0
+	tscDeadline = c>>24&1 != 0
+}
+
+// apicInitCPU turns this CPU's APIC on.
+func apicInitCPU(c *pcpu) {
+	const enable, extended = 1 << 11, 1 << 10
+	base := rdmsr(msrAPICBase)
+	if x2apic {
+		wrmsr(msrAPICBase, base|enable|extended)
+	} else {
+		wrmsr(msrAPICBase, base|enable)
+	}
+	c.apicid = uint64(apicRead(apicID))
+	if !x2apic {
+		c.apicid >>= 24
+	}
+	apicWrite(apicTPR, 0)
+	apicWrite(apicSVR, 0x100|vecSpurious)
+	apicWrite(apicLINT0, lvtMasked)
+	if c.id == 0 {
+		apicWrite(apicLINT1, lvtNMI)
+	} else {
+		apicWrite(apicLINT1, lvtMasked)
+	}
+	const divideBy16 = 3
+	apicWrite(apicDivide, divideBy16)
+	if apicHz == 0 && !tscDeadline {
+		apicWrite(apicTimer, lvtMasked)
+		t0 := rdtsc()
+		apicWrite(apicCount, 0xffffffff)
+		for rdtsc()-t0 < tscHz/100 {
+			pause()
+		}
+		n := 0xffffffff - uint64(apicRead(apicCurrent))
+		apicHz = n * 100
+	}
+	if tscDeadline {
+		apicWrite(apicTimer, vecTimer|lvtTSCDeadline)
+	} else {
+		apicWrite(apicTimer, vecTimer)
+	}
+}
+
+// armTimer makes the timer of this CPU fire at the time at (ns), or never (0).
+func armTimer(c *pcpu, at, now int64) {
+	if at == c.armed {
+		return
+	}
+	c.armed = at
+	if tscDeadline {
+		if at == 0 {
+			wrmsr(msrTSCDeadline, 0)
+			return
+		}
+		wrmsr(msrTSCDeadline, tscAt(at))
+		return
+	}
+	if at == 0 {
+		apicWrite(apicCount, 0)
+		return
+	}
+	d := uint64(max(at-now, 1000))
+	d = min(d, 1e9) // farther than this: wake, look again
+	n := d * apicHz / 1e9
+	apicWrite(apicCount, uint32(max(n, 1)))
+}

@@ -1,0 +1,45 @@
+//go:build tamago
+
+package baremetal
+
+// In asm_amd64.s: one instruction each.
+
+func cpuself() uint64
+func wrmsr(msr uint32, v uint64)
+func rdmsr(msr uint32) uint64
+func rdtsc() uint64
+func rdcr0() uint64
+func rdcr2() uint64
+func rdcr3() uint64
+func rdcr4() uint64
+func wrcr0(v uint64)
+func wrcr3(v uint64)
+func wrcr4(v uint64)
+func invlpg(va uint64)
+func out8(port uint16, v uint8)
+func in8(port uint16) uint8
+func out16(port uint16, v uint16)
+func in16(port uint16) uint16
+func out32(port uint16, v uint32)
+func in32(port uint16) uint32
+func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+func pause()
+func halt()
+func clear64(va, n uint64)
+
+// loadTables loads GDTR, IDTR and TR.
+func loadTables(gdtr, idtr uint64)
+func loadIDT(idtr uint64)
+
+// lock spins until it has the word at p; interrupts are off in the kernel.
+func lock(p *uint32)
+func unlock(p *uint32)
+
+// cli turns interrupts off and returns the flags before; restore puts them back.
+func cli() uint64
+func restore(flags uint64)
+
+// Addresses of code that is never called from Go.
+func trapStubsPC() uint64
+func idlePC() uint64
+func apEntryPC() uint64

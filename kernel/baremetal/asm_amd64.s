@@ -1,0 +1,181 @@
+//go:build tamago
+
+#include "textflag.h"
+
+TEXT ·cpuself(SB),NOSPLIT,$0-8
+	MOVQ	0(GS), AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·wrmsr(SB),NOSPLIT,$0-16
+	MOVL	msr+0(FP), CX
+	MOVQ	v+8(FP), AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	WRMSR
+	RET
+
+TEXT ·rdmsr(SB),NOSPLIT,$0-16
+	MOVL	msr+0(FP), CX
+	RDMSR
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, ret+8(FP)
+	RET
+
+TEXT ·rdtsc(SB),NOSPLIT,$0-8
+	RDTSC
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·rdcr0(SB),NOSPLIT,$0-8
+	MOVQ	CR0, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·rdcr2(SB),NOSPLIT,$0-8
+	MOVQ	CR2, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·rdcr3(SB),NOSPLIT,$0-8
+	MOVQ	CR3, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·rdcr4(SB),NOSPLIT,$0-8
+	MOVQ	CR4, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·wrcr0(SB),NOSPLIT,$0-8
+	MOVQ	v+0(FP), AX
+	MOVQ	AX, CR0
+	RET
+
+TEXT ·wrcr3(SB),NOSPLIT,$0-8
+	MOVQ	v+0(FP), AX
+	MOVQ	AX, CR3
+	RET
+
+TEXT ·wrcr4(SB),NOSPLIT,$0-8
+	MOVQ	v+0(FP), AX
+	MOVQ	AX, CR4
+	RET
+
+TEXT ·invlpg(SB),NOSPLIT,$0-8
+	MOVQ	va+0(FP), AX
+	INVLPG	(AX)
+	RET
+
+TEXT ·out8(SB),NOSPLIT,$0-3
+	MOVW	port+0(FP), DX
+	MOVB	v+2(FP), AX
+	OUTB
+	RET
+
+TEXT ·in8(SB),NOSPLIT,$0-9
+	MOVW	port+0(FP), DX
+	INB
+	MOVB	AX, ret+8(FP)
+	RET
+
+TEXT ·out16(SB),NOSPLIT,$0-4
+	MOVW	port+0(FP), DX
+	MOVW	v+2(FP), AX
+	OUTW
+	RET
+
+TEXT ·in16(SB),NOSPLIT,$0-10
+	MOVW	port+0(FP), DX
+	INW
+	MOVW	AX, ret+8(FP)
+	RET
+
+TEXT ·out32(SB),NOSPLIT,$0-8
+	MOVW	port+0(FP), DX
+	MOVL	v+4(FP), AX
+	OUTL
+	RET
+
+TEXT ·in32(SB),NOSPLIT,$0-12
+	MOVW	port+0(FP), DX
+	INL
+	MOVL	AX, ret+8(FP)
+	RET
+
+TEXT ·cpuid(SB),NOSPLIT,$0-24
+	MOVL	leaf+0(FP), AX
+	MOVL	sub+4(FP), CX
+	CPUID
+	MOVL	AX, a+8(FP)
+	MOVL	BX, b+12(FP)
+	MOVL	CX, c+16(FP)
+	MOVL	DX, d+20(FP)
+	RET
+
+TEXT ·pause(SB),NOSPLIT,$0
+	PAUSE
+	RET
+
+TEXT ·halt(SB),NOSPLIT,$0
+	HLT
+	RET
+
+TEXT ·clear64(SB),NOSPLIT,$0-16
+	MOVQ	va+0(FP), DI
+	MOVQ	n+8(FP), CX
+	SHRQ	$3, CX
+	XORL	AX, AX
+	CLD
+	REP; STOSQ
+	RET
+
+TEXT ·loadTables(SB),NOSPLIT,$0-16
+	MOVQ	gdtr+0(FP), AX
+	LGDT	(AX)
+	MOVQ	idtr+8(FP), AX
+	LIDT	(AX)
+	MOVL	$0x18, AX
+	BYTE	$0x0f; BYTE $0x00; BYTE $0xd8	// ltr ax
+	RET
+
+TEXT ·loadIDT(SB),NOSPLIT,$0-8
+	MOVQ	idtr+0(FP), AX
+	LIDT	(AX)
+	RET
+
+TEXT ·lock(SB),NOSPLIT,$0-8
+	MOVQ	p+0(FP), DI
+again:
+	MOVL	$1, AX
+	XCHGL	AX, (DI)
+	TESTL	AX, AX
+	JEQ	got
+spin:
+	PAUSE
+	CMPL	(DI), $0
+	JNE	spin
+	JMP	again
+got:
+	RET
+
+TEXT ·unlock(SB),NOSPLIT,$0-8
+	MOVQ	p+0(FP), DI
+	MOVL	$0, (DI)
+	RET
+
+TEXT ·cli(SB),NOSPLIT,$0-8
+	PUSHFQ
+	POPQ	AX
+	CLI
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·restore(SB),NOSPLIT,$0-8
+	MOVQ	flags+0(FP), AX
+	PUSHQ	AX
+	POPFQ
+	RET

@@ -1,0 +1,169 @@
+//go:build tamago
+
+package baremetal
+
+// handoverBlock is what stub.S leaves: see there.
+type handoverBlock struct {
+	cr3, target, arg uint64
+	loader, info     uint64
+	tramp, trampLen  uint64
+	nseg             uint64
+	segs             [8]struct{ va, size, flags uint64 }
+}
+
+var (
+	handover uint64 // physical address of the block
+
+	// Loader is the loader's magic number and LoaderInfo the physical address
+	// of what it left for us.
+	Loader     uint32
+	LoaderInfo uint64
+
+	bootTSC uint64
+)
+
+func handoverAt() *handoverBlock { return (*handoverBlock)(Pointer(DirectMap + handover)) }
+
+// boot0 runs before the Go runtime, on the boot CPU and its static stack.
+func boot0() {
+	bootTSC = rdtsc()
+	h := handoverAt()
+	Loader, LoaderInfo = uint32(h.loader), uint64(uint32(h.info))
+	serialInit()
+	scanMemory()
+	calibrate()
+	buildMap(h)
+	for i := range threads {
+		threads[i].id = uint64(i) + 1
+	}
+	cpuInit(0, 0)
+	idtInit()
+	c := &cpus[0]
+	loadTables(addr(&c.gdtr), addr(&idtr))
+	cpuFeatures()
+	apicInit()
+	apicInitCPU(c)
+	firstThread(c)
+	c.online = 1
+	c.useEntryStack() // the last thing: this function still runs on the boot stack
+}
+
+// useEntryStack gives the stand-in g the bounds of the entry stack.
+func (c *pcpu) useEntryStack() {
+	lo := c.kstack + 64 - kstackSize
+	c.kg[0], c.kg[1], c.kg[2], c.kg[3] = lo, c.kstack, lo+1024, lo+1024
+}
+
+// firstThread makes the thread that runs the Go runtime's entry, and the stack
+// that Linux would have left for it (System V ABI AMD64, 3.4.1): arguments,
+// environment, auxiliary vector.
+func firstThread(c *pcpu) {
+	t := &threads[0]
+	t.state = threadRunning
+	c.cur = addr(t)
+	sp := (addr(&g0stack) + uint64(len(g0stack)) - 1024) &^ 15
+	initsp = sp
+	random := sp + 256
+	for i := uint64(0); i < 16; i += 8 {
+		st64(random+i, randomWord())
+	}
+	const atNull, atPageSize, atRandom = 0, 6, 25
+	argv, env := addr(&bootArgs), addr(&bootEnv)
+	for i, v := range [...]uint64{1, argv, 0, env, 0, atPageSize, page4K, atRandom, random, atNull, 0} {
+		st64(sp+uint64(i)*8, v)
+	}
+}
+
+var (
+	bootArgs = [...]byte{'n', 'i', 'd', 'u', 's', 0}
+	bootEnv  = [...]byte{'G', 'O', 'T', 'R', 'A', 'C', 'E', 'B', 'A', 'C', 'K', '=', 'a', 'l', 'l', 0}
+)
+
+// cpuInit prepares a CPU's block: guarded stacks, descriptor tables, idle thread.
+func cpuInit(i, apicid uint64) {
+	c := &cpus[i]
+	c.self, c.id, c.apicid = addr(c), i, apicid
+	c.kstack = guardedStack(kstackSize) - 64
+	for k := range c.ist {
+		c.ist[k] = guardedStack(istSize) - 64
+		st64(c.ist[k], c.self) // where nmi<> looks
+	}
+	c.kfs = addr(&c.tls) + 8
+	c.tls[0] = addr(&c.kg)
+
+	t := &threads[MaxThreads-1-i]
+	t.idle, t.state, t.cpu = 1, threadRunning, i
+	t.rip, t.rflags = idlePC(), interruptOn
+	t.rsp = guardedStack(page4K) - 64
+	t.fsbase = c.kfs
+	c.idle = addr(t)
+	c.cr3 = hostL4
+
+	// null, code, data, TSS (two entries)
+	c.gdt[1], c.gdt[2] = 0x00209a00_00000000, 0x00009200_00000000
+	ts := addr(&c.tss)
+	c.gdt[3] = 0x00008900_00000000 | 103 | (ts&0xffffff)<<16 | (ts>>24&0xff)<<56
+	c.gdt[4] = ts >> 32
+	// TSS (APM vol. 2, figure 12-8): RSP0 at 4, IST1 at 36, I/O map base at 102
+	set := func(off int, v uint64) { c.tss[off/4], c.tss[off/4+1] = uint32(v), uint32(v>>32) }
+	set(4, c.kstack)
+	set(36, c.kstack)
+	for k := range c.ist[1:] {
+		set(36+8*(k+1), c.ist[k+1])
+	}
+	c.tss[25] = 104 << 16
+	putTable(addr(&c.gdtr), addr(&c.gdt), uint64(len(c.gdt)*8-1))
+}
+
+// putTable writes a pseudo-descriptor for LGDT or LIDT.
+func putTable(p, base, limit uint64) {
+	st8(p, byte(limit))
+	st8(p+1, byte(limit>>8))
+	st64(p+2, base)
+}
+
+var (
+	idt  [256][2]uint64
+	idtr [10]byte
+)
+
+func idtInit() {
+	stubs := trapStubsPC()
+	for v := uint64(0); v < 256; v++ {
+		p := stubs + v*16
+		ist := uint64(istNormal)
+		switch v {
+		case vecNMI:
+			ist = istNMI
+		case vecDoubleFault:
+			ist = istDouble
+		case vecMachineCheck:
+			ist = istMachine
+		}
+		const interruptGate = 0x8e
+		idt[v][0] = p&0xffff | selCode<<16 | ist<<32 | interruptGate<<40 | (p>>16&0xffff)<<48
+		idt[v][1] = p >> 32
+	}
+	putTable(addr(&idtr), addr(&idt), uint64(len(idt)*16-1))
+}
+
+// cpuFeatures turns on what protects the kernel from what it maps, and the
+// instructions that its entry code uses.
+func cpuFeatures() {
+	const smep, smap, fsgs = 1 << 7, 1 << 20, 1 << 0
+	_, b, _, _ := cpuid(7, 0)
+	cr4 := rdcr4()
+	if b&fsgs != 0 {
+		cr4 |= 1 << 16
+	}
+	if b&smep != 0 {
+		cr4 |= 1 << 20
+	}
+	if b&smap != 0 {
+		cr4 |= 1 << 21
+	}
+	wrcr4(cr4)
+	if b&fsgs != 0 {
+		fsgsbase = 1
+	}
+}

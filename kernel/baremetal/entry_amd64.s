@@ -1,0 +1,415 @@
+//go:build tamago
+
+// The ways into the kernel: a call of the runtime, an interrupt or exception,
+// the boot of a CPU; and the one way out, kexit. docs/boot.md walks through it.
+
+#include "go_asm.h"
+#include "textflag.h"
+
+#define MSR_FS 0xc0000100
+#define MSR_GS 0xc0000101
+
+// SETFS loads the FS base from AX; clobbers AX, CX, DX.
+#define SETFS \
+	CMPL	·fsgsbase(SB), $0; \
+	JEQ	4(PC); \
+	BYTE	$0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd0; /* wrfsbase rax */ \
+	JMP	5(PC); \
+	MOVQ	AX, DX; \
+	SHRQ	$32, DX; \
+	MOVL	$MSR_FS, CX; \
+	WRMSR
+
+// callEntry is what the runtime's SYSCALL became: number in AX, arguments in DI,
+// SI, DX, R10, R8, R9; CX and R11 are free. All else is preserved, as Linux does.
+TEXT ·callEntry(SB),NOSPLIT|NOFRAME,$0
+	POPQ	CX
+	PUSHFQ
+	POPQ	R11
+	CLI
+	MOVQ	CX, pcpu_scratch(GS)
+	MOVQ	pcpu_cur(GS), CX
+	MOVQ	R11, thread_rflags(CX)
+	MOVQ	pcpu_scratch(GS), R11
+	MOVQ	R11, thread_rip(CX)
+	MOVQ	SP, thread_rsp(CX)
+	MOVQ	AX, thread_rax(CX)
+	MOVQ	BX, thread_rbx(CX)
+	MOVQ	DX, thread_rdx(CX)
+	MOVQ	SI, thread_rsi(CX)
+	MOVQ	DI, thread_rdi(CX)
+	MOVQ	BP, thread_rbp(CX)
+	MOVQ	R8, thread_r8(CX)
+	MOVQ	R9, thread_r9(CX)
+	MOVQ	R10, thread_r10(CX)
+	MOVQ	R12, thread_r12(CX)
+	MOVQ	R13, thread_r13(CX)
+	MOVQ	R14, thread_r14(CX)
+	MOVQ	R15, thread_r15(CX)
+	MOVQ	$0, thread_fxvalid(CX)
+	MOVQ	$-1, thread_vec(CX)
+	JMP	kenter<>(SB)
+
+// setFS(DI: FS base): the runtime's settls. The base is noted first, so that an
+// interrupt between the two instructions loads it as well.
+TEXT ·setFS(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	pcpu_cur(GS), CX
+	MOVQ	DI, thread_fsbase(CX)
+	MOVQ	DI, AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_FS, CX
+	WRMSR
+	RET
+
+// The current thread's registers are saved. Go's thread-local slot is not
+// touched: an exiting thread's m may be in other hands already.
+TEXT kenter<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	pcpu_kstack(GS), SP
+	MOVQ	pcpu_kfs(GS), AX
+	SETFS
+	MOVQ	$1, pcpu_inkernel(GS)
+	CLD
+	XORL	BP, BP
+	XORPS	X15, X15
+	SUBQ	$64, SP
+	MOVQ	$·kentry(SB), AX
+	CALL	AX
+	JMP	kexit<>(SB)
+
+// kexit resumes the thread that pcpu.cur names.
+TEXT kexit<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	pcpu_cur(GS), BX
+	MOVQ	thread_fsbase(BX), AX
+	SETFS
+	MOVQ	$0, pcpu_inkernel(GS)
+	CMPQ	thread_fxvalid(BX), $0
+	JEQ	nofx
+	FXRSTOR64	thread_fx(BX)
+	JMP	regs
+nofx:
+	XORPS	X15, X15
+regs:
+	MOVQ	pcpu_kstack(GS), SP
+	PUSHQ	$const_selData
+	PUSHQ	thread_rsp(BX)
+	PUSHQ	thread_rflags(BX)
+	PUSHQ	$const_selCode
+	PUSHQ	thread_rip(BX)
+	MOVQ	thread_rax(BX), AX
+	MOVQ	thread_rcx(BX), CX
+	MOVQ	thread_rdx(BX), DX
+	MOVQ	thread_rsi(BX), SI
+	MOVQ	thread_rdi(BX), DI
+	MOVQ	thread_rbp(BX), BP
+	MOVQ	thread_r8(BX), R8
+	MOVQ	thread_r9(BX), R9
+	MOVQ	thread_r10(BX), R10
+	MOVQ	thread_r11(BX), R11
+	MOVQ	thread_r12(BX), R12
+	MOVQ	thread_r13(BX), R13
+	MOVQ	thread_r14(BX), R14
+	MOVQ	thread_r15(BX), R15
+	MOVQ	thread_rbx(BX), BX
+	IRETQ
+
+// Stack, which is this CPU's entry stack (IST 1): vector, error code, and what
+// the CPU pushed.
+TEXT trap<>(SB),NOSPLIT|NOFRAME,$0
+	CMPQ	pcpu_inkernel(GS), $0
+	JNE	nested
+	PUSHQ	CX
+	MOVQ	pcpu_cur(GS), CX
+	MOVQ	AX, thread_rax(CX)
+	POPQ	AX
+	MOVQ	AX, thread_rcx(CX)
+	POPQ	AX
+	MOVQ	AX, thread_vec(CX)
+	POPQ	AX
+	MOVQ	AX, thread_err(CX)
+	POPQ	AX
+	MOVQ	AX, thread_rip(CX)
+	POPQ	AX
+	POPQ	AX
+	MOVQ	AX, thread_rflags(CX)
+	POPQ	AX
+	MOVQ	AX, thread_rsp(CX)
+	MOVQ	BX, thread_rbx(CX)
+	MOVQ	DX, thread_rdx(CX)
+	MOVQ	SI, thread_rsi(CX)
+	MOVQ	DI, thread_rdi(CX)
+	MOVQ	BP, thread_rbp(CX)
+	MOVQ	R8, thread_r8(CX)
+	MOVQ	R9, thread_r9(CX)
+	MOVQ	R10, thread_r10(CX)
+	MOVQ	R11, thread_r11(CX)
+	MOVQ	R12, thread_r12(CX)
+	MOVQ	R13, thread_r13(CX)
+	MOVQ	R14, thread_r14(CX)
+	MOVQ	R15, thread_r15(CX)
+	FXSAVE64	thread_fx(CX)
+	MOVQ	$1, thread_fxvalid(CX)
+	JMP	kenter<>(SB)
+nested:
+	JMP	fatalTrap<>(SB)
+
+// A trap that no thread can be blamed for: inside the kernel, or #DF, or #MC.
+// It is shown on the console and the machine stops. SP: vector, error code,
+// frame.
+TEXT fatalTrap<>(SB),NOSPLIT|NOFRAME,$0
+	PUSHQ	R15
+	PUSHQ	R14
+	PUSHQ	R13
+	PUSHQ	R12
+	PUSHQ	R11
+	PUSHQ	R10
+	PUSHQ	R9
+	PUSHQ	R8
+	PUSHQ	BP
+	PUSHQ	DI
+	PUSHQ	SI
+	PUSHQ	DX
+	PUSHQ	CX
+	PUSHQ	BX
+	PUSHQ	AX
+	CLD
+	MOVQ	SP, BX
+	MOVQ	pcpu_kfs(GS), AX
+	SETFS
+	XORPS	X15, X15
+	ANDQ	$~15, SP
+	SUBQ	$64, SP
+	MOVQ	BX, 0(SP)
+	MOVQ	$·fatalDump(SB), AX
+	CALL	AX
+stop:
+	CLI
+	HLT
+	JMP	stop
+
+// NMI, on a stack of its own: it may come at any instruction, in the kernel and
+// between a guest's registers and ours. So it believes nothing but the stack,
+// whose top word is this CPU's block.
+TEXT nmi<>(SB),NOSPLIT|NOFRAME,$0
+	PUSHQ	$0
+	PUSHQ	$2
+	PUSHQ	R15
+	PUSHQ	R14
+	PUSHQ	R13
+	PUSHQ	R12
+	PUSHQ	R11
+	PUSHQ	R10
+	PUSHQ	R9
+	PUSHQ	R8
+	PUSHQ	BP
+	PUSHQ	DI
+	PUSHQ	SI
+	PUSHQ	DX
+	PUSHQ	CX
+	PUSHQ	BX
+	PUSHQ	AX
+	CLD
+	MOVL	$MSR_FS, CX
+	RDMSR
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, R12
+	MOVL	$MSR_GS, CX
+	RDMSR
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, R13
+	MOVQ	SP, BX
+	MOVQ	(22*8)(SP), R14		// above 17 pushes and the frame's 5 words
+	MOVQ	R14, AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_GS, CX
+	WRMSR
+	MOVQ	pcpu_kfs(R14), AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_FS, CX
+	WRMSR
+	SUBQ	$544, SP
+	ANDQ	$~15, SP
+	FXSAVE64	32(SP)
+	XORPS	X15, X15
+	MOVQ	BX, 0(SP)
+	MOVQ	BX, 16(SP)
+	MOVQ	$·nmiEntry(SB), AX
+	CALL	AX
+	FXRSTOR64	32(SP)
+	MOVQ	16(SP), SP
+	MOVQ	R13, AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_GS, CX
+	WRMSR
+	MOVQ	R12, AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_FS, CX
+	WRMSR
+	POPQ	AX
+	POPQ	BX
+	POPQ	CX
+	POPQ	DX
+	POPQ	SI
+	POPQ	DI
+	POPQ	BP
+	POPQ	R8
+	POPQ	R9
+	POPQ	R10
+	POPQ	R11
+	POPQ	R12
+	POPQ	R13
+	POPQ	R14
+	POPQ	R15
+	ADDQ	$16, SP
+	IRETQ
+
+TEXT idle<>(SB),NOSPLIT|NOFRAME,$0
+loop:
+	STI
+	HLT
+	JMP	loop
+
+// bootEntry is the image's ELF entry: the stub comes here in 64-bit mode, with
+// the physical address of its handover block in RDI.
+TEXT bootEntry(SB),NOSPLIT|NOFRAME,$0
+	CLI
+	MOVL	$const_selData, AX
+	MOVW	AX, SS
+	MOVW	AX, DS
+	MOVW	AX, ES
+	MOVQ	DI, ·handover(SB)
+	MOVQ	$·cpus(SB), BX
+	MOVQ	BX, pcpu_self(BX)
+	MOVQ	BX, AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_GS, CX
+	WRMSR
+	LEAQ	(pcpu_tls+8)(BX), AX
+	MOVQ	AX, pcpu_kfs(BX)
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_FS, CX
+	WRMSR
+	LEAQ	pcpu_kg(BX), R14
+	MOVQ	R14, pcpu_tls(BX)
+	MOVQ	$·bootStack(SB), AX
+	MOVQ	AX, 0(R14)
+	MOVQ	AX, 16(R14)
+	MOVQ	AX, 24(R14)
+	ADDQ	$((64<<10)-64), AX
+	MOVQ	AX, 8(R14)
+	MOVQ	AX, SP
+	XORPS	X15, X15
+	XORL	BP, BP
+	SUBQ	$64, SP
+	MOVQ	$·boot0(SB), AX
+	CALL	AX
+	MOVQ	·initsp(SB), SP
+	XORL	BP, BP
+	PUSHQ	$const_interruptOn
+	POPFQ
+	JMP	_rt0_amd64_linux(SB)
+
+// apEntry: an application processor, from the trampoline, in 64-bit mode. RDI is
+// its block, which is complete.
+TEXT apEntry<>(SB),NOSPLIT|NOFRAME,$0
+	CLI
+	MOVL	$const_selData, AX
+	MOVW	AX, SS
+	MOVW	AX, DS
+	MOVW	AX, ES
+	MOVQ	DI, R12
+	MOVQ	DI, AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_GS, CX
+	WRMSR
+	MOVQ	pcpu_kfs(R12), AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	MOVL	$MSR_FS, CX
+	WRMSR
+	MOVQ	pcpu_kstack(R12), SP
+	LEAQ	pcpu_kg(R12), R14
+	XORPS	X15, X15
+	XORL	BP, BP
+	SUBQ	$64, SP
+	MOVQ	$·apBoot(SB), AX
+	CALL	AX
+	JMP	kexit<>(SB)
+
+TEXT ·trapStubsPC(SB),NOSPLIT,$0-8
+	MOVQ	$·trapStubs(SB), AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·idlePC(SB),NOSPLIT,$0-8
+	MOVQ	$idle<>(SB), AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·apEntryPC(SB),NOSPLIT,$0-8
+	MOVQ	$apEntry<>(SB), AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+// The 256 gates' targets, 16 bytes apart: push an error code where the CPU does
+// not, push the vector.
+// In bytes, because the linker adds the pushes of one function up.
+#define PUSH0	BYTE $0x6a; BYTE $0x00
+#define PUSHV(v)	BYTE $0x68; LONG $v
+#define NOERR(v)	PCALIGN $16; PUSH0; PUSHV(v); JMP trap<>(SB)
+#define ERR(v)	PCALIGN $16; PUSHV(v); JMP trap<>(SB)
+#define FATAL(v)	PCALIGN $16; PUSHV(v); JMP fatalTrap<>(SB)
+#define FATAL0(v)	PCALIGN $16; PUSH0; PUSHV(v); JMP fatalTrap<>(SB)
+#define IRQ8(v)	NOERR(v); NOERR(v+1); NOERR(v+2); NOERR(v+3); NOERR(v+4); NOERR(v+5); NOERR(v+6); NOERR(v+7)
+#define IRQ32(v)	IRQ8(v); IRQ8(v+8); IRQ8(v+16); IRQ8(v+24)
+
+TEXT ·trapStubs(SB),NOSPLIT|NOFRAME,$0
+	NOERR(0)
+	NOERR(1)
+	PCALIGN $16
+	JMP	nmi<>(SB)
+	NOERR(3)
+	NOERR(4)
+	NOERR(5)
+	NOERR(6)
+	NOERR(7)
+	FATAL(8)
+	NOERR(9)
+	ERR(10)
+	ERR(11)
+	ERR(12)
+	ERR(13)
+	ERR(14)
+	NOERR(15)
+	NOERR(16)
+	ERR(17)
+	FATAL0(18)
+	NOERR(19)
+	NOERR(20)
+	ERR(21)
+	NOERR(22)
+	NOERR(23)
+	NOERR(24)
+	NOERR(25)
+	NOERR(26)
+	NOERR(27)
+	NOERR(28)
+	ERR(29)
+	ERR(30)
+	NOERR(31)
+	IRQ32(32)
+	IRQ32(64)
+	IRQ32(96)
+	IRQ32(128)
+	IRQ32(160)
+	IRQ32(192)
+	IRQ32(224)

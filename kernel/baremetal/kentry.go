@@ -1,0 +1,103 @@
+//go:build tamago
+
+package baremetal
+
+// IRQs counts the interrupts of each vector: the word that WaitIRQ waits on.
+var irqs [256]uint32
+
+// kentry is where every call of the runtime, interrupt and exception arrives, on
+// the CPU's entry stack, with the thread's registers saved.
+func kentry() {
+	c := pcpuAt(cpuself())
+	t := threadAt(c.cur)
+	switch v := t.vec; {
+	case v == ^uint64(0):
+		c.Stats.Calls++
+		syscall(c, t)
+	case v < 32:
+		exception(c, t)
+	default:
+		interrupt(c, v&0xff)
+	}
+	if t.state != threadRunning || c.resched != 0 || c.armed == 0 && c.cur != c.idle && runq[classVCPU].head|runq[classHost].head != 0 {
+		now := Nanotime()
+		lock(&klock)
+		if t.state != threadRunning || c.resched != 0 {
+			pick(c, now)
+		}
+		armTimer(c, timerTarget(c), now)
+		unlock(&klock)
+	}
+	if n := threadAt(c.cur); n.pending&^n.mask != 0 {
+		deliver(n)
+	}
+}
+
+func interrupt(c *pcpu, v uint64) {
+	c.Stats.Interrupts++
+	switch v {
+	case vecSpurious:
+		return
+	case vecKick:
+		apicWrite(apicEOI, 0)
+		return
+	case vecTimer:
+		c.Stats.Timers++
+		apicWrite(apicEOI, 0)
+		c.armed = 0
+		now := Nanotime()
+		lock(&klock)
+		expire(c, now)
+		if c.sliceEnd <= now {
+			t := threadAt(c.cur)
+			if t.idle == 0 && (runq[classHost].head != 0 || t.class == classVCPU && runq[classVCPU].head != 0) {
+				c.resched = 1
+			}
+		}
+		if c.resched == 0 {
+			armTimer(c, timerTarget(c), now)
+		}
+		unlock(&klock)
+		return
+	}
+	irqs[v]++
+	apicWrite(apicEOI, 0)
+	lock(&klock)
+	futexWake(addr(&irqs[v]), MaxThreads)
+	unlock(&klock)
+}
+
+// exception turns a CPU exception into the signal that Linux would send.
+func exception(c *pcpu, t *thread) {
+	const (
+		sigILL, sigTRAP, sigFPE, sigSEGV = 4, 5, 8, 11
+		fpeIntDiv, illOpn, trapTrace     = 1, 2, 0x80
+		segvMapErr, siKernel, fpeFltInv  = 1, 0x80, 7
+	)
+	var sig, code, a uint64
+	switch t.vec {
+	case 0:
+		sig, code, a = sigFPE, fpeIntDiv, t.rip
+	case 3:
+		sig, code = sigTRAP, trapTrace
+	case 6:
+		sig, code, a = sigILL, illOpn, t.rip
+	case vecPageFault:
+		a = rdcr2()
+		if t.err&1 == 0 && touched(a) {
+			return
+		}
+		sig, code = sigSEGV, segvMapErr
+	case 13:
+		sig, code = sigSEGV, siKernel
+	case 16, 19:
+		sig, code, a = sigFPE, fpeFltInv, t.rip
+	default:
+		fatalThread(t)
+	}
+	t.cr2 = a
+	if t.idle != 0 || sigacts[sig].handler < 2 || t.mask>>(sig-1)&1 != 0 {
+		fatalThread(t)
+	}
+	signalFrame(t, sig, code, a)
+}

@@ -1,0 +1,29 @@
+//go:build tamago
+
+package baremetal
+
+import "unsafe"
+
+// Loads and stores at kernel addresses. Preconditions: the address is mapped.
+
+func ld8(p uint64) byte         { return *(*byte)(unsafe.Pointer(uintptr(p))) }
+func ld32(p uint64) uint32      { return *(*uint32)(unsafe.Pointer(uintptr(p))) }
+func ld64(p uint64) uint64      { return *(*uint64)(unsafe.Pointer(uintptr(p))) }
+func st8(p uint64, v byte)      { *(*byte)(unsafe.Pointer(uintptr(p))) = v }
+func st32(p uint64, v uint32)   { *(*uint32)(unsafe.Pointer(uintptr(p))) = v }
+func st64(p, v uint64)          { *(*uint64)(unsafe.Pointer(uintptr(p))) = v }
+func addr[T any](p *T) uint64   { return uint64(uintptr(unsafe.Pointer(p))) }
+func threadAt(p uint64) *thread { return (*thread)(unsafe.Pointer(uintptr(p))) }
+func pcpuAt(p uint64) *pcpu     { return (*pcpu)(unsafe.Pointer(uintptr(p))) }
+
+// Pointer makes a pointer of a kernel address outside Go's heap.
+func Pointer(va uint64) unsafe.Pointer { return unsafe.Pointer(uintptr(va)) }
+
+//go:linkname runtimeText runtime.text
+var runtimeText byte
+
+//go:linkname runtimeEtext runtime.etext
+var runtimeEtext byte
+
+//go:linkname runtimeEnd runtime.end
+var runtimeEnd byte

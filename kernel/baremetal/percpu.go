@@ -1,0 +1,116 @@
+//go:build tamago
+
+package baremetal
+
+// thread is one of Go's Ms: its registers while it does not run, and what it
+// waits for. The register block's order is known to entry_amd64.s.
+type thread struct {
+	rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp uint64
+	r8, r9, r10, r11, r12, r13, r14, r15   uint64
+	rip, rflags, fsbase, fxvalid           uint64
+	vec, err, cr2, _                       uint64
+	fx                                     [512]byte // offset 192: a multiple of 16, as FXSAVE wants
+	tls                                    [2]uint64 // of an idle thread, which has no m
+
+	id      uint64 // tid, index+1
+	state   uint32
+	kind    uint32 // what a blocked thread waits for
+	cpu     uint64 // where it runs, or ran last
+	futex   uint64 // address, kindFutex
+	evbuf   uint64 // epoll_event to fill, kindEpoll
+	pending uint64 // signals
+	mask    uint64
+
+	altsp, altsize uint64 // sigaltstack
+
+	deadline int64 // ns; 0 is none
+	heapCPU  int32 // whose deadline heap it is on
+	heapPos  int32 // 1-based; 0 is none
+
+	next, prev uint32 // 1-based links of the run queue or of a futex bucket
+	class      uint32
+	idle       uint32
+	runNS      int64 // CPU time
+	since      int64
+	switches   uint64
+}
+
+const (
+	threadFree = iota
+	threadReady
+	threadRunning
+	threadBlocked
+)
+
+const (
+	kindNone = iota
+	kindFutex
+	kindSleep
+	kindEpoll
+)
+
+// pcpu is the block that GS points at. Offsets 0 to 72 are known to
+// entry_amd64.s and, with the area at 128, to kernel/virt.
+type pcpu struct {
+	self     uint64 // 0
+	cur      uint64 // 8: address of the thread that runs
+	scratch  uint64 // 16
+	kstack   uint64 // 24: top of the entry stack
+	kfs      uint64 // 32: FS base while in the kernel
+	id       uint64 // 40
+	inkernel uint64 // 48
+	idle     uint64 // 56: address of the idle thread
+	apicid   uint64 // 64
+	cr3      uint64 // 72
+	ist      [4]uint64
+	_        [2]uint64
+	virt     [16]uint64 // 128: the virt layer's own
+
+	tls    [2]uint64  // the slot below kfs holds the stand-in g
+	kg     [64]uint64 // the stand-in g: stack.lo, stack.hi, guards
+	online uint64
+
+	resched  uint32
+	armed    int64 // when the timer fires; 0 is not at all
+	sliceEnd int64
+	nheap    int32
+	heap     [MaxThreads]uint16 // deadlines, soonest first: thread indexes
+
+	Stats CPUStats
+
+	gdt  [8]uint64
+	tss  [26]uint32
+	gdtr [10]byte
+}
+
+// CPUStats counts what a CPU did since boot.
+type CPUStats struct {
+	Calls, Interrupts, Timers, Kicks, Switches, NMIs uint64
+	IdleNS                                           int64
+}
+
+const (
+	kstackSize  = 64 << 10
+	istSize     = 16 << 10
+	gsSelf      = 0
+	gsVirtArea  = 128
+	istNormal   = 1
+	istNMI      = 2
+	istDouble   = 3
+	istMachine  = 4
+	selCode     = 0x08
+	selData     = 0x10
+	selTSS      = 0x18
+	interruptOn = 0x202
+)
+
+var (
+	threads [MaxThreads]thread
+	cpus    [MaxCPUs]pcpu
+	ncpu    uint64 = 1
+
+	bootStack [64 << 10]byte // until CPU 0 has its guarded stacks
+	g0stack   [256 << 10]byte
+	initsp    uint64
+	fsgsbase  uint32 // CR4.FSGSBASE is on
+)

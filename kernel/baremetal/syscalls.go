@@ -1,0 +1,280 @@
+//go:build tamago
+
+package baremetal
+
+// The Linux calls that the Go runtime makes (uapi/asm/unistd_64.h), and ours.
+
+const (
+	esrch     = 3
+	ebadf     = 9
+	eagain    = 11
+	enomem    = 12
+	enoent    = 2
+	enodev    = 19
+	einval    = 22
+	eperm     = 1
+	enosys    = 38
+	etimedout = 110
+)
+
+func errno(e int64) uint64 { return uint64(-e) }
+
+const (
+	fdEpoll = 100
+	fdEvent = 101
+)
+
+// Calls of our own, made with call.
+const (
+	callMapMMIO = 0x1000 + iota
+	callFrames
+	callSetClass
+	callThreadTime
+	callCPUInit
+)
+
+var (
+	evCount uint64 // the runtime's eventfd
+	evData  uint64 // its epoll cookie
+
+	unknownCalls [512 / 8]byte // logged once each
+)
+
+func syscall(c *pcpu, t *thread) {
+	a0, a1, a2, a3 := t.rdi, t.rsi, t.rdx, t.r10
+	r := uint64(0)
+	switch n := t.rax; n {
+	case 0: // read
+		r = sysRead(a0, a1, a2)
+	case 1: // write
+		r = sysWrite(a0, a1, a2)
+	case 2, 257, 267, 89, 262, 4, 6, 21, 269, 332: // open and its kin: no files here
+		r = errno(enoent)
+	case 3: // close
+	case 9:
+		lock(&memlock)
+		r = sysMmap(a0, a1, a2, a3)
+		unlock(&memlock)
+	case 10: // mprotect
+	case 11:
+		lock(&memlock)
+		r = sysMunmap(a0, a1)
+		unlock(&memlock)
+	case 13:
+		r = sysSigaction(a0, a1, a2)
+	case 14:
+		r = sysSigprocmask(t, a0, a1, a2)
+	case 15:
+		sigreturn(t)
+		return
+	case 24: // sched_yield
+		c.resched = 1
+	case 28:
+		r = sysMadvise(a0, a1, a2)
+	case 35: // nanosleep
+		lock(&klock)
+		block(c, t, kindSleep, Nanotime()+timespec(a0))
+		unlock(&klock)
+	case 39: // getpid
+		r = 1
+	case 56:
+		r = sysClone(t)
+	case 60: // exit
+		lock(&klock)
+		t.state = threadFree
+		unlock(&klock)
+		return
+	case 72: // fcntl: three descriptors are open
+		const getFlags, readWrite = 3, 2
+		if a0 > 2 {
+			r = errno(ebadf)
+		} else if a1 == getFlags {
+			r = readWrite
+		}
+	case 131:
+		r = sysSigaltstack(t, a0, a1)
+	case 186: // gettid
+		r = t.id
+	case 200: // tkill
+		r = sysTgkill(c, a0, a1)
+	case 234: // tgkill
+		r = sysTgkill(c, a1, a2)
+	case 202:
+		sysFutex(c, t, a0, a1, uint32(a2), a3)
+		return
+	case 204: // sched_getaffinity
+		st64(a2, 1<<ncpu-1)
+		r = 8
+	case 228: // clock_gettime
+		ns := Nanotime()
+		const realtime = 0
+		if a0 == realtime {
+			ns += wallOffset
+		}
+		st64(a1, uint64(ns/1e9))
+		st64(a1+8, uint64(ns%1e9))
+	case 231: // exit_group
+		exitGroup(a0)
+	case 290: // eventfd2
+		r = fdEvent
+	case 291: // epoll_create1
+		r = fdEpoll
+	case 233: // epoll_ctl
+		const add = 1
+		if a1 == add && a2 == fdEvent {
+			evData = uint64(ld32(a3+4)) | uint64(ld32(a3+8))<<32
+		} else {
+			r = errno(eperm) // not pollable
+		}
+	case 281, 232:
+		sysEpollWait(c, t, a1, int32(a3))
+		return
+	case 318: // getrandom
+		for i := uint64(0); i < a1; i++ {
+			st8(a0+i, byte(randomWord()>>32))
+		}
+		r = a1
+	case callMapMMIO:
+		r = mapMMIO(a0, a1)
+	case callFrames:
+		lock(&memlock)
+		r = frameCall(a0, a1, a2)
+		unlock(&memlock)
+	case callSetClass:
+		t.class = uint32(a0 & 1)
+	case callThreadTime:
+		if a0-1 < MaxThreads {
+			r = uint64(threads[a0-1].runNS)
+		}
+	case callCPUInit:
+		lock(&memlock)
+		cpuInit(a0, a1)
+		cpus[a0].useEntryStack()
+		unlock(&memlock)
+	// prlimit, setitimer, timer_*, sysinfo, uname...: the runtime does without
+	case 5, 302, 157, 38, 222, 223, 226, 27, 63, 16, 102, 104, 107, 108, 79, 110, 203, 334, 439:
+		r = errno(enosys)
+	default:
+		if n < 512 && unknownCalls[n/8]>>(n%8)&1 == 0 {
+			unknownCalls[n/8] |= 1 << (n % 8)
+			print2("baremetal: unknown call ", n)
+		}
+		r = errno(enosys)
+	}
+	t.rax = r
+}
+
+func timespec(p uint64) int64 { return int64(ld64(p))*1e9 + int64(ld64(p+8)) }
+
+func sysRead(fd, buf, n uint64) uint64 {
+	if fd <= 2 {
+		return 0
+	}
+	if fd != fdEvent || n < 8 {
+		return errno(ebadf)
+	}
+	lock(&klock)
+	v := evCount
+	evCount = 0
+	unlock(&klock)
+	if v == 0 {
+		return errno(eagain)
+	}
+	st64(buf, v)
+	return 8
+}
+
+func sysWrite(fd, buf, n uint64) uint64 {
+	switch fd {
+	case 1, 2:
+		serialWrite(buf, n)
+		return n
+	case fdEvent:
+		lock(&klock)
+		evCount += ld64(buf)
+		for i := range threads {
+			if t := &threads[i]; t.state == threadBlocked && t.kind == kindEpoll {
+				epollEvent(t.evbuf)
+				wake(t, 1)
+			}
+		}
+		unlock(&klock)
+		return 8
+	}
+	return errno(ebadf)
+}
+
+func epollEvent(p uint64) {
+	const in = 1
+	st32(p, in)
+	st32(p+4, uint32(evData))
+	st32(p+8, uint32(evData>>32))
+}
+
+func sysEpollWait(c *pcpu, t *thread, events uint64, ms int32) {
+	lock(&klock)
+	defer unlock(&klock)
+	t.rax = 0
+	if evCount != 0 {
+		epollEvent(events)
+		t.rax = 1
+		return
+	}
+	if ms == 0 {
+		return
+	}
+	at := int64(0)
+	if ms > 0 {
+		at = Nanotime() + int64(ms)*1e6
+	}
+	t.evbuf = events
+	block(c, t, kindEpoll, at)
+}
+
+func sysFutex(c *pcpu, t *thread, a, op uint64, v uint32, timeout uint64) {
+	const wait, wakeUp, command = 0, 1, 0x7f
+	t.rax = 0
+	switch op & command {
+	case wait:
+		at := int64(0)
+		if timeout != 0 {
+			at = Nanotime() + timespec(timeout)
+		}
+		futexWait(c, t, a, v, at)
+	case wakeUp:
+		lock(&klock)
+		t.rax = futexWake(a, uint64(v))
+		unlock(&klock)
+	default:
+		t.rax = errno(enosys)
+	}
+}
+
+// sysClone makes a thread: the caller's registers, a stack and an FS base of its
+// own.
+func sysClone(t *thread) uint64 {
+	const setTLS = 0x80000
+	lock(&klock)
+	defer unlock(&klock)
+	for i := range threads {
+		w := &threads[i]
+		if w.state != threadFree {
+			continue
+		}
+		id := w.id
+		*w = *t
+		w.id = id
+		w.rax = 0
+		w.rsp = t.rsi
+		w.pending = 0
+		w.altsp, w.altsize = 0, 0
+		w.next, w.prev, w.heapPos, w.deadline = 0, 0, 0, 0
+		w.runNS, w.switches, w.class = 0, 0, classHost
+		if t.rdi&setTLS != 0 {
+			w.fsbase = t.r8
+		}
+		ready(w)
+		return w.id
+	}
+	return errno(eagain)
+}

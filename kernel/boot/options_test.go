@@ -1,0 +1,168 @@
+package boot
+
+import (
+	"math"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestParseOptions(t *testing.T) {
+	gib := uint64(1 << 30)
+	for _, c := range []struct {
+		line string
+		set  func(o *Options)
+	}{
+		{"", func(o *Options) {}},
+		{"console=com2", func(o *Options) { o.Console = []string{"com2"} }},
+		{"/boot/nidus console=none", func(o *Options) { o.Console = []string{"none"} }},
+		{"nidus.elf maxcpus=2", func(o *Options) { o.MaxCPUs = 2 }},
+		{"build=1/nidus maxcpus=2", func(o *Options) { o.Unknown = []string{"build=1/nidus"}; o.MaxCPUs = 2 }},
+		{"maxcpus=2 /boot/nidus", func(o *Options) { o.MaxCPUs = 2; o.Unknown = []string{"/boot/nidus"} }},
+		{"com1=115200,8n1", func(o *Options) {}},
+		{"com1=9600,7e2,0x2e8,10", func(o *Options) { o.Com[0] = Serial{9600, 7, 'e', 2, 0x2e8, 10} }},
+		{"com2=auto", func(o *Options) { o.Com[1].Baud = 0 }},
+		{"com2=,,,0", func(o *Options) { o.Com[1].IRQ = 0 }},
+		{"com1=38400/115200", func(o *Options) { o.Com[0].Baud = 38400 }},
+		{"loglvl=all", func(o *Options) { o.LogLevel = LogLevels{LogDebug, LogDebug} }},
+		{"guest_loglvl=none/debug", func(o *Options) { o.GuestLogLevel = LogLevels{LogNone, LogDebug} }},
+		{"guest-loglvl=all/debug", func(o *Options) { o.GuestLogLevel = LogLevels{LogDebug, LogDebug} }},
+		{"dom0_mem=512M,max:1G", func(o *Options) {
+			o.Dom0Mem.Size = MemAmount{Set: true, Bytes: gib / 2}
+			o.Dom0Mem.Max = MemAmount{Set: true, Bytes: gib}
+		}},
+		{"dom0_mem=min:1048576,-2G", func(o *Options) {
+			o.Dom0Mem.Min = MemAmount{Set: true, Bytes: gib}
+			o.Dom0Mem.Size = MemAmount{Set: true, Less: true, Bytes: 2 * gib}
+		}},
+		{"dom0_mem=1G+10%", func(o *Options) { o.Dom0Mem.Size = MemAmount{Set: true, Bytes: gib, Percent: 10} }},
+		{"dom0_mem=max:50%", func(o *Options) { o.Dom0Mem.Max = MemAmount{Set: true, Percent: 50} }},
+		{"noreboot sync_console nosmp pv-nosmap", func(o *Options) {
+			o.NoReboot, o.SyncConsole, o.NoSMP, o.PVNoSMAP = true, true, true, true
+		}},
+		{"noreboot no-noreboot sync_console=1 sync-console=off", func(o *Options) {}},
+		{"no-pv-nosmap=no", func(o *Options) { o.PVNoSMAP = true }},
+		{"smep smap=0", func(o *Options) { o.SMEP, o.SMAP = SwitchOn, SwitchOff }},
+		{"no-smep smap=hvm", func(o *Options) { o.SMEP, o.SMAP = SwitchOff, SwitchHVM }},
+		{"conswitch=bx", func(o *Options) { o.SwitchKey, o.StayOnShell = 2, true }},
+		{"conswitch=x", func(o *Options) { o.SwitchKey = 24 }},
+		{"conswitch=`", func(o *Options) { o.SwitchKey = 0 }},
+		{"tsc=unstable clocksource=hpet", func(o *Options) { o.TSC, o.ClockSource = "unstable", "hpet" }},
+		{`xendomains="a b" x`, func(o *Options) { o.XenDomains = []string{"a", "b"}; o.Unknown = []string{"x"} }},
+		{`xendomains="a b`, func(o *Options) { o.XenDomains = []string{"a", "b"} }},
+		{"maxcpus=4 foo bar=1 -- maxcpus=8 quiet", func(o *Options) {
+			o.MaxCPUs = 4
+			o.Unknown = []string{"foo", "bar=1"}
+			o.Dom0 = "maxcpus=8 quiet"
+		}},
+		{"-- quiet", func(o *Options) { o.Dom0 = "quiet" }},
+		{"foo --", func(o *Options) { o.Unknown = []string{"foo"} }},
+	} {
+		want := DefaultOptions()
+		c.set(want)
+		if got := ParseOptions(c.line); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q:\n got %+v\nwant %+v", c.line, *got, *want)
+		}
+	}
+}
+
+// TestOptionProblems asserts that a bad value changes nothing and is reported.
+func TestOptionProblems(t *testing.T) {
+	for _, w := range []string{
+		"console=", "console=com3", "console", "com1=", "com1=fast", "com1=115200,9n1", "com1=115200,8x1",
+		"com1=115200,8n", "com1=115200,8n1,0", "com1=115200,8n1,0x10000", "com1=115200,8n1,0x3f8,256",
+		"com1=115200,8n1,0x3f8,4,1", "com1=115200/9600", "com2=0", "loglvl=", "loglvl=loud", "loglvl=all/",
+		"guest_loglvl=none/x", "dom0_mem=", "dom0_mem=1Q", "dom0_mem=min:", "dom0_mem=101%", "dom0_mem=-",
+		"dom0_mem=1G,x", "dom0_mem=99999999999T", "dom0_mem=1+%", "maxcpus=0", "maxcpus=-1", "maxcpus=x",
+		"maxcpus=4097", "noreboot=maybe", "noreboot=", "smep=2", "no-smap=hvm", "tsc=", "tsc=fast",
+		"clocksource=sundial", "conswitch=", "conswitch=1", "conswitch=ab", "conswitch=axx",
+	} {
+		got := ParseOptions(w)
+		want := DefaultOptions()
+		if w == "com1=" { // all parts empty: nothing to change, nothing wrong
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%q: %+v", w, *got)
+			}
+			continue
+		}
+		if len(got.Problems) != 1 || !strings.Contains(got.Problems[0], w) {
+			t.Errorf("%q: problems %q", w, got.Problems)
+		}
+		got.Problems = nil
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%q changed something: %+v", w, *got)
+		}
+	}
+}
+
+func TestMemAmount(t *testing.T) {
+	const total = 1000 << 20
+	for _, c := range []struct {
+		m    MemAmount
+		want uint64
+	}{
+		{MemAmount{Bytes: 1 << 20}, 1 << 20},
+		{MemAmount{Bytes: 2000 << 20}, total},
+		{MemAmount{Less: true, Bytes: 200 << 20}, 800 << 20},
+		{MemAmount{Less: true, Bytes: 2000 << 20}, 0},
+		{MemAmount{Percent: 10}, 100 << 20},
+		{MemAmount{Bytes: 1 << 20, Percent: 10}, 101 << 20},
+		{MemAmount{Bytes: 999 << 20, Percent: 100}, total},
+		{MemAmount{Bytes: math.MaxUint64, Percent: 255}, total},
+	} {
+		if got := c.m.Of(total); got != c.want {
+			t.Errorf("%+v: %d, want %d", c.m, got, c.want)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for s, want := range map[string]uint64{
+		"0": 0, "1": 1 << 10, "1b": 1, "1B": 1, "2k": 2 << 10, "3M": 3 << 20, "4g": 4 << 30, "5T": 5 << 40,
+		"0x10M": 16 << 20, "0xb": 11 << 10,
+	} {
+		if got, err := ParseSize(s); err != nil || got != want {
+			t.Errorf("%q: %d, %v; want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "M", "1MM", "-1", "1.5G", "18446744073709551615", "16777216T"} {
+		if got, err := ParseSize(s); err == nil {
+			t.Errorf("%q: %d, want an error", s, got)
+		}
+	}
+}
+
+func FuzzOptions(f *testing.F) {
+	f.Add(`/boot/nidus console=com1,vga com1=115200,8n1,0x3f8,4 loglvl=all guest_loglvl=none/debug`)
+	f.Add(`dom0_mem=1G+10%,min:512M,max:-1G maxcpus=4 noreboot sync_console conswitch=ax xendomains="a b"`)
+	f.Add(`no-smep smap=hvm pv-nosmap=0 tsc=stable:socket clocksource=acpi foo -- quiet`)
+	f.Fuzz(func(t *testing.T, line string) {
+		o := ParseOptions(line)
+		words := len(SplitWords(line))
+		if len(o.Unknown)+len(o.Problems) > words {
+			t.Fatalf("%d unknown and %d problems of %d words", len(o.Unknown), len(o.Problems), words)
+		}
+		if o.SwitchKey > 26 || o.MaxCPUs < 0 || o.MaxCPUs > 4096 || len(o.Console) == 0 {
+			t.Fatalf("out of bounds: %+v", *o)
+		}
+		for _, s := range o.Com {
+			if s.DataBits < 5 || s.DataBits > 8 || s.StopBits < 1 || s.StopBits > 2 || s.IOBase < 0x100 || s.IOBase > 0xfff8 || s.Baud > 4_000_000 {
+				t.Fatalf("serial %+v", s)
+			}
+		}
+		if l := o.GuestLogLevel; l.Always > l.Limited || l.Limited > LogDebug {
+			t.Fatalf("levels %+v", l)
+		}
+		for _, m := range []MemAmount{o.Dom0Mem.Size, o.Dom0Mem.Min, o.Dom0Mem.Max} {
+			if m.Of(1<<30) > 1<<30 || m.Percent > 100 {
+				t.Fatalf("amount %+v", m)
+			}
+		}
+		// Reading is independent of the image's path and of a last blank.
+		if p := ParseOptions("/boot/nidus " + line); len(SplitWords(line)) > 0 && !isImagePath(SplitWords(line)[0]) {
+			if !reflect.DeepEqual(o, p) {
+				t.Fatalf("a path in front changes the result:\n%+v\n%+v", *o, *p)
+			}
+		}
+	})
+}

@@ -1,0 +1,183 @@
+package mm
+
+import "fmt"
+
+// Populate gives the domain n cleared frames of RAM from g on, in pages as large
+// as alignment and free memory allow. It calls progress (which may be nil) at
+// least once for every 512 frames, with the number that is done; an error from
+// it ends Populate. On any error TotPages tells how far it came, and what was
+// done stays.
+func (s *Space) Populate(g GFN, n uint64, progress func(done uint64) error) error {
+	if n == 0 || g >= maxGFN || n > uint64(maxGFN-g) {
+		return fmt.Errorf("domain %d: populate %d frames at %#x: %w", s.dom, n, g, ErrBadRange)
+	}
+	for done := uint64(0); done < n; {
+		order := s.p2m.cfg.MaxOrder
+		for at := g + GFN(done); order > 0 && (uint64(at)&(1<<order-1) != 0 || n-done < 1<<order); {
+			order -= tableBits
+		}
+		step := func(k uint64) error {
+			if progress == nil {
+				return nil
+			}
+			return progress(done + k)
+		}
+		order, err := s.populate(g+GFN(done), order, true, step)
+		if err != nil {
+			return err
+		}
+		done += 1 << order
+		// A run of small pages reports at each 512th.
+		if order == 0 && progress != nil && (done%tableEntries == 0 || done == n) {
+			if err := progress(done); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// PopulatePhysmap gives the domain 1<<order cleared frames at each of gfns
+// (XENMEM_populate_physmap), and returns how many of these extents it did. Each
+// is done as a whole or not at all, in one page where the machine has one.
+// There must be nothing, or PoD memory, where they go.
+//
+// The caller bounds len(gfns), and goes on later with the rest.
+func (s *Space) PopulatePhysmap(gfns []GFN, order uint) (done int, err error) {
+	for _, g := range gfns {
+		if err := s.populateExtent(g, order); err != nil {
+			return done, err
+		}
+		done++
+	}
+	return done, nil
+}
+
+func (s *Space) populateExtent(g GFN, order uint) error {
+	if err := checkRange(g, order); err != nil {
+		return err
+	}
+	leaf := min(order/tableBits*tableBits, s.p2m.cfg.MaxOrder)
+	end := g + 1<<order
+	for at := g; at < end; {
+		o, err := s.populate(at, leaf, true, nil)
+		if err != nil {
+			if at > g {
+				s.undo(g, at)
+			}
+			return err
+		}
+		leaf = o // no larger block was free: don't ask for one again
+		at += 1 << o
+	}
+	return nil
+}
+
+// undo takes away what populateExtent just made.
+func (s *Space) undo(start, end GFN) {
+	s.p2m.mu.Lock()
+	defer s.p2m.mu.Unlock()
+	// A guest that uses the frames already may keep some: they are its own.
+	_ = s.removeRange(start, end)
+	s.settle()
+}
+
+// populate maps one page at g, of the given order (0, 9 or 18), or if smaller is
+// set and there is no such block, of a smaller one. It returns the order.
+// cleared is told as the page is cleared.
+func (s *Space) populate(g GFN, order uint, smaller bool, cleared func(n uint64) error) (uint, error) {
+	var m MFN
+	for {
+		if err := s.charge(1 << order); err != nil {
+			return 0, err
+		}
+		var ok bool
+		if m, ok = s.mem.AllocFrames(order, FrameGuest, s.dom, ZoneAny); ok {
+			break
+		}
+		s.uncharge(1 << order)
+		if order == 0 || !smaller {
+			return 0, fmt.Errorf("domain %d: no block of %d frames for guest frame %#x: %w", s.dom, 1<<order, g, ErrNoMemory)
+		}
+		order -= tableBits
+	}
+	err := s.fill(g, m, order, cleared)
+	if err != nil {
+		s.mem.FreeFrames(m, order)
+		s.uncharge(1 << order)
+	}
+	return order, err
+}
+
+// fill clears a block and maps it where nothing was.
+func (s *Space) fill(g GFN, m MFN, order uint, cleared func(n uint64) error) error {
+	for i := MFN(0); i < 1<<order; i++ {
+		s.mem.Page(m + i).Clear()
+		if cleared != nil && i%tableEntries == tableEntries-1 {
+			if err := cleared(uint64(i) + 1); err != nil {
+				return fmt.Errorf("domain %d: populate guest frame %#x: %w", s.dom, g, err)
+			}
+		}
+	}
+	s.p2m.mu.Lock()
+	defer s.p2m.mu.Unlock()
+	for at := g; at < g+1<<order; {
+		e := s.p2m.Lookup(at)
+		if e.Type != TypeNone && e.Type != TypePoD {
+			return fmt.Errorf("domain %d, guest frame %#x (%v): %w", s.dom, at, e.Type, ErrOccupied)
+		}
+		at = (at>>e.Order + 1) << e.Order
+	}
+	return s.p2m.mapLocked(g, m, order, TypeRAM)
+}
+
+// charge takes n frames from the quota.
+func (s *Space) charge(n uint64) error {
+	s.p2m.mu.Lock()
+	defer s.p2m.mu.Unlock()
+	tot, limit := s.tot.Load(), s.max.Load()
+	if tot > limit || n > limit-tot {
+		return fmt.Errorf("domain %d has %d frames of at most %d, and wants %d more: %w", s.dom, tot, limit, n, ErrQuota)
+	}
+	s.tot.Store(tot + n)
+	return nil
+}
+
+func (s *Space) uncharge(n uint64) {
+	s.p2m.mu.Lock()
+	defer s.p2m.mu.Unlock()
+	s.tot.Add(-n)
+}
+
+// MapPoD makes n frames from g on memory that Demand allocates when the guest
+// first uses it. They count when they are allocated. There must be nothing yet.
+func (s *Space) MapPoD(g GFN, n uint64) error {
+	if n == 0 || g >= maxGFN || n > uint64(maxGFN-g) {
+		return fmt.Errorf("domain %d: %d frames on demand at %#x: %w", s.dom, n, g, ErrBadRange)
+	}
+	end := g + GFN(n)
+	s.p2m.mu.Lock()
+	defer s.p2m.mu.Unlock()
+	for at, e := range s.p2m.All(g, end) {
+		return fmt.Errorf("domain %d, guest frame %#x (%v): %w", s.dom, at, e.Type, ErrOccupied)
+	}
+	return s.p2m.apply(&change{op: opMap, start: g, end: end, to: TypePoD})
+}
+
+// Demand allocates memory behind g after a nested page fault there, and returns
+// false if that is none of PoD. Whole pages of 2 MiB are preferred.
+func (s *Space) Demand(g GFN) (bool, error) {
+	e := s.p2m.Lookup(g)
+	if e.Type != TypePoD {
+		return e.Type.IsRAM(), nil // another vcpu was faster
+	}
+	order := min(e.Order, tableBits)
+	_, err := s.populate(g>>order<<order, order, false, nil)
+	if err != nil && order > 0 {
+		_, err = s.populate(g, 0, false, nil)
+	}
+	if err != nil && s.p2m.Lookup(g).Type.IsRAM() {
+		return true, nil
+	}
+	return err == nil, err
+}

@@ -30,9 +30,10 @@ func boot0() {
 	h := handoverAt()
 	Loader, LoaderInfo = uint32(h.loader), uint64(uint32(h.info))
 	serialInit()
-	scanMemory()
+	scanMemory(h)
 	calibrate()
 	buildMap(h)
+	framesInit()
 	for i := range threads {
 		threads[i].id = uint64(i) + 1
 	}

@@ -2,7 +2,11 @@
 
 package baremetal
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"nidus/kernel/boot"
+)
 
 var (
 	tscHz      uint64
@@ -55,14 +59,48 @@ func pit(n uint16) bool {
 	return false
 }
 
-// calibrate measures the TSC. Temporary: the PIT alone.
+var (
+	evidence boot.TSCEvidence
+	// TSCChoice is the boot's first choice of the TSC's frequency.
+	TSCChoice boot.TSCChoice
+)
+
+// calibrate measures the TSC against the PIT and asks CPUID. The better clocks
+// are known only once ACPI was read: see Recalibrate.
 func calibrate() {
-	pit(11931)
-	a := rdtsc()
-	pit(11931)
-	tscHz = (rdtsc() - a) * 100
-	tscMul = (1e9 << 32) / tscHz
+	const ticks, pitHz = 11932, 1193182
+	if pit(100) {
+		for i := 0; i < 3; i++ {
+			a := rdtsc()
+			if pit(ticks) {
+				evidence.PIT.Add(rdtsc()-a, uint64(ticks)*1e9/pitHz)
+			}
+		}
+	}
+	top, _, _, _ := cpuid(0, 0)
+	if top >= 0x15 {
+		a, b, c, _ := cpuid(0x15, 0)
+		evidence.CPUID15.Denominator, evidence.CPUID15.Numerator, evidence.CPUID15.CrystalHz = a, b, c
+	}
+	if top >= 0x16 {
+		evidence.CPUID16MHz, _, _, _ = cpuid(0x16, 0)
+	}
+	if a, b, c, d := cpuid(0x40000000, 0); a >= 0x40000010 && a < 0x40010000 && b|c|d != 0 {
+		evidence.HypervisorKHz, _, _, _ = cpuid(0x40000010, 0)
+	}
+	TSCChoice = boot.ChooseTSC(&evidence)
+	if TSCChoice.Hz == 0 {
+		puts("Nidus: no clock tells the TSC's frequency; 1 GHz is assumed\n")
+		TSCChoice.Hz = 1e9
+	}
+	setTSC(TSCChoice.Hz)
 	tsc0 = bootTSC
+}
+
+func setTSC(hz uint64) {
+	tscHz = hz
+	hi, lo := bits.Mul64(1e9, 1<<32)
+	tscMul, _ = bits.Div64(hi, lo, hz)
 }
 
 var seed uint64 = 0x9e3779b97f4a7c15

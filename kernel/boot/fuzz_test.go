@@ -47,6 +47,9 @@ func fuzzScan(t *testing.T, magic uint32, data []byte) {
 	if len(in.CommandLine) > MaxString || len(in.Modules) != e.nmod {
 		t.Fatalf("command line of %d bytes, %d modules of %d", len(in.CommandLine), len(in.Modules), e.nmod)
 	}
+	if len(in.Problems) > 0 {
+		return // what was only partly readable is not kept
+	}
 	// The kept places are all that was read: the result is the same with the
 	// rest destroyed.
 	kept := &flatPhys{infoAddr, make([]byte, len(data))}

@@ -27,7 +27,7 @@ func FindRSDP(mem boot.Phys) (addr uint64, err error) {
 	var seg [2]byte
 	if mem.ReadPhys(0x40e, seg[:]) == nil { // the BIOS data area's pointer to it
 		ebda := uint64(binary.LittleEndian.Uint16(seg[:])) << 4
-		if ebda >= 0x400 && ebda < 0xa0000 {
+		if ebda >= 0x500 && ebda < 0xa0000 { // behind the data area
 			if a := scanRSDP(mem, ebda, 0x400); a != 0 {
 				return a, nil
 			}

@@ -1,0 +1,531 @@
+package xenstore
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"nidus/mm"
+)
+
+// guest speaks the protocol over a page as a guest kernel does.
+type guest struct {
+	t     testing.TB
+	page  mm.Page
+	r     *Ring
+	reqID uint32
+	kicks int
+	in    []byte
+	ev    []string
+}
+
+func newGuest(t testing.TB, s *Store, dom mm.DomID, start uint32) *guest {
+	g := &guest{t: t, page: mm.NewPage()}
+	for off := offReqCons; off <= offRspProd; off += 4 {
+		g.page.Store32(off, start)
+	}
+	r, err := s.Introduce(dom, g.page, func() { g.kicks++ })
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.r = r
+	return g
+}
+
+func (g *guest) put(b []byte) {
+	for len(b) > 0 {
+		prod, cons := g.page.Load32(offReqProd), g.page.Load32(offReqCons)
+		n := min(len(b), ringSize-int(prod-cons))
+		if n == 0 {
+			g.t.Fatal("request ring full and the server does not read")
+		}
+		for i := range n {
+			g.page.Store8(offReq+int((prod+uint32(i))%ringSize), b[i])
+		}
+		g.page.Store32(offReqProd, prod+uint32(n))
+		b = b[n:]
+		g.r.Poll()
+	}
+}
+
+func (g *guest) take() {
+	prod, cons := g.page.Load32(offRspProd), g.page.Load32(offRspCons)
+	for ; cons != prod; cons++ {
+		g.in = append(g.in, g.page.Load8(offRsp+int(cons%ringSize)))
+	}
+	g.page.Store32(offRspCons, cons)
+}
+
+// next returns the next reply; watch events go to g.ev.
+func (g *guest) next() (Header, string) {
+	for range 100 {
+		g.take()
+		g.r.Poll()
+		if len(g.in) < HeaderSize {
+			continue
+		}
+		h := DecodeHeader(g.in)
+		if len(g.in) < HeaderSize+int(h.Len) {
+			continue
+		}
+		body := string(g.in[HeaderSize : HeaderSize+h.Len])
+		g.in = g.in[HeaderSize+h.Len:]
+		if h.Type != MsgWatchEvent {
+			return h, body
+		}
+		g.ev = append(g.ev, strings.ReplaceAll(strings.TrimSuffix(body, "\x00"), "\x00", "|"))
+	}
+	return Header{Type: 0xffff}, ""
+}
+
+// ask returns the reply with | for NUL; errors are their names.
+func (g *guest) ask(tx uint32, t MsgType, payload string) string {
+	g.reqID++
+	payload = strings.ReplaceAll(payload, "|", "\x00")
+	g.put(append(Header{Type: t, ReqID: g.reqID, TxID: tx, Len: uint32(len(payload))}.Append(nil), payload...))
+	h, body := g.next()
+	if h.ReqID != g.reqID || h.TxID != tx || h.Type != t && h.Type != MsgError {
+		g.t.Fatalf("reply %+v to request %d of type %d", h, g.reqID, t)
+	}
+	return strings.ReplaceAll(body, "\x00", "|")
+}
+
+func (g *guest) events() string {
+	g.next()
+	s := strings.Join(g.ev, " ")
+	g.ev = nil
+	return s
+}
+
+func newHome(t testing.TB, q Quota, dom mm.DomID) (*Store, *Conn) {
+	s := New(q)
+	c := s.Open(0)
+	d := DomainPaths{Dom: dom, Name: "g", UUID: "u-1", VCPUs: 1, MaxVCPUs: 2}
+	if err := d.Write(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	return s, c
+}
+
+func TestProtocol(t *testing.T) {
+	s, _ := newHome(t, DefaultQuota, 3)
+	g := newGuest(t, s, 3, 0xffffff00) // indexes wrap on the way
+	long := strings.Repeat("x", 2049)
+	for i, c := range []struct {
+		tx      uint32
+		typ     MsgType
+		payload string
+		want    string
+	}{
+		{0, MsgRead, "name|", "g"},
+		{0, MsgRead, "/local/domain/3/domid|", "3"},
+		{0, MsgRead, "name", "EINVAL|"},
+		{0, MsgRead, "|", "EINVAL|"},
+		{0, MsgRead, "a//b|", "EINVAL|"},
+		{0, MsgRead, "a/|", "EINVAL|"},
+		{0, MsgRead, "a b|", "EINVAL|"},
+		{0, MsgRead, "@releaseDomain|", "EINVAL|"},
+		{0, MsgRead, "nothing|", "ENOENT|"},
+		{0, MsgRead, "/|", "EACCES|"},
+		{0, MsgRead, "/tool/secret|", "EACCES|"},
+		{7, MsgRead, "name|", "ENOENT|"},
+		{0, MsgWrite, "data/a/b|1|2", "OK|"},
+		{0, MsgRead, "data/a/b|", "1|2"},
+		{0, MsgRead, "data/a|", ""},
+		{0, MsgWrite, "name|x", "EACCES|"},
+		{0, MsgWrite, "data/a|" + long, "ENOSPC|"},
+		{0, MsgMkdir, "data/c|", "OK|"},
+		{0, MsgMkdir, "data/c|", "OK|"},
+		{0, MsgDirectory, "data|", "a|c|"},
+		{0, MsgDirectory, "data/c|", ""},
+		{0, MsgDirectory, "device|", "suspend|"},
+		{0, MsgDirectoryPart, "data|9|", "EINVAL|"},
+		{0, MsgDirectoryPart, "data|x|", "EINVAL|"},
+		{0, MsgGetPerms, "data/a|", "n3|"},
+		{0, MsgGetPerms, "name|", "n0|r3|"},
+		{0, MsgSetPerms, "data/a|n3|r0|b4|", "OK|"},
+		{0, MsgGetPerms, "data/a|", "n3|r0|b4|"},
+		{0, MsgSetPerms, "data/a|n4|", "EPERM|"},
+		{0, MsgSetPerms, "data/a|n3|n3|n3|n3|n3|n3|", "ENOSPC|"},
+		{0, MsgSetPerms, "data/a|q3|", "EINVAL|"},
+		{0, MsgSetPerms, "data/a|", "EINVAL|"},
+		{0, MsgSetPerms, "name|n3|", "EACCES|"},
+		{0, MsgRm, "data/a|", "OK|"},
+		{0, MsgRm, "data/a|", "OK|"},
+		{0, MsgRm, "data/a/b/c|", "ENOENT|"},
+		{0, MsgRm, "name|", "EACCES|"},
+		{0, MsgRm, "/|", "EINVAL|"},
+		{0, MsgTransactionStart, "|", "1|"},
+		{1, MsgTransactionStart, "|", "EBUSY|"},
+		{1, MsgWrite, "data/t|v", "OK|"},
+		{1, MsgRead, "data/t|", "v"},
+		{0, MsgRead, "data/t|", "ENOENT|"},
+		{1, MsgTransactionEnd, "X|", "EINVAL|"},
+		{1, MsgTransactionEnd, "T|", "OK|"},
+		{1, MsgTransactionEnd, "T|", "ENOENT|"},
+		{0, MsgRead, "data/t|", "v"},
+		{0, MsgGetDomainPath, "7|", "/local/domain/7|"},
+		{0, MsgGetDomainPath, "70000|", "EINVAL|"},
+		{0, MsgIsDomainIntroduced, "3|", "EACCES|"},
+		{0, MsgIntroduce, "3|1|1|", "EACCES|"},
+		{0, MsgRelease, "3|", "EACCES|"},
+		{0, MsgControl, "help|", "EACCES|"},
+		{0, 20, "", "ENOSYS|"},
+		{0, 12345, "x", "ENOSYS|"},
+		{0, MsgWatchEvent, "x|y|", "ENOSYS|"},
+		{0, MsgWatch, "data|", "EINVAL|"},
+		{0, MsgWatch, "data|" + strings.Repeat("t", 1023) + "|", "E2BIG|"},
+		{0, MsgWatch, "data|tok|", "OK|"},
+		{0, MsgWatch, "data|tok|", "EEXIST|"},
+		{0, MsgUnwatch, "data|other|", "ENOENT|"},
+		{0, MsgUnwatch, "data|tok|", "OK|"},
+		{0, MsgResetWatches, "|", "OK|"},
+	} {
+		if got := g.ask(c.tx, c.typ, c.payload); got != c.want {
+			t.Errorf("%d: type %d %.40q: got %q, want %q", i, c.typ, c.payload, got, c.want)
+		}
+	}
+}
+
+func TestAdmin(t *testing.T) {
+	s := New(DefaultQuota)
+	g := newGuest(t, s, 0, 0)
+	newGuest(t, s, 5, 0)
+	for _, c := range []struct {
+		typ           MsgType
+		payload, want string
+	}{
+		{MsgIsDomainIntroduced, "5|", "T|"}, {MsgIsDomainIntroduced, "6|", "F|"},
+		{MsgResume, "6|", "ENOENT|"}, {MsgResume, "5|", "OK|"},
+		{MsgSetTarget, "5|0|", "ENOSYS|"}, {MsgIntroduce, "8|1|1|", "ENOSYS|"},
+		{MsgRelease, "5|", "OK|"}, {MsgIsDomainIntroduced, "5|", "F|"},
+		{MsgRelease, "0|", "EINVAL|"}, {MsgControl, "check|", "OK|"}, {MsgControl, "x|", "EINVAL|"},
+	} {
+		if got := g.ask(0, c.typ, c.payload); got != c.want {
+			t.Errorf("type %d %q: got %q, want %q", c.typ, c.payload, got, c.want)
+		}
+	}
+}
+
+func TestDirectoryPart(t *testing.T) {
+	s, c := newHome(t, DefaultQuota, 3)
+	var want strings.Builder
+	for i := range 600 {
+		n := fmt.Sprintf("child-%06d", i)
+		want.WriteString(n + "|")
+		if err := c.Write("/local/domain/3/data/"+n, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := newGuest(t, s, 3, 0)
+	if got := g.ask(0, MsgDirectory, "data|"); got != "E2BIG|" {
+		t.Fatalf("whole list: %q", got)
+	}
+	var all string
+	for range 10 {
+		part := g.ask(0, MsgDirectoryPart, fmt.Sprintf("data|%d|", len(all)))
+		_, names, _ := strings.Cut(part, "|")
+		last := names == "|" || strings.HasSuffix(names, "||")
+		if last {
+			names = names[:len(names)-1]
+		}
+		all += names
+		if last {
+			break
+		}
+	}
+	if all != want.String() {
+		t.Errorf("parts make %d bytes, want %d", len(all), want.Len())
+	}
+}
+
+func TestWatchEvents(t *testing.T) {
+	s, c := newHome(t, DefaultQuota, 3)
+	g := newGuest(t, s, 3, 0)
+	step := func(want string, do func() error) {
+		t.Helper()
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		if got := g.events(); got != want {
+			t.Errorf("events %q, want %q", got, want)
+		}
+	}
+	ask := func(typ MsgType, p string) func() error {
+		return func() error {
+			if got := g.ask(0, typ, p); got != "OK|" {
+				return fmt.Errorf("%s: %s", p, got)
+			}
+			return nil
+		}
+	}
+	home := DomainPath(3)
+	step("data|rel", ask(MsgWatch, "data|rel|"))
+	step(home+"/data|abs", ask(MsgWatch, home+"/data|abs|"))
+	step("data/x/y|deep", ask(MsgWatch, "data/x/y|deep|"))
+	step("@releaseDomain|r", ask(MsgWatch, "@releaseDomain|r|"))
+	step("/tool|t", ask(MsgWatch, "/tool|t|"))
+	step("data/x/y/z|rel "+home+"/data/x/y/z|abs data/x/y/z|deep", func() error { return c.Write(home+"/data/x/y/z", "1") })
+	step("data/x|rel "+home+"/data/x|abs data/x/y|deep", ask(MsgRm, "data/x|"))
+	step("", func() error { return c.Write("/tool/secret", "1") })
+	step("", func() error { s.DomainShutdown(); return nil })
+	if err := c.SetPerms(ReleaseDomain, Perm{0, AccessNone}, Perm{3, AccessRead}); err != nil {
+		t.Fatal(err)
+	}
+	step("@releaseDomain|r", func() error { s.DomainShutdown(); return nil })
+	// In a transaction only the commit is heard of.
+	tx, _ := c.Begin()
+	step("", func() error { return tx.Write(home+"/data/q", "1") })
+	step("data/q|rel "+home+"/data/q|abs", tx.Commit)
+	step("", ask(MsgResetWatches, "|"))
+	step("", func() error { return c.Write(home+"/data/q", "2") })
+	if g.kicks == 0 {
+		t.Error("guest never signalled")
+	}
+	if len(s.watches) != 0 {
+		t.Errorf("watches left: %v", s.watches)
+	}
+}
+
+func TestQuotas(t *testing.T) {
+	q := DefaultQuota
+	q.Nodes, q.Watches, q.Transactions, q.TxOps = 20, 2, 2, 3
+	s, _ := newHome(t, q, 3)
+	g := newGuest(t, s, 3, 0)
+	had := s.Nodes(3)
+	for i := range 30 {
+		want := "OK|"
+		if had+i >= 20 {
+			want = "ENOSPC|"
+		}
+		if got := g.ask(0, MsgWrite, fmt.Sprintf("data/n%d|", i)); got != want {
+			t.Fatalf("node %d: %s, want %s", i, got, want)
+		}
+	}
+	if got := g.ask(0, MsgRm, "data|"); got != "OK|" {
+		t.Fatal(got)
+	}
+	if n := s.Nodes(3); n != had-1 {
+		t.Errorf("%d nodes held, want %d", n, had-1)
+	}
+	for i, want := range []string{"OK|", "OK|", "ENOSPC|"} {
+		if got := g.ask(0, MsgWatch, fmt.Sprintf("data|%d|", i)); got != want {
+			t.Errorf("watch %d: %s", i, got)
+		}
+	}
+	for i, want := range []string{"1|", "2|", "ENOSPC|"} {
+		if got := g.ask(0, MsgTransactionStart, "|"); got != want {
+			t.Errorf("transaction %d: %s", i, got)
+		}
+	}
+	for i, want := range []string{"g", "g", "g", "ENOSPC|"} {
+		if got := g.ask(1, MsgRead, "name|"); got != want {
+			t.Errorf("transaction request %d: %s", i, got)
+		}
+	}
+}
+
+// A guest that asks and never reads is not served until it does, and loses no
+// reply; events for it pile up to a limit only.
+func TestBackpressure(t *testing.T) {
+	s, c := newHome(t, DefaultQuota, 3)
+	g := newGuest(t, s, 3, 0)
+	req := append(Header{Type: MsgGetDomainPath, Len: 2}.Append(nil), "3\x00"...)
+	sent := 0
+	for g.page.Load32(offReqProd)-g.page.Load32(offReqCons) <= ringSize-uint32(len(req)) {
+		g.put(req)
+		if sent++; sent > 1000 {
+			t.Fatal("server never stops taking requests")
+		}
+	}
+	if g.r.msgs > DefaultQuota.Outstanding {
+		t.Errorf("%d replies queued", g.r.msgs)
+	}
+	for i := range sent {
+		if h, _ := g.next(); h.Type != MsgGetDomainPath {
+			t.Fatalf("reply %d of %d is %+v", i, sent, h)
+		}
+	}
+	g.ask(0, MsgWatch, "data|w|")
+	for i := range 5000 {
+		if err := c.Write(fmt.Sprintf("/local/domain/3/data/n%d", i), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(g.r.out) > DefaultQuota.EventBytes+32<<10 || g.r.Lost() == 0 {
+		t.Errorf("%d bytes queued, %d events lost", len(g.r.out), g.r.Lost())
+	}
+}
+
+func TestSameEventPendsOnce(t *testing.T) {
+	s, c := newHome(t, DefaultQuota, 3)
+	g := newGuest(t, s, 3, 0)
+	g.ask(0, MsgWatch, "data|w|")
+	g.events()
+	for i := range 1000 {
+		_ = c.Write("/local/domain/3/data/n", fmt.Sprint(i))
+	}
+	if len(g.r.out)-g.r.sent > 100 || g.r.Lost() != 0 {
+		t.Errorf("%d bytes queued, %d lost", len(g.r.out)-g.r.sent, g.r.Lost())
+	}
+	if got := g.events(); !strings.HasPrefix(got, "data/n|w") {
+		t.Errorf("events %q", got)
+	}
+}
+
+func TestHostileRing(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(p mm.Page)
+		want uint32
+	}{
+		"producer": {func(p mm.Page) { p.Store32(offReqProd, 5000) }, errorRingIndex},
+		"consumer": {func(p mm.Page) { p.Store32(offRspCons, 77); p.Store32(offReqProd, 16); p.Store32(0, 99) }, errorRingIndex},
+		"length": {func(p mm.Page) {
+			p.Write(0, Header{Type: MsgRead, Len: PayloadMax + 1}.Append(nil))
+			p.Store32(offReqProd, 16)
+		}, errorProtocol},
+		"own indexes": {func(p mm.Page) { p.Store32(offReqCons, 999); p.Store32(offRspProd, 999) }, errorNone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newHome(t, DefaultQuota, 3)
+			g := newGuest(t, s, 3, 0)
+			c.do(g.page)
+			g.r.Poll()
+			if got := g.page.Load32(offError); got != c.want {
+				t.Fatalf("error field %d, want %d", got, c.want)
+			}
+			g.page.Store32(offConnection, reconnect)
+			if kick, _ := g.r.Poll(); !kick {
+				t.Error("not signalled after reconnect")
+			}
+			if g.page.Load32(offConnection) != connected || g.page.Load32(offError) != 0 {
+				t.Fatal("not connected again")
+			}
+			if got := g.ask(0, MsgRead, "name|"); got != "g" {
+				t.Errorf("after reconnect: %q", got)
+			}
+		})
+	}
+}
+
+func TestSnapshot(t *testing.T) {
+	s, c := newHome(t, DefaultQuota, 3)
+	g := newGuest(t, s, 3, 0xfffffffe)
+	g.ask(0, MsgWatch, "data|w|")
+	g.ask(0, MsgWatch, "@introduceDomain|i|")
+	g.ask(0, MsgTransactionStart, "|")
+	g.events()
+	// Half a request, and events that are not read.
+	req := append(Header{Type: MsgRead, ReqID: 9, Len: 5}.Append(nil), "name\x00"...)
+	g.put(req[:18])
+	for i := range 50 {
+		_ = c.Write(fmt.Sprintf("/local/domain/3/data/n%d", i), "")
+	}
+	sn := s.Snapshot()
+	s2, err := Restore(DefaultQuota, sn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := fmt.Sprintf("%+v", sn), fmt.Sprintf("%+v", s2.Snapshot()); a != b {
+		t.Errorf("snapshot of the restored store differs:\n%s\n%s", a, b)
+	}
+	s.Release(3)
+	if g.r, err = s2.Attach(3, g.page, func() {}); err != nil {
+		t.Fatal(err)
+	}
+	g.put(req[18:])
+	if h, body := g.next(); h.ReqID != 9 || body != "g" {
+		t.Fatalf("reply %+v %q", h, body)
+	}
+	if len(g.ev) != 50 {
+		t.Errorf("%d events came through, want 50", len(g.ev))
+	}
+	if got := g.ask(1, MsgTransactionEnd, "T|"); got != "EAGAIN|" {
+		t.Errorf("transaction across restore: %s", got)
+	}
+	if s2.Nodes(3) != s.Nodes(3) {
+		t.Errorf("%d nodes counted, were %d", s2.Nodes(3), s.Nodes(3))
+	}
+	for name, bad := range map[string]*Snapshot{
+		"version": {Version: 9},
+		"orphan":  {Version: 1, Nodes: []NodeState{{Path: "/", Perms: []Perm{{}}}, {Path: "/a/b", Perms: []Perm{{}}}}},
+		"perms":   {Version: 1, Nodes: []NodeState{{Path: "/"}}},
+		"twice":   {Version: 1, Nodes: []NodeState{{Path: "/", Perms: []Perm{{}}}}, Domains: []DomainState{{Dom: 1}, {Dom: 1}}},
+		"out":     {Version: 1, Nodes: []NodeState{{Path: "/", Perms: []Perm{{}}}}, Domains: []DomainState{{Dom: 1, Out: bytes.Repeat([]byte{255}, 40)}}},
+	} {
+		if _, err := Restore(DefaultQuota, bad); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// A released domain's page is not touched any more.
+func TestReleaseLeavesPage(t *testing.T) {
+	s, c := newHome(t, DefaultQuota, 3)
+	g := newGuest(t, s, 3, 0)
+	g.ask(0, MsgWatch, "data|w|")
+	s.Release(3)
+	s.Release(3)
+	g.page.Clear()
+	g.page.Store32(offReqProd, 16)
+	g.r.Poll()
+	_ = c.Write("/local/domain/3/data/x", "")
+	b := make([]byte, mm.PageSize)
+	g.page.Read(0, b)
+	b[offReqProd] = 0
+	if !bytes.Equal(b, make([]byte, mm.PageSize)) {
+		t.Error("page written after release")
+	}
+	if _, err := s.Introduce(3, g.page, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzRing(f *testing.F) {
+	f.Add(append(Header{Type: MsgRead, Len: 5}.Append(nil), "name\x00"...), uint32(21), uint32(0))
+	f.Add(append(Header{Type: MsgWatch, Len: 7}.Append(nil), "data\x00t\x00"...), uint32(23), uint32(0))
+	f.Add(append(Header{Type: MsgSetPerms, Len: 9}.Append(nil), "data\x00n3\x00b0"...), uint32(1024), uint32(1020))
+	f.Add(append(Header{Type: MsgTransactionStart, Len: 1}.Append(nil), 0), uint32(17), uint32(4096))
+	f.Fuzz(func(t *testing.T, b []byte, prod, cons uint32) {
+		s, c := newHome(t, DefaultQuota, 3)
+		page := mm.NewPage()
+		r, err := s.Introduce(3, page, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page.Write(0, b[:min(len(b), 2048)])
+		page.Store32(offReqProd, prod)
+		for i := range 8 {
+			r.Poll()
+			_ = c.Write("/local/domain/3/data/z", fmt.Sprint(i))
+			page.Store32(offReqProd, page.Load32(offReqProd)+prod%777)
+			page.Store32(offRspCons, page.Load32(offRspProd)+cons)
+		}
+		if s.Nodes(3) > DefaultQuota.Nodes || r.c.nwatches > DefaultQuota.Watches {
+			t.Error("quota exceeded")
+		}
+		if _, err := Restore(DefaultQuota, s.Snapshot()); err != nil {
+			t.Error(err)
+		}
+		if v, err := c.Read("/local/domain/3/name"); err != nil || v != "g" {
+			t.Errorf("name is %q, %v", v, err)
+		}
+	})
+}
+
+func BenchmarkRingRead(b *testing.B) {
+	s, _ := newHome(b, DefaultQuota, 3)
+	g := newGuest(b, s, 3, 0)
+	req := append(Header{Type: MsgRead, Len: 5}.Append(nil), "name\x00"...)
+	b.ReportAllocs()
+	for b.Loop() {
+		prod := g.page.Load32(offReqProd)
+		for i, c := range req {
+			g.page.Store8(int((prod+uint32(i))%ringSize), c)
+		}
+		g.page.Store32(offReqProd, prod+uint32(len(req)))
+		g.r.Poll()
+		g.page.Store32(offRspCons, g.page.Load32(offRspProd))
+	}
+}

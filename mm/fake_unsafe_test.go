@@ -19,6 +19,8 @@ type machine struct {
 	onFree func(m MFN, order uint)
 	// of the domain under test
 	onFlush func()
+	// before an operation on frames that needs no lock
+	onFrames func()
 }
 
 func newMachine(tb testing.TB, base MFN, n uint64) *machine {
@@ -58,6 +60,13 @@ func (k *machine) FreeFrames(m MFN, order uint) FrameStatus {
 		k.onFree(m, order)
 	}
 	return k.Pool.FreeFrames(m, order)
+}
+
+func (k *machine) Frames() *Frames {
+	if k.onFrames != nil {
+		k.onFrames()
+	}
+	return k.Pool.Frames()
 }
 
 func (k *machine) FlushGuest(*P2M) {

@@ -99,6 +99,9 @@ type Frames struct {
 	avail [2]uint32 // per zone: bit n is set while a block of order n is free
 	free  [2][MaxOrder + 1]uint32
 	stats FrameStats
+
+	ranges  [256][2]MFN // of RAM, start and end
+	nranges int
 }
 
 // FrameStats counts frames.
@@ -135,20 +138,31 @@ func (f *Frames) block(mfn MFN, order uint) FrameStatus {
 	return FrameOK
 }
 
-// AddRange makes the RAM [start, end) available. Frames that are in use or free
-// already make it fail with FrameBadState and no effect.
+// AddRange makes the RAM [start, end) available. It returns FrameBadState, with
+// no effect, if a part of it was added or reserved before, and FrameOverflow
+// after too many ranges. It does not touch the entries inside of blocks: call it
+// before Reserve and Alloc, or it has to look at them all.
 func (f *Frames) AddRange(start, end MFN) FrameStatus {
 	if end <= start || !f.inRange(start, uint64(end-start)) {
 		return FrameBadRange
 	}
-	if _, o, ok := f.freeBlock(start); ok && o <= MaxOrder {
-		return FrameBadState // start is inside a free block: no other check sees it
+	if f.nranges == len(f.ranges) {
+		return FrameOverflow
 	}
-	for m := start; m < end; m++ {
-		if f.meta[m].load() != 0 {
+	for i := range f.nranges {
+		if r := &f.ranges[i]; start < r[1] && r[0] < end {
 			return FrameBadState
 		}
 	}
+	if f.anyUsed() {
+		for m := start; m < end; m++ {
+			if f.meta[m].load() != 0 {
+				return FrameBadState
+			}
+		}
+	}
+	f.ranges[f.nranges] = [2]MFN{start, end}
+	f.nranges++
 	f.stats.Total += uint64(end - start)
 	for m := start; m < end; {
 		o := uint(bits.TrailingZeros64(uint64(m) | 1<<MaxOrder))
@@ -159,6 +173,15 @@ func (f *Frames) AddRange(start, end MFN) FrameStatus {
 		m += 1 << o
 	}
 	return FrameOK
+}
+
+func (f *Frames) anyUsed() bool {
+	for _, n := range f.stats.Kinds {
+		if n != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // freeBlock finds the free block that holds mfn.

@@ -34,6 +34,9 @@ func TestFramesRanges(t *testing.T) {
 	if st := f.Stats(); before.Free-st.Free != 90+44 || st.Kinds[FrameKernel] != 290 {
 		t.Fatalf("stats %+v", st)
 	}
+	if s := f.AddRange(120, 130); s != FrameBadState { // a reserved hole
+		t.Error(s)
+	}
 	if f.Free(10, 1) != FrameOK || f.Info(10) != (Frame{}) {
 		t.Fatal("reserved RAM can't be freed")
 	}
@@ -244,6 +247,34 @@ func TestFramesModel(t *testing.T) {
 		if f.Stats() != start {
 			t.Fatalf("seed %d: not what it was:\n%+v\n%+v", seed, f.Stats(), start)
 		}
+	}
+}
+
+// TestFramesNoAlloc: kernel entry may not allocate.
+func TestFramesNoAlloc(t *testing.T) {
+	var f Frames
+	f.Init(make([]FrameInfo, 1024))
+	f.AddRange(0, 1024)
+	if n := testing.AllocsPerRun(100, func() {
+		m, _ := f.Alloc(3, FrameGuest, 1, ZoneAny)
+		f.Ref(m, 1)
+		f.Unref(m)
+		f.Claim(m, 3, 1)
+		f.Free(m, 3)
+		f.Free(m, 3)
+		f.Reserve(5, 6, FrameKernel, 1)
+		f.Free(5, 0)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	var many Frames
+	many.Init(make([]FrameInfo, 1024))
+	s := FrameOK
+	for m := MFN(0); m < 1024 && s == FrameOK; m += 2 {
+		s = many.AddRange(m, m+1)
+	}
+	if s != FrameOverflow {
+		t.Error(s)
 	}
 }
 

@@ -335,6 +335,34 @@ func FuzzP2M(f *testing.F) {
 	})
 }
 
+// TestP2MRetireMany frees more tables at once than P2M collects for a flush.
+func TestP2MRetireMany(t *testing.T) {
+	k := newMachine(t, 0, 256)
+	p := newP2M(t, k, NPT, 250)
+	for g := GFN(0); g < 200*512; g += 512 {
+		if _, err := p.Map(g, 7, 0, TypeMMIO); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flushed := 0
+	k.onFlush = func() { flushed++ }
+	freed := 0
+	k.onFree = func(MFN, uint) {
+		if freed++; freed > 64*flushed {
+			t.Fatalf("%d tables freed after %d flushes", freed, flushed)
+		}
+	}
+	if fl, err := p.Unmap(0, 18); !fl || err != nil {
+		t.Fatal(fl, err)
+	}
+	p.Flush()
+	if freed != 202 || p.Tables() != 1 {
+		t.Errorf("%d tables freed, %d left", freed, p.Tables())
+	}
+	p.Destroy()
+	k.allFree(t)
+}
+
 // TestP2MLookupRace looks up while tables come and go: what is found was there
 // at some time.
 func TestP2MLookupRace(t *testing.T) {

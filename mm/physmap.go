@@ -148,6 +148,7 @@ func (s *Space) Move(from, to GFN) error {
 	}
 	if err := s.p2m.unmapLocked(from, 0); err != nil {
 		s.unclaim(0, dst)
+		s.unclaim(0, src)
 		return err
 	}
 	err := s.p2m.mapLocked(to, src.MFN, 0, src.Type)

@@ -3,6 +3,7 @@
 package baremetal
 
 import (
+	"runtime"
 	sys "syscall"
 	"unsafe"
 )
@@ -53,3 +54,74 @@ func Out16(port uint16, v uint16) { out16(port, v) }
 func In16(port uint16) uint16     { return in16(port) }
 func Out32(port uint16, v uint32) { out32(port, v) }
 func In32(port uint16) uint32     { return in32(port) }
+
+// Affinity says on which CPUs the calling goroutine's thread runs; it is on one
+// of them when Affinity returns. Preconditions: runtime.LockOSThread.
+func Affinity(set uint64) bool { return call(callAffinity, set, 0, 0, 0) == 0 }
+
+// OnCPU runs f on a CPU.
+func OnCPU(cpu int, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		Affinity(1 << cpu)
+		defer Affinity(^uint64(0))
+		f()
+	}()
+	<-done
+}
+
+// Deadline sets the time (ns, 0: none) at which the word at kickWord is set and
+// the calling thread, if it is in a guest, leaves it. A block of the thread
+// forgets it. Preconditions: runtime.LockOSThread; the word stays mapped.
+//
+//go:nosplit
+func Deadline(at int64, kickWord uint64) { call(callDeadline, uint64(at), kickWord, 0, 0) }
+
+// SetVCPUClass makes the calling thread a vcpu's: it runs when no thread of the
+// host wants to. Preconditions: runtime.LockOSThread, until the thread ends.
+func SetVCPUClass() { call(callSetClass, classVCPU, 0, 0, 0) }
+
+// ThreadID names the calling goroutine's thread.
+func ThreadID() uint64 { return uint64(sys.Gettid()) }
+
+// ThreadTime is how long a thread has run, in ns.
+func ThreadTime(tid uint64) int64 { return int64(call(callThreadTime, tid, 0, 0, 0)) }
+
+// KickCPU makes a CPU take an interrupt; what runs there leaves its guest.
+func KickCPU(cpu uint64) {
+	f := cli()
+	kick(&cpus[cpu])
+	restore(f)
+}
+
+// FutexWait blocks while the word at p is v, until FutexWake or, if at is not 0,
+// the time at. It counts as a system call: the collector doesn't wait for it.
+func FutexWait(p *uint32, v uint32, at int64) {
+	const futex, wait = 202, 128
+	if at == 0 {
+		sys.Syscall6(futex, uintptr(unsafe.Pointer(p)), wait, uintptr(v), 0, 0, 0)
+		return
+	}
+	d := at - Nanotime()
+	if d <= 0 {
+		return
+	}
+	ts := [2]int64{d / 1e9, d % 1e9}
+	sys.Syscall6(futex, uintptr(unsafe.Pointer(p)), wait, uintptr(v), uintptr(unsafe.Pointer(&ts)), 0, 0)
+}
+
+// FutexWake wakes one waiter.
+func FutexWake(p *uint32) {
+	const futex, wake = 202, 129
+	sys.RawSyscall6(futex, uintptr(unsafe.Pointer(p)), wake, 1, 0, 0, 0)
+}
+
+// WriteConsole sends to the serial line, polled.
+func WriteConsole(b []byte) {
+	if len(b) > 0 {
+		sys.Write(1, b)
+	}
+}

@@ -36,6 +36,7 @@ func boot0() {
 	framesInit()
 	for i := range threads {
 		threads[i].id = uint64(i) + 1
+		threads[i].affinity = ^uint64(0)
 	}
 	cpuInit(0, 0)
 	idtInit()

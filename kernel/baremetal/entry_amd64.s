@@ -147,6 +147,7 @@ TEXT trap<>(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	R13, thread_r13(CX)
 	MOVQ	R14, thread_r14(CX)
 	MOVQ	R15, thread_r15(CX)
+	MOVQ	$1, pcpu_inkernel(GS)	// a fault from here on is the kernel's
 	FXSAVE64	thread_fx(CX)
 	MOVQ	$1, thread_fxvalid(CX)
 	JMP	kenter<>(SB)

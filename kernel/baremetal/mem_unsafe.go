@@ -27,3 +27,10 @@ var runtimeEtext byte
 
 //go:linkname runtimeEnd runtime.end
 var runtimeEnd byte
+
+// FXSAVE wants 16-byte alignment: every thread's block has it if the first one
+// does (the linker aligns large variables to 32) and the size is a multiple.
+const (
+	_ = -(unsafe.Sizeof(thread{}) % 16)
+	_ = -(unsafe.Offsetof(thread{}.fx) % 16)
+)

@@ -29,6 +29,10 @@ type thread struct {
 
 	next, prev uint32 // 1-based links of the run queue or of a futex bucket
 	class      uint32
+	moving     uint32
+	affinity   uint64 // CPUs
+	kickWord   uint64 // address of a vcpu's flag that its deadline has come
+	_          uint64 // FXSAVE: see mem_unsafe.go
 	idle       uint32
 	runNS      int64 // CPU time
 	since      int64

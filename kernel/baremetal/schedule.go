@@ -47,13 +47,17 @@ func (q *queue) remove(t *thread) {
 	t.next, t.prev = 0, 0
 }
 
-func (q *queue) pop() *thread {
-	if q.head == 0 {
-		return nil
+// pop takes the first thread that may run on cpu.
+func (q *queue) pop(cpu uint64) *thread {
+	for i := q.head; i != 0; {
+		t := &threads[i-1]
+		if t.affinity>>cpu&1 != 0 {
+			q.remove(t)
+			return t
+		}
+		i = t.next
 	}
-	t := &threads[q.head-1]
-	q.remove(t)
-	return t
+	return nil
 }
 
 // ready puts t on its run queue and finds a CPU for it: the one it ran on last if
@@ -62,30 +66,30 @@ func ready(t *thread) {
 	t.state = threadReady
 	runq[t.class].push(t)
 	me := pcpuAt(cpuself())
-	if preempt(me, &cpus[t.cpu], t.class, true) {
+	if preempt(me, &cpus[t.cpu], t, true) {
 		return
 	}
 	for i := uint64(0); i < ncpu; i++ {
-		if preempt(me, &cpus[i], t.class, true) {
+		if preempt(me, &cpus[i], t, true) {
 			return
 		}
 	}
 	for i := uint64(0); i < ncpu && t.class == classHost; i++ {
-		if preempt(me, &cpus[i], t.class, false) {
+		if preempt(me, &cpus[i], t, false) {
 			return
 		}
 	}
 }
 
-// preempt makes c choose again, if it idles or, with idle false, if it runs a
-// thread of a lower class than class.
-func preempt(me, c *pcpu, class uint32, idle bool) bool {
-	if c.resched != 0 || c.online == 0 {
+// preempt makes c choose again, for t, if it idles or, with idle false, if it runs
+// a thread of a lower class.
+func preempt(me, c *pcpu, t *thread, idle bool) bool {
+	if c.resched != 0 || c.online == 0 || t.affinity>>c.id&1 == 0 {
 		return false
 	}
 	switch {
 	case c.cur == c.idle:
-	case !idle && threadAt(c.cur).class > class:
+	case !idle && threadAt(c.cur).class > t.class:
 	default:
 		return false
 	}
@@ -125,15 +129,21 @@ func pick(c *pcpu, now int64) {
 		t.since = now
 		if t.state == threadRunning {
 			t.state = threadReady
-			runq[t.class].push(t)
+			if t.moving != 0 {
+				t.moving = 0
+				ready(t)
+				c.resched = 0
+			} else {
+				runq[t.class].push(t)
+			}
 		}
 	} else {
 		c.Stats.IdleNS += now - t.since
 		t.since = now
 	}
-	n := runq[classHost].pop()
+	n := runq[classHost].pop(c.id)
 	if n == nil {
-		n = runq[classVCPU].pop()
+		n = runq[classVCPU].pop(c.id)
 	}
 	if n == nil {
 		n = threadAt(c.idle)
@@ -173,8 +183,9 @@ func expire(c *pcpu, now int64) {
 		if t.deadline > now {
 			return
 		}
-		if t.state == threadRunning || t.state == threadReady { // a vcpu's timer
+		if t.state == threadRunning || t.state == threadReady {
 			cancelDeadline(t)
+			kickGuest(c, t)
 			continue
 		}
 		r := uint64(0)
@@ -277,4 +288,28 @@ func heapDown(c *pcpu, i int32, x uint16) {
 		i = k
 	}
 	heapSet(c, i, x)
+}
+
+// kickGuest makes a vcpu's thread leave its guest: its timer has come.
+func kickGuest(c *pcpu, t *thread) {
+	if t.kickWord == 0 {
+		return
+	}
+	st32(t.kickWord, 1)
+	if t.state == threadRunning && t.cpu != c.id {
+		kick(&cpus[t.cpu])
+	}
+}
+
+// setAffinity says where t may run. Preconditions: klock; t is the current thread.
+func setAffinity(c *pcpu, t *thread, set uint64) uint64 {
+	if set&(1<<ncpu-1) == 0 {
+		return errno(einval)
+	}
+	t.affinity = set
+	if set>>c.id&1 == 0 {
+		c.resched = 1
+		t.moving = 1
+	}
+	return 0
 }

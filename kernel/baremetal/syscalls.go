@@ -31,6 +31,8 @@ const (
 	callSetClass
 	callThreadTime
 	callCPUInit
+	callAffinity
+	callDeadline
 )
 
 var (
@@ -146,6 +148,19 @@ func syscall(c *pcpu, t *thread) {
 		if a0-1 < MaxThreads {
 			r = uint64(threads[a0-1].runNS)
 		}
+	case callAffinity:
+		lock(&klock)
+		r = setAffinity(c, t, a0)
+		unlock(&klock)
+	case callDeadline:
+		lock(&klock)
+		cancelDeadline(t)
+		t.kickWord = a1
+		if a0 != 0 {
+			setDeadline(c, t, int64(a0))
+		}
+		armTimer(c, timerTarget(c), Nanotime())
+		unlock(&klock)
 	case callCPUInit:
 		lock(&memlock)
 		cpuInit(a0, a1)
@@ -270,6 +285,7 @@ func sysClone(t *thread) uint64 {
 		w.altsp, w.altsize = 0, 0
 		w.next, w.prev, w.heapPos, w.deadline = 0, 0, 0, 0
 		w.runNS, w.switches, w.class = 0, 0, classHost
+		w.affinity, w.kickWord = ^uint64(0), 0
 		if t.rdi&setTLS != 0 {
 			w.fsbase = t.r8
 		}

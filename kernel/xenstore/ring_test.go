@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"nidus/mm"
@@ -15,7 +17,7 @@ type guest struct {
 	page  mm.Page
 	r     *Ring
 	reqID uint32
-	kicks int
+	kicks atomic.Int64
 	in    []byte
 	ev    []string
 }
@@ -25,7 +27,7 @@ func newGuest(t testing.TB, s *Store, dom mm.DomID, start uint32) *guest {
 	for off := offReqCons; off <= offRspProd; off += 4 {
 		g.page.Store32(off, start)
 	}
-	r, err := s.Introduce(dom, g.page, func() { g.kicks++ })
+	r, err := s.Introduce(dom, g.page, func() { g.kicks.Add(1) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +282,7 @@ func TestWatchEvents(t *testing.T) {
 	step("data/q|rel "+home+"/data/q|abs", tx.Commit)
 	step("", ask(MsgResetWatches, "|"))
 	step("", func() error { return c.Write(home+"/data/q", "2") })
-	if g.kicks == 0 {
+	if g.kicks.Load() == 0 {
 		t.Error("guest never signalled")
 	}
 	if len(s.watches) != 0 {
@@ -480,6 +482,48 @@ func TestReleaseLeavesPage(t *testing.T) {
 	if _, err := s.Introduce(3, g.page, nil); err != nil {
 		t.Error(err)
 	}
+}
+
+// Guests and the host at once: each finds its own world in order.
+func TestConcurrent(t *testing.T) {
+	s, c := newHome(t, DefaultQuota, 1)
+	var wg sync.WaitGroup
+	for dom := mm.DomID(1); dom <= 4; dom++ {
+		d := DomainPaths{Dom: dom, Name: "g", UUID: fmt.Sprint(dom)}
+		if err := d.Write(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		g := newGuest(t, s, dom, 0)
+		wg.Go(func() {
+			if got := g.ask(0, MsgWatch, "data|w|"); got != "OK|" {
+				t.Error(got)
+			}
+			for i := range 300 {
+				tx := g.ask(0, MsgTransactionStart, "|")
+				var id uint32
+				fmt.Sscan(strings.TrimSuffix(tx, "|"), &id)
+				v := fmt.Sprint(i)
+				if got := g.ask(id, MsgWrite, "data/n|"+v); got != "OK|" {
+					t.Error(got)
+				}
+				if got := g.ask(id, MsgTransactionEnd, "T|"); got != "OK|" {
+					t.Errorf("domain %d: end: %s", dom, got)
+				}
+				if got := g.ask(0, MsgRead, "data/n|"); got != v {
+					t.Errorf("domain %d reads %q, want %q", dom, got, v)
+				}
+				g.ev = nil
+			}
+		})
+		wg.Go(func() {
+			for i := range 300 {
+				if err := c.Write(DomainPath(dom)+"/data/h", fmt.Sprint(i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func FuzzRing(f *testing.F) {

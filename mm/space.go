@@ -70,7 +70,8 @@ func NewSpace(c SpaceConfig) (*Space, error) {
 }
 
 // P2M returns the domain's nested page table. Who maps grants there keeps the
-// books of their frames; RAM and special frames are the Space's to change.
+// books of their frames. RAM, special and foreign frames are mapped and unmapped
+// by the Space only; ChangeType may be used on RAM.
 func (s *Space) P2M() *P2M { return s.p2m }
 
 // TotPages returns how many frames of RAM the domain has.
@@ -103,6 +104,22 @@ func (s *Space) allows(t Type, n need) (DomID, bool) {
 	return 0, false
 }
 
+// AddressError is the error for an access to a guest frame whose type does not
+// allow it. It wraps ErrBadAddress, and is cheap, because a guest can have one
+// with every hypercall.
+type AddressError struct {
+	Domain DomID
+	Frame  GFN
+	Type   Type
+}
+
+func (e *AddressError) Error() string {
+	return fmt.Sprintf("domain %d, guest frame %#x (%v): %v", e.Domain, e.Frame, e.Type, ErrBadAddress)
+}
+
+// Unwrap returns ErrBadAddress.
+func (e *AddressError) Unwrap() error { return ErrBadAddress }
+
 // hold finds the frame behind g and takes a reference to it.
 //
 // The frame may lose its place between the look-up and the reference; it has not
@@ -112,7 +129,7 @@ func (s *Space) hold(g GFN, n need) (MFN, error) {
 		e := s.p2m.Lookup(g)
 		owner, ok := s.allows(e.Type, n)
 		if !ok {
-			return 0, fmt.Errorf("domain %d, guest frame %#x (%v): %w", s.dom, g, e.Type, ErrBadAddress)
+			return 0, &AddressError{s.dom, g, e.Type}
 		}
 		st := s.mem.Frames().Ref(e.MFN, owner)
 		if st == FrameOverflow {

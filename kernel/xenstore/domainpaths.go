@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"nidus/mm"
@@ -105,8 +106,10 @@ func (d DomainPaths) write(t Nodes) error {
 }
 
 // Remove takes the domain's nodes away again, whatever the guest put below
-// them. Nodes that are gone are no error.
+// them, and everything else that it owns or may reach. Nodes that are gone are
+// no error. Release the domain first.
 func (d DomainPaths) Remove(ctx context.Context, c *Conn) error {
+	defer c.c.s.purge(d.Dom)
 	return c.Transact(ctx, func(t *Tx) error {
 		for _, p := range []string{DomainPath(d.Dom), "/vm/" + d.UUID} {
 			if err := t.Rm(p); err != nil && !errors.Is(err, ENOENT) {
@@ -115,4 +118,38 @@ func (d DomainPaths) Remove(ctx context.Context, c *Conn) error {
 		}
 		return nil
 	})
+}
+
+// purge removes what a domain owns and strikes it out of all permissions, so
+// that the next domain with its number inherits nothing.
+func (s *Store) purge(dom mm.DomID) {
+	if dom == 0 {
+		return
+	}
+	s.lock()
+	defer s.unlock()
+	left := func(perms []Perm) []Perm {
+		return slices.DeleteFunc(slices.Clone(perms), func(p Perm) bool { return p.Dom == dom })
+	}
+	v := view{s: s, root: s.root}
+	var visit func(path string, n *node)
+	visit = func(path string, n *node) {
+		if n.perms[0].Dom == dom && path != "/" {
+			v.rm(cred{priv: true}, path)
+			return
+		}
+		if p := left(n.perms); len(p) > 0 && len(p) < len(n.perms) {
+			v.setPerms(cred{priv: true}, path, p)
+		}
+		for _, k := range n.kids {
+			visit(join(path, k.name), k)
+		}
+	}
+	visit("/", s.root)
+	for name, perms := range s.specials {
+		if p := left(perms); len(p) > 0 {
+			s.specials[name] = p
+		}
+	}
+	s.commit(&v)
 }

@@ -337,10 +337,21 @@ func TestDomainPaths(t *testing.T) {
 	if _, err := other.Read("/local/domain/7/name"); !errors.Is(err, EACCES) {
 		t.Errorf("another guest reads the name: %v", err)
 	}
+	// What it owns or may reach elsewhere must not pass to the next domain 7.
+	_ = c.Write("/shared/own/x", "1")
+	_ = c.SetPerms("/shared/own", Perm{7, AccessNone})
+	_ = c.SetPerms("/shared", Perm{0, AccessNone}, Perm{7, AccessBoth}, Perm{8, AccessRead})
+	_ = c.SetPerms(ReleaseDomain, Perm{0, AccessNone}, Perm{7, AccessRead})
 	for range 2 {
 		if err := d.Remove(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if p, err := c.Perms("/shared"); fmt.Sprint(p) != "[n0 r8]" {
+		t.Errorf("permissions left: %v, %v", p, err)
+	}
+	if names, err := c.List("/shared"); len(names) != 0 || len(s.specials[ReleaseDomain]) != 1 {
+		t.Errorf("left: %v, %v, %v", names, err, s.specials)
 	}
 	if n := s.Nodes(7); n != 0 {
 		t.Errorf("%d nodes left", n)
@@ -374,4 +385,21 @@ func FuzzPath(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+func BenchmarkWrite(b *testing.B) {
+	s, c := newHome(b, DefaultQuota, 3)
+	for i := range 100 { // a host with a hundred guests and their watches
+		d := DomainPaths{Dom: mm.DomID(10 + i), UUID: fmt.Sprint(i), VCPUs: 2}
+		if err := d.Write(b.Context(), c); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Open(d.Dom).Watch("data"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = c.Write("/local/domain/3/data/x", "1")
+	}
 }

@@ -5,6 +5,7 @@ package xenstore
 type Quota struct {
 	Nodes        int // nodes owned
 	NodeSize     int // bytes of one value
+	Depth        int // names in the path of a node it makes: every change copies that many nodes
 	Perms        int // permission entries of one node
 	Watches      int
 	Transactions int // open at once
@@ -19,11 +20,12 @@ type Quota struct {
 var DefaultQuota = Quota{
 	Nodes:        1000,
 	NodeSize:     2048,
+	Depth:        64,
 	Perms:        5,
 	Watches:      128,
 	Transactions: 10,
 	TxOps:        1024,
 	TxBytes:      256 << 10,
 	Outstanding:  20,
-	EventBytes:   64 << 10,
+	EventBytes:   32 << 10,
 }

@@ -30,7 +30,7 @@ const (
 
 // pollBatch is how many requests one Poll takes, so that a guest that never
 // stops asking holds the store only for that long.
-const pollBatch = 32
+const pollBatch = 16
 
 // Ring is a guest's door to the store. The guest can write its page at any
 // time; the server's own indexes are kept here and only published there.
@@ -244,16 +244,16 @@ func (r *Ring) event(w *watch, path string) {
 	m := Header{Type: MsgWatchEvent, Len: uint32(len(path) + len(w.token) + 2)}.Append(few[:0])
 	m = append(append(m, path...), 0)
 	m = append(append(m, w.token...), 0)
+	if len(r.out)-r.sent+len(m) > r.s.quota.EventBytes {
+		r.lost++
+		return
+	}
 	for at := r.first; at < len(r.out); {
 		end := at + HeaderSize + int(DecodeHeader(r.out[at:]).Len)
 		if at >= r.sent && bytes.Equal(r.out[at:end], m) {
 			return
 		}
 		at = end
-	}
-	if len(r.out)-r.sent+len(m) > r.s.quota.EventBytes {
-		r.lost++
-		return
 	}
 	r.out = append(r.out, m...)
 	r.msgs++

@@ -137,6 +137,7 @@ func TestProtocol(t *testing.T) {
 		{0, MsgRead, "data/a|", ""},
 		{0, MsgWrite, "name|x", "EACCES|"},
 		{0, MsgWrite, "data/a|" + long, "ENOSPC|"},
+		{0, MsgWrite, "data" + strings.Repeat("/d", 61) + "|x", "ENOSPC|"},
 		{0, MsgMkdir, "data/c|", "OK|"},
 		{0, MsgMkdir, "data/c|", "OK|"},
 		{0, MsgDirectory, "data|", "a|c|"},

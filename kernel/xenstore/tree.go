@@ -164,7 +164,7 @@ func (v *view) ensure(c cred, path, value string) (created bool, err Errno) {
 		perms[0].Dom = c.dom
 	}
 	want := strings.Count(rest, "/") + 1
-	if !c.priv && v.held(perms[0].Dom)+want > v.s.quota.Nodes {
+	if !c.priv && (v.held(perms[0].Dom)+want > v.s.quota.Nodes || strings.Count(path, "/") > v.s.quota.Depth) {
 		return false, ENOSPC
 	}
 	v.count(perms[0].Dom, want)

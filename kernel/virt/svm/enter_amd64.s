@@ -1,0 +1,239 @@
+//go:build tamago
+
+#include "go_asm.h"
+#include "textflag.h"
+
+// The CPU's block under GS (kernel/baremetal): its number, and the physical
+// address of its page for VMSAVE.
+#define GS_CPU	0x28
+#define GS_SAVE	0x80
+
+// Registers in virt.Regs, which is at the start of the context.
+#define RCX	8
+#define RDX	16
+#define RBX	24
+#define RBP	40
+#define RSI	48
+#define RDI	56
+#define R_8	64
+#define R_9	72
+#define R_10	80
+#define R_11	88
+#define R_12	96
+#define R_13	104
+#define R_14	112
+#define R_15	120
+
+#define FPU	const_fpuOffset
+
+#define CLGI	BYTE $0x0f; BYTE $0x01; BYTE $0xdd
+#define STGI	BYTE $0x0f; BYTE $0x01; BYTE $0xdc
+#define VMLOAD	BYTE $0x0f; BYTE $0x01; BYTE $0xda
+#define VMSAVE	BYTE $0x0f; BYTE $0x01; BYTE $0xdb
+#define VMRUN	BYTE $0x0f; BYTE $0x01; BYTE $0xd8
+
+// func interruptsOff() uint64
+// It returns the number of the CPU, which stays the same until interruptsOn.
+TEXT ·interruptsOff(SB),NOSPLIT,$0-8
+	CLI
+	MOVQ	GS_CPU(GS), AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+// func interruptsOn()
+// A pending interrupt is taken here.
+TEXT ·interruptsOn(SB),NOSPLIT,$0
+	STI
+	NOP
+	RET
+
+// func enter(c *context)
+// One trip into the guest. Interrupts are off before and after; inside they are
+// on for the processor's decision whether to leave the guest (15.21.1: the host's
+// IF at VMRUN is what masks physical interrupts then), and GIF keeps them from
+// being taken. FS and GS are the guest's between the two pairs of VMLOAD.
+TEXT ·enter(SB),NOSPLIT,$32-8
+	MOVQ	c+0(FP), DI
+	CLGI
+	MOVQ	R14, 16(SP)
+	MOVQ	DI, 8(SP)
+	MOVQ	GS_SAVE(GS), AX
+	MOVQ	AX, 0(SP)
+	VMSAVE
+	STI
+
+	CMPQ	context_drLive(DI), $0
+	JEQ	fpuin
+	MOVQ	(context_dr+0)(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xc0	// mov dr0, rax
+	MOVQ	(context_dr+8)(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xc8	// mov dr1, rax
+	MOVQ	(context_dr+16)(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xd0	// mov dr2, rax
+	MOVQ	(context_dr+24)(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xd8	// mov dr3, rax
+fpuin:
+	MOVQ	context_xsave(DI), AX
+	TESTQ	AX, AX
+	JEQ	fxin
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xaf; LONG $FPU	// xrstor64 FPU(DI)
+	MOVQ	context_guestXCR0(DI), AX
+	CMPQ	AX, context_xsave(DI)
+	JEQ	regsin
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	XORL	CX, CX
+	BYTE $0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv
+	JMP	regsin
+fxin:
+	FXRSTOR64	FPU(DI)
+regsin:
+	MOVQ	context_vmcbPA(DI), AX
+	VMLOAD
+	MOVQ	RCX(DI), CX
+	MOVQ	RDX(DI), DX
+	MOVQ	RBX(DI), BX
+	MOVQ	RBP(DI), BP
+	MOVQ	RSI(DI), SI
+	MOVQ	R_8(DI), R8
+	MOVQ	R_9(DI), R9
+	MOVQ	R_10(DI), R10
+	MOVQ	R_11(DI), R11
+	MOVQ	R_12(DI), R12
+	MOVQ	R_13(DI), R13
+	MOVQ	R_14(DI), R14
+	MOVQ	R_15(DI), R15
+	MOVQ	RDI(DI), DI
+	VMRUN
+	VMSAVE	// AX is the block's address again
+	MOVQ	DI, 24(SP)
+	MOVQ	8(SP), DI
+	MOVQ	CX, RCX(DI)
+	MOVQ	DX, RDX(DI)
+	MOVQ	BX, RBX(DI)
+	MOVQ	BP, RBP(DI)
+	MOVQ	SI, RSI(DI)
+	MOVQ	R8, R_8(DI)
+	MOVQ	R9, R_9(DI)
+	MOVQ	R10, R_10(DI)
+	MOVQ	R11, R_11(DI)
+	MOVQ	R12, R_12(DI)
+	MOVQ	R13, R_13(DI)
+	MOVQ	R14, R_14(DI)
+	MOVQ	R15, R_15(DI)
+	MOVQ	24(SP), BX
+	MOVQ	BX, RDI(DI)
+	MOVQ	0(SP), AX
+	VMLOAD
+	CLI
+
+	// nothing of the guest's stays in a register, for speculation
+	XORL	BX, BX
+	XORL	BP, BP
+	XORL	SI, SI
+	XORL	R8, R8
+	XORL	R9, R9
+	XORL	R10, R10
+	XORL	R11, R11
+	XORL	R12, R12
+	XORL	R13, R13
+	XORL	R15, R15
+
+	MOVQ	context_xsave(DI), AX
+	TESTQ	AX, AX
+	JEQ	fxout
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	CMPQ	AX, context_guestXCR0(DI)
+	JEQ	xsave
+	XORL	CX, CX
+	BYTE $0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv
+xsave:
+	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xa7; LONG $FPU	// xsave64 FPU(DI)
+	JMP	fpuout
+fxout:
+	FXSAVE64	FPU(DI)
+fpuout:
+	MOVL	$0x1f80, 24(SP)
+	LDMXCSR	24(SP)
+	XORPS	X15, X15
+
+	CMPQ	context_drLive(DI), $0
+	JEQ	done
+	BYTE $0x0f; BYTE $0x21; BYTE $0xc0	// mov rax, dr0
+	MOVQ	AX, (context_dr+0)(DI)
+	BYTE $0x0f; BYTE $0x21; BYTE $0xc8	// mov rax, dr1
+	MOVQ	AX, (context_dr+8)(DI)
+	BYTE $0x0f; BYTE $0x21; BYTE $0xd0	// mov rax, dr2
+	MOVQ	AX, (context_dr+16)(DI)
+	BYTE $0x0f; BYTE $0x21; BYTE $0xd8	// mov rax, dr3
+	MOVQ	AX, (context_dr+24)(DI)
+done:
+	CLD
+	MOVQ	16(SP), R14
+	STGI
+	RET
+
+// func writeMSR(msr uint32, v uint64)
+TEXT ·writeMSR(SB),NOSPLIT,$0-16
+	MOVL	msr+0(FP), CX
+	MOVQ	v+8(FP), AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	WRMSR
+	RET
+
+// func readMSR(msr uint32) uint64
+TEXT ·readMSR(SB),NOSPLIT,$0-16
+	MOVL	msr+0(FP), CX
+	RDMSR
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, ret+8(FP)
+	RET
+
+// func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+TEXT ·cpuid(SB),NOSPLIT,$0-24
+	MOVL	leaf+0(FP), AX
+	MOVL	sub+4(FP), CX
+	CPUID
+	MOVL	AX, a+8(FP)
+	MOVL	BX, b+12(FP)
+	MOVL	CX, c+16(FP)
+	MOVL	DX, d+20(FP)
+	RET
+
+// func hostXCR0() (on bool, xcr0 uint64)
+TEXT ·hostXCR0(SB),NOSPLIT,$0-16
+	MOVB	$0, on+0(FP)
+	MOVQ	$0, xcr0+8(FP)
+	MOVQ	CR4, AX
+	BTQ	$18, AX
+	JCC	off
+	XORL	CX, CX
+	BYTE $0x0f; BYTE $0x01; BYTE $0xd0	// xgetbv
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVB	$1, on+0(FP)
+	MOVQ	AX, xcr0+8(FP)
+off:
+	RET
+
+// func fxsave(p *[512 + 16]byte)
+// The image goes to the first multiple of 16 and is moved down to p.
+TEXT ·fxsave(SB),NOSPLIT,$0-8
+	MOVQ	p+0(FP), DI
+	LEAQ	15(DI), SI
+	ANDQ	$~15, SI
+	FXSAVE64	(SI)
+	MOVL	28(SI), AX	// MXCSR_MASK is all that is wanted
+	MOVL	AX, 28(DI)
+	RET
+
+// func setSavePage(pa uint64)
+TEXT ·setSavePage(SB),NOSPLIT,$0-8
+	MOVQ	pa+0(FP), AX
+	MOVQ	AX, GS_SAVE(GS)
+	RET

@@ -1,0 +1,103 @@
+//go:build tamago
+
+package svm
+
+import (
+	_ "unsafe" // for go:linkname
+
+	"nidus/kernel/virt"
+)
+
+// MSRs of SVM (APM vol. 2, 15.30).
+const (
+	msrEFER   = 0xc0000080
+	msrVMCR   = 0xc0010114
+	msrHSave  = 0xc0010117
+	vmcrSVMEN = 1 << 4 // SVMDIS
+)
+
+// In enter_amd64.s.
+
+func interruptsOff() uint64
+func interruptsOn()
+func enter(c *context)
+func writeMSR(msr uint32, v uint64)
+func readMSR(msr uint32) uint64
+func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+func hostXCR0() (on bool, xcr0 uint64)
+func fxsave(p *[512 + 16]byte)
+func setSavePage(pa uint64)
+
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
+
+func identify() (id identity) {
+	id.maxExt, _, _, _ = cpuid(0x80000000, 0)
+	if id.maxExt < 0x8000000a {
+		return id
+	}
+	_, _, id.ext1ECX, id.ext1EDX = cpuid(0x80000001, 0)
+	id.svmEAX, id.svmEBX, _, id.svmEDX = cpuid(0x8000000a, 0)
+	if id.osxsave, id.xcr0 = hostXCR0(); id.osxsave {
+		_, id.xsaveSize, _, _ = cpuid(0xd, 0)
+	}
+	return id
+}
+
+// mxcsrMask returns MXCSR_MASK as FXSAVE tells it; 0 means the oldest
+// processors' mask (APM vol. 2, 11.5.6).
+func mxcsrMask() uint32 {
+	var b [512 + 16]byte
+	fxsave(&b)
+	m := uint32(b[28]) | uint32(b[29])<<8 | uint32(b[30])<<16 | uint32(b[31])<<24
+	if m == 0 {
+		return 0xffbf
+	}
+	return m
+}
+
+// Enable implements virt.Machine (15.4).
+func (m *Machine) Enable() error {
+	if readMSR(msrVMCR)&vmcrSVMEN != 0 {
+		return ErrDisabled
+	}
+	cpu := interruptsOff()
+	defer interruptsOn()
+	if cpu >= uint64(len(m.cpus)) {
+		return ErrTooMany
+	}
+	p := &m.cpus[cpu]
+	writeMSR(msrEFER, readMSR(msrEFER)|virt.EFERSVME)
+	writeMSR(msrHSave, p.hsavePA)
+	setSavePage(p.savePA)
+	p.tags.generation++ // whatever the TLB holds from before, it is flushed
+	p.tags.next = p.tags.max + 1
+	p.loaded = 0
+	return nil
+}
+
+// Disable implements virt.Machine.
+func (m *Machine) Disable() {
+	writeMSR(msrHSave, 0)
+	writeMSR(msrEFER, readMSR(msrEFER)&^virt.EFERSVME)
+}
+
+// NewVCPU implements virt.Machine.
+func (m *Machine) NewVCPU(cfg virt.Config) (virt.VCPU, error) { return m.newVCPU(cfg) }
+
+// Run implements virt.VCPU.
+func (v *vcpu) Run(e *virt.Exit) { v.finish(v.guest(), e) }
+
+// guest is loop as a system call: the collector needn't wait for it.
+//
+//go:nosplit
+//go:noinline
+func (v *vcpu) guest() stop {
+	entersyscall()
+	why := v.loop()
+	exitsyscall()
+	return why
+}

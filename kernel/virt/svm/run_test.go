@@ -1,0 +1,366 @@
+//go:build !tamago
+
+package svm
+
+import (
+	"errors"
+	"testing"
+
+	"nidus/kernel/virt"
+)
+
+// fakeCPU plays the processor: each entry runs the next step.
+type fakeCPU struct {
+	v     *vcpu
+	on    uint64
+	steps []func(b *VMCB)
+	msrs  map[uint32]uint64
+	runs  int
+}
+
+func (f *fakeCPU) cpu() uint64                   { return f.on }
+func (f *fakeCPU) writeMSR(msr uint32, v uint64) { f.msrs[msr] = v }
+func (f *fakeCPU) enter(*context) {
+	b := f.v.vmcb
+	b.ExitIntInfo, b.ExitInfo1, b.ExitInfo2 = 0, 0, 0
+	f.runs++
+	if len(f.steps) == 0 {
+		panic("the guest ran longer than the test")
+	}
+	s := f.steps[0]
+	f.steps = f.steps[1:]
+	s(b)
+}
+
+func exits(code uint64) func(*VMCB) { return func(b *VMCB) { b.ExitCode = code } }
+
+func setup(t *testing.T, id identity) (*vcpu, *fakeCPU) {
+	m, err := newMachine(newHeapPages(), 2, id, 0xffff)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := m.newMapsAndVCPU()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fakeCPU{v: v, msrs: map[uint32]uint64{}}
+	simulated = f
+	t.Cleanup(func() { simulated = nil })
+	return v, f
+}
+
+func (f *fakeCPU) run(t *testing.T, want virt.Reason, steps ...func(*VMCB)) *virt.Exit {
+	t.Helper()
+	f.steps = steps
+	var e virt.Exit
+	f.v.Run(&e)
+	if e.Reason != want || len(f.steps) != 0 {
+		t.Fatalf("%s with %d steps left, want %s", &e, len(f.steps), want)
+	}
+	return &e
+}
+
+func TestRunThroughInterrupts(t *testing.T) {
+	v, f := setup(t, full)
+	var asid [3]uint32
+	f.run(t, virt.ReasonHLT,
+		func(b *VMCB) { asid[0] = b.ASID; b.ExitCode = exitINTR; f.on = 1 }, // moves to another CPU
+		func(b *VMCB) {
+			asid[1] = b.ASID
+			if b.Clean != 0 || b.TLBControl != tlbFlushAll {
+				t.Errorf("first entry on a CPU with clean %#x, TLB control %d", b.Clean, b.TLBControl)
+			}
+			b.ExitCode = exitNMI
+		},
+		func(b *VMCB) {
+			if b.Clean != cleanAll || b.TLBControl != tlbKeep || b.ASID != asid[1] {
+				t.Errorf("same CPU again: clean %#x, TLB control %d, ASID %d", b.Clean, b.TLBControl, b.ASID)
+			}
+			v.RequestFlush()
+			b.ExitCode = exitINTR
+		},
+		func(b *VMCB) {
+			if b.ASID == asid[1] || b.Clean&cleanASID != 0 {
+				t.Error("RequestFlush kept the tag")
+			}
+			b.RAX, b.RIP, b.ExitCode = 7, 0x1234, exitHLT
+		})
+	if r := v.Regs(); r.RAX != 7 || r.RIP != 0x1234 || v.FlushPending() {
+		t.Errorf("%+v", r)
+	}
+	if f.msrs[msrTSCRatio] != 1<<32 {
+		t.Errorf("TSC ratio %#x", f.msrs[msrTSCRatio])
+	}
+}
+
+func TestKick(t *testing.T) {
+	v, f := setup(t, tcg)
+	var told []uint64
+	v.cfg.Notify = func(cpu uint64) { told = append(told, cpu) }
+	v.Kick()
+	f.run(t, virt.ReasonKick)
+	if f.runs != 0 || told != nil {
+		t.Errorf("%d entries, notified %v", f.runs, told)
+	}
+	f.on = 1
+	f.run(t, virt.ReasonKick, func(b *VMCB) { v.Kick(); b.ExitCode = exitINTR })
+	if len(told) != 1 || told[0] != 1 {
+		t.Errorf("notified %v", told)
+	}
+	f.run(t, virt.ReasonCPUID, exits(exitCPUID)) // one kick, one return
+	f.on = 2
+	f.run(t, virt.ReasonInvalidState) // a CPU that the machine doesn't know
+}
+
+func TestInjection(t *testing.T) {
+	v, f := setup(t, full)
+	v.Regs().RFLAGS |= virt.FlagIF
+	if err := v.Inject(virt.Event{Vector: 0x40}); err != nil {
+		t.Fatal(err)
+	}
+	if v.InterruptAllowed() || !errors.Is(v.Inject(virt.Event{Vector: 0x41}), virt.ErrEventPending) {
+		t.Error("two interrupts at once")
+	}
+	// the delivery runs into a nested fault: the interrupt must come again
+	f.run(t, virt.ReasonNestedFault, func(b *VMCB) {
+		if b.EventInj != 0x80000040 {
+			t.Errorf("EVENTINJ %#x", b.EventInj)
+		}
+		b.ExitCode, b.ExitIntInfo = exitNPF, 0x80000040
+	})
+	// the handler answers with #PF: first the exception, then, when IF is set again, the interrupt
+	if err := v.Inject(virt.Fault(virt.VectorPF, 2)); err != nil {
+		t.Fatal(err)
+	}
+	f.run(t, virt.ReasonHLT,
+		func(b *VMCB) {
+			if b.EventInj != 0x2_80000b0e {
+				t.Errorf("EVENTINJ %#x", b.EventInj)
+			}
+			b.RFLAGS &^= virt.FlagIF
+			b.ExitCode = exitINTR
+		},
+		func(b *VMCB) {
+			if b.EventInj != 0 || b.InterceptMisc1&misc1VINTR == 0 || b.VIntr&vIRQ == 0 || b.Clean&(cleanIntr|cleanIntercepts) != 0 {
+				t.Errorf("no window for the held interrupt: %#x %#x %#x", b.EventInj, b.InterceptMisc1, b.VIntr)
+			}
+			b.RFLAGS |= virt.FlagIF
+			b.ExitCode = exitVINTR
+		},
+		func(b *VMCB) {
+			if b.EventInj != 0x80000040 || b.VIntr&vIRQ != 0 {
+				t.Errorf("EVENTINJ %#x VIntr %#x", b.EventInj, b.VIntr)
+			}
+			b.ExitCode = exitHLT
+		})
+	// INT n is executed again, not injected
+	f.run(t, virt.ReasonNestedFault, func(b *VMCB) { b.ExitCode, b.ExitIntInfo = exitNPF, 0x80000480 })
+	f.run(t, virt.ReasonHLT, func(b *VMCB) {
+		if b.EventInj != 0 {
+			t.Errorf("INT 80h injected: %#x", b.EventInj)
+		}
+		b.ExitCode = exitHLT
+	})
+}
+
+func TestInterruptWindow(t *testing.T) {
+	v, f := setup(t, tcg)
+	v.RequestInterruptWindow(true)
+	f.run(t, virt.ReasonInterruptWindow, func(b *VMCB) {
+		if b.VIntr&vIRQ == 0 || b.InterceptMisc1&misc1VINTR == 0 {
+			t.Error("no window")
+		}
+		b.RFLAGS |= virt.FlagIF
+		b.ExitCode = exitVINTR
+	})
+	if !v.InterruptAllowed() {
+		t.Error("window without leave")
+	}
+	v.SetShadow(true)
+	if v.InterruptAllowed() || v.NMIAllowed() {
+		t.Error("interrupt in the shadow")
+	}
+	v.SetShadow(false)
+	v.RequestInterruptWindow(false)
+	f.run(t, virt.ReasonHLT, func(b *VMCB) {
+		if b.VIntr&vIRQ != 0 {
+			t.Error("window stays")
+		}
+		b.ExitCode = exitHLT
+	})
+}
+
+func TestNMI(t *testing.T) {
+	v, f := setup(t, tcg)
+	nmi := virt.Event{Kind: virt.NMI, Vector: 2}
+	if err := v.Inject(nmi); err != nil {
+		t.Fatal(err)
+	}
+	v.RequestNMIWindow(true)
+	f.run(t, virt.ReasonNMIWindow,
+		func(b *VMCB) {
+			if b.EventInj != 0x80000202 || b.InterceptMisc1&misc1IRET == 0 {
+				t.Errorf("%#x %#x", b.EventInj, b.InterceptMisc1)
+			}
+			b.RIP, b.ExitCode = 0x50, exitINTR
+		},
+		func(b *VMCB) {
+			if v.NMIAllowed() {
+				t.Error("NMI in an NMI's handler")
+			}
+			b.RIP, b.ExitCode = 0x60, exitIRET
+		},
+		func(b *VMCB) { b.ExitCode = exitINTR }, // still at IRET
+		func(b *VMCB) { b.RIP, b.ExitCode = 0x10, exitINTR })
+	// an NMI that is cut short comes again, and masks then
+	if err := v.Inject(nmi); err != nil {
+		t.Fatal(err)
+	}
+	v.RequestNMIWindow(false)
+	f.run(t, virt.ReasonHLT,
+		func(b *VMCB) { b.ExitCode, b.ExitIntInfo = exitINTR, 0x80000202 },
+		func(b *VMCB) {
+			if b.EventInj != 0x80000202 {
+				t.Error("NMI lost")
+			}
+			b.ExitCode = exitHLT
+		})
+}
+
+func TestDebugAndAlignment(t *testing.T) {
+	v, f := setup(t, tcg)
+	f.run(t, virt.ReasonHLT,
+		func(b *VMCB) {
+			if b.InterceptDR != ^uint32(0) || b.InterceptExc&excAlways != excAlways {
+				t.Error("debug registers or #DB, #AC, #MC not intercepted")
+			}
+			b.ExitCode = exitDR0Write
+		},
+		func(b *VMCB) {
+			if b.InterceptDR != 0 || v.ctx.drLive == 0 {
+				t.Error("debug registers not switched")
+			}
+			b.DR7, b.ExitCode = 1, exitINTR
+		},
+		func(b *VMCB) {
+			if v.ctx.drLive == 0 {
+				t.Error("breakpoints are on, but not switched")
+			}
+			b.DR7, b.ExitCode = 0x400, exitExc0+virt.VectorAC
+		},
+		func(b *VMCB) {
+			if v.ctx.drLive != 0 || b.InterceptDR != ^uint32(0) {
+				t.Error("switching goes on")
+			}
+			if b.EventInj != 0x80000b11 {
+				t.Errorf("#AC not passed on: %#x", b.EventInj)
+			}
+			b.ExitCode = exitHLT
+		})
+	v.SetExceptions(1 << virt.VectorDB)
+	f.run(t, virt.ReasonException, exits(exitExc0+virt.VectorDB))
+	f.run(t, virt.ReasonException, exits(exitExc0+virt.VectorMC))
+	// #AC while #DF is delivered is benign; a guest can't make an exception storm fatal to us
+	f.run(t, virt.ReasonShutdown, exits(exitSHUTDOWN))
+}
+
+func TestSkip(t *testing.T) {
+	v, f := setup(t, tcg)
+	code := []byte{0xf3, 0x0f, 0x01, 0xd9, 0x90}
+	v.cfg.Fetch = func(b []byte) int { return copy(b, code) }
+	v.Regs().RIP = 0xfffffffe
+	v.SetShadow(true)
+	e := f.run(t, virt.ReasonHypercall, exits(exitVMMCALL))
+	if err := v.Skip(e); err != nil || v.Regs().RIP != 2 || v.Shadow() {
+		t.Errorf("%v, RIP %#x", err, v.Regs().RIP)
+	}
+	e = f.run(t, virt.ReasonCPUID, exits(exitCPUID))
+	if err := v.Skip(e); !errors.Is(err, virt.ErrFetch) || v.Regs().RIP != 2 {
+		t.Errorf("skipped VMMCALL as CPUID: %v", err)
+	}
+	v.cfg.Fetch = func([]byte) int { return 0 }
+	if err := v.Skip(e); !errors.Is(err, virt.ErrFetch) {
+		t.Error(err)
+	}
+	code = []byte{0x0f, 0x01, 0xf9}
+	v.cfg.Fetch = func(b []byte) int { return copy(b, code) }
+	v.Regs().RFLAGS |= virt.FlagTF
+	e = f.run(t, virt.ReasonRDTSCP, exits(exitRDTSC)) // TCG
+	if err := v.Skip(e); err != nil || v.Regs().RIP != 5 || v.Get(virt.DR6)&(1<<14) == 0 {
+		t.Errorf("%v RIP %#x", err, v.Regs().RIP)
+	}
+	v.Regs().RFLAGS &^= virt.FlagTF
+	code = []byte{0x0f, 0x22, 0xdf}
+	e = f.run(t, virt.ReasonCR, func(b *VMCB) {
+		if b.EventInj != 0x80000301 {
+			t.Errorf("no single-step trap: %#x", b.EventInj)
+		}
+		b.ExitCode = exitCR0Write + 3
+	})
+	if e.CR != (virt.CRAccess{CR: 3, Write: true, GPR: 7}) || e.Length != 3 {
+		t.Errorf("%+v", e.CR)
+	}
+}
+
+func TestSaveLoad(t *testing.T) {
+	v, _ := setup(t, full)
+	var s, back virt.State
+	s.Reset()
+	for i := range s.Sys {
+		switch virt.SysReg(i) {
+		case virt.XCR0:
+			s.Sys[i] = 3
+		case virt.CR8:
+			s.Sys[i] = 5
+		default:
+			s.Sys[i] = uint64(i)*3 + 1
+		}
+	}
+	s.Sys[virt.EFER] = virt.EFERLME | virt.EFERSCE
+	for i := range s.Seg {
+		s.Seg[i] = virt.Segment{Base: uint64(i) << 20, Limit: uint32(i) + 5, Selector: uint16(i * 8), Attr: 0x93 | 3<<5}
+	}
+	s.Regs = virt.Regs{RAX: 1, R15: 15, RIP: 99, RFLAGS: 2}
+	s.Shadow, s.NMIMasked, s.TSCOffset, s.TSCRatio = true, true, 12345, 3<<31
+	s.HasEvent, s.Event = true, virt.Fault(virt.VectorPF, 2)
+	s.HasHeld, s.Held = true, virt.Event{Vector: 0x33}
+	s.FPU = make([]byte, v.FPUSize())
+	s.FPU[25], s.FPU[28], s.FPU[29], s.FPU[512], s.FPU[100] = 0x1f, 0xff, 0xff, 3, 77
+	if err := v.Load(&s); err != nil {
+		t.Fatal(err)
+	}
+	v.Save(&back)
+	if a, b := s.String(), back.String(); a != b {
+		t.Errorf("loaded\n%s\nsaved\n%s", a, b)
+	}
+	if back.TSCOffset != s.TSCOffset || back.TSCRatio != s.TSCRatio || string(back.FPU) != string(s.FPU) || v.vmcb.EFER&virt.EFERSVME == 0 {
+		t.Error("TSC, FPU or SVME")
+	}
+	for name, spoil := range map[string]func(*virt.State){
+		"version": func(s *virt.State) { s.Version = 9 },
+		"xcr0":    func(s *virt.State) { s.Sys[virt.XCR0] = 0x80 },
+		"aux":     func(s *virt.State) { s.Sys[virt.TSCAux] = 1 << 32 },
+		"cr8":     func(s *virt.State) { s.Sys[virt.CR8] = 16 },
+		"ratio":   func(s *virt.State) { s.TSCRatio = 1 << 40 },
+		"mxcsr":   func(s *virt.State) { s.FPU[27] = 1 },
+		"xsave":   func(s *virt.State) { s.FPU[520] = 1 },
+		"event":   func(s *virt.State) { s.Event.Kind = 7 },
+		"held":    func(s *virt.State) { s.Held = virt.Fault(14, 0) },
+	} {
+		bad := s
+		bad.FPU = append([]byte(nil), s.FPU...)
+		spoil(&bad)
+		if err := v.Load(&bad); !errors.Is(err, virt.ErrBadState) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRunDoesNotAllocate(t *testing.T) {
+	v, f := setup(t, full)
+	var e virt.Exit
+	step := []func(*VMCB){exits(exitVMMCALL)}
+	if n := testing.AllocsPerRun(100, func() { f.steps = step; v.Run(&e) }); n != 0 {
+		t.Errorf("%v allocations for an exit", n)
+	}
+}

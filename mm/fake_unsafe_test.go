@@ -31,7 +31,7 @@ func newMachine(tb testing.TB, base MFN, n uint64) *machine {
 	if s := k.f.AddRange(base, base+MFN(n)); s != FrameOK {
 		tb.Fatalf("AddRange: %v", s)
 	}
-	k.Pool = NewPool(&k.f, &k.lock, k)
+	k.Pool = NewPool(&k.f, Locked(&k.f, &k.lock), k)
 	return k
 }
 

@@ -232,7 +232,7 @@ func (f *Frames) Reserve(start, end MFN, kind FrameKind, owner DomID) FrameStatu
 // Alloc returns a block of 1<<order frames, aligned to its size, each with one
 // reference. It does not clear them.
 func (f *Frames) Alloc(order uint, kind FrameKind, owner DomID, zone Zone) (MFN, bool) {
-	m, ok := f.take(order, kind, zone)
+	m, ok := f.Take(order, kind, zone)
 	if ok {
 		f.label(m, order, kind, owner)
 	}
@@ -250,9 +250,10 @@ func (f *Frames) AllocAt(mfn MFN, order uint, kind FrameKind, owner DomID) Frame
 	return f.Reserve(mfn, mfn+1<<order, kind, owner)
 }
 
-// take is Alloc without the descriptions of the frames, which nobody else looks
-// at until label: so a large block keeps the lock only for a moment.
-func (f *Frames) take(order uint, kind FrameKind, zone Zone) (MFN, bool) {
+// Take is Alloc without the descriptions of the frames, which nobody else looks
+// at until label: so a large block keeps the lock only for a moment. For Pool's
+// FrameLists.
+func (f *Frames) Take(order uint, kind FrameKind, zone Zone) (MFN, bool) {
 	if order > MaxOrder || !usable(kind) {
 		return InvalidMFN, false
 	}
@@ -292,7 +293,7 @@ func (f *Frames) label(mfn MFN, order uint, kind FrameKind, owner DomID) {
 func (f *Frames) Free(mfn MFN, order uint) FrameStatus {
 	kind, s := f.strip(mfn, order)
 	if s == FrameOK {
-		f.release(mfn, order, kind)
+		f.Release(mfn, order, kind)
 	}
 	return s
 }
@@ -323,7 +324,9 @@ func (f *Frames) strip(mfn MFN, order uint) (FrameKind, FrameStatus) {
 	return kind, FrameOK
 }
 
-func (f *Frames) release(mfn MFN, order uint, kind FrameKind) {
+// Release is the second half of Free: it takes back a block that strip has
+// emptied of its description. For Pool's FrameLists.
+func (f *Frames) Release(mfn MFN, order uint, kind FrameKind) {
 	f.stats.Kinds[kind] -= 1 << order
 	f.give(mfn, order)
 }

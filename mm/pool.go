@@ -20,24 +20,57 @@ type FrameMemory interface {
 	Frames() *Frames
 }
 
-// Pool is Frames for Go code: it takes the lock.
-type Pool struct {
-	DirectMap
+// FrameLists is what changes the free lists of Frames, under the machine's lock
+// for them: Locked on a host; on bare metal a call of the kernel, because a
+// goroutine that holds a spin lock can be preempted.
+type FrameLists interface {
+	Take(order uint, kind FrameKind, zone Zone) (MFN, bool)
+	Release(m MFN, order uint, kind FrameKind)
+	Stats() FrameStats
+}
+
+// Locked is FrameLists for goroutines that share f and nothing else.
+func Locked(f *Frames, l sync.Locker) FrameLists { return &locked{f, l} }
+
+type locked struct {
 	frames *Frames
 	lock   sync.Locker
 }
 
-// NewPool makes a Pool. The lock is the machine's lock for f: it is held for a
-// bounded, short time, never while pages are cleared or described.
-func NewPool(f *Frames, lock sync.Locker, dm DirectMap) *Pool {
-	return &Pool{dm, f, lock}
+func (l *locked) Take(order uint, kind FrameKind, zone Zone) (MFN, bool) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.frames.Take(order, kind, zone)
+}
+
+func (l *locked) Release(m MFN, order uint, kind FrameKind) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.frames.Release(m, order, kind)
+}
+
+func (l *locked) Stats() FrameStats {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return l.frames.Stats()
+}
+
+// Pool is Frames for Go code.
+type Pool struct {
+	DirectMap
+	frames *Frames
+	lists  FrameLists
+}
+
+// NewPool makes a Pool. The lists' lock is held for a bounded, short time, never
+// while pages are cleared or described.
+func NewPool(f *Frames, lists FrameLists, dm DirectMap) *Pool {
+	return &Pool{dm, f, lists}
 }
 
 // AllocFrames implements FrameMemory.
 func (p *Pool) AllocFrames(order uint, kind FrameKind, owner DomID, zone Zone) (MFN, bool) {
-	p.lock.Lock()
-	m, ok := p.frames.take(order, kind, zone)
-	p.lock.Unlock()
+	m, ok := p.lists.Take(order, kind, zone)
 	if ok {
 		p.frames.label(m, order, kind, owner)
 	}
@@ -48,9 +81,7 @@ func (p *Pool) AllocFrames(order uint, kind FrameKind, owner DomID, zone Zone) (
 func (p *Pool) FreeFrames(m MFN, order uint) FrameStatus {
 	kind, s := p.frames.strip(m, order)
 	if s == FrameOK {
-		p.lock.Lock()
-		p.frames.release(m, order, kind)
-		p.lock.Unlock()
+		p.lists.Release(m, order, kind)
 	}
 	return s
 }
@@ -59,11 +90,7 @@ func (p *Pool) FreeFrames(m MFN, order uint) FrameStatus {
 func (p *Pool) Frames() *Frames { return p.frames }
 
 // Stats returns the machine's counts.
-func (p *Pool) Stats() FrameStats {
-	p.lock.Lock()
-	defer p.lock.Unlock()
-	return p.frames.Stats()
-}
+func (p *Pool) Stats() FrameStats { return p.lists.Stats() }
 
 // AllocTable implements TableMemory.
 func (p *Pool) AllocTable(owner DomID) (MFN, bool) {

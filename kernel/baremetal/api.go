@@ -6,6 +6,8 @@ import (
 	"runtime"
 	sys "syscall"
 	"unsafe"
+
+	"nidus/mm"
 )
 
 // call makes one of the kernel's own calls.
@@ -44,7 +46,35 @@ func mapMMIO(pa, n uint64) uint64 {
 	return va + pa - lo
 }
 
-func frameCall(op, a, b uint64) uint64 { return 0 }
+// FrameLists is the machine's free lists for Go code (mm.FrameLists): each method
+// is a call of the kernel, which holds the lock with interrupts off.
+type FrameLists struct{}
+
+// Take implements mm.FrameLists.
+func (FrameLists) Take(order uint, kind mm.FrameKind, zone mm.Zone) (mm.MFN, bool) {
+	m := mm.MFN(call(callTake, uint64(order), uint64(kind), uint64(zone), 0))
+	return m, m != mm.InvalidMFN
+}
+
+// Release implements mm.FrameLists.
+func (FrameLists) Release(m mm.MFN, order uint, kind mm.FrameKind) {
+	call(callRelease, uint64(m), uint64(order), uint64(kind), 0)
+}
+
+// Stats implements mm.FrameLists.
+func (FrameLists) Stats() mm.FrameStats {
+	s := new(mm.FrameStats) // on the heap: a goroutine's stack may move
+	call(callFrameStats, addr(s), 0, 0, 0)
+	return *s
+}
+
+// DirectPages is all RAM (mm.DirectMap).
+type DirectPages struct{}
+
+// Page implements mm.DirectMap.
+func (DirectPages) Page(m mm.MFN) mm.Page {
+	return mm.PageAt(Pointer(DirectMap + uint64(m)<<mm.PageShift))
+}
 
 // Port I/O for drivers.
 
@@ -125,3 +155,17 @@ func WriteConsole(b []byte) {
 		sys.Write(1, b)
 	}
 }
+
+// Load32 and Store32 reach device registers mapped by MapMMIO.
+func Load32(va uint64) uint32     { return ld32(va) }
+func Store32(va uint64, v uint32) { st32(va, v) }
+
+// Vectors that RouteISA may hand out.
+const (
+	FirstDeviceVector = vecFirstDevice
+	LastDeviceVector  = vecLastDevice
+)
+
+// APICID returns a CPU's local APIC id; X2APIC tells which mode is in use.
+func APICID(cpu int) uint32 { return uint32(cpus[cpu].apicid) }
+func X2APIC() bool          { return x2apic }

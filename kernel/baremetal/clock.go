@@ -120,3 +120,17 @@ func randomWord() uint64 {
 	}
 	return seed
 }
+
+// TSCEvidence returns what was measured at boot, to add to.
+func TSCEvidence() boot.TSCEvidence { return evidence }
+
+// SetTSCHz corrects the frequency; the clock does not jump.
+func SetTSCHz(hz uint64) {
+	f := cli()
+	now, t := Nanotime(), rdtsc()
+	setTSC(hz)
+	hi, lo := bits.Mul64(uint64(now), hz)
+	q, _ := bits.Div64(hi, lo, 1e9)
+	tsc0 = t - q
+	restore(f)
+}

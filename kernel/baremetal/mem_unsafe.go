@@ -2,7 +2,11 @@
 
 package baremetal
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"nidus/mm"
+)
 
 // Loads and stores at kernel addresses. Preconditions: the address is mapped.
 
@@ -15,6 +19,10 @@ func st64(p, v uint64)          { *(*uint64)(unsafe.Pointer(uintptr(p))) = v }
 func addr[T any](p *T) uint64   { return uint64(uintptr(unsafe.Pointer(p))) }
 func threadAt(p uint64) *thread { return (*thread)(unsafe.Pointer(uintptr(p))) }
 func pcpuAt(p uint64) *pcpu     { return (*pcpu)(unsafe.Pointer(uintptr(p))) }
+
+func frameStatsAt(p uint64) *mm.FrameStats {
+	return (*mm.FrameStats)(unsafe.Pointer(uintptr(p)))
+}
 
 // Pointer makes a pointer of a kernel address outside Go's heap.
 func Pointer(va uint64) unsafe.Pointer { return unsafe.Pointer(uintptr(va)) }

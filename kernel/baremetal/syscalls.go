@@ -2,6 +2,8 @@
 
 package baremetal
 
+import "nidus/mm"
+
 // The Linux calls that the Go runtime makes (uapi/asm/unistd_64.h), and ours.
 
 const (
@@ -27,7 +29,9 @@ const (
 // Calls of our own, made with call.
 const (
 	callMapMMIO = 0x1000 + iota
-	callFrames
+	callTake
+	callRelease
+	callFrameStats
 	callSetClass
 	callThreadTime
 	callCPUInit
@@ -138,9 +142,21 @@ func syscall(c *pcpu, t *thread) {
 		r = a1
 	case callMapMMIO:
 		r = mapMMIO(a0, a1)
-	case callFrames:
+	case callTake:
 		lock(&memlock)
-		r = frameCall(a0, a1, a2)
+		m, ok := Frames.Take(uint(a0), mm.FrameKind(a1), mm.Zone(a2))
+		unlock(&memlock)
+		r = uint64(m)
+		if !ok {
+			r = uint64(mm.InvalidMFN)
+		}
+	case callRelease:
+		lock(&memlock)
+		Frames.Release(mm.MFN(a0), uint(a1), mm.FrameKind(a2))
+		unlock(&memlock)
+	case callFrameStats:
+		lock(&memlock)
+		*frameStatsAt(a0) = Frames.Stats()
 		unlock(&memlock)
 	case callSetClass:
 		t.class = uint32(a0 & 1)

@@ -1,0 +1,183 @@
+// Package emulate carries out one guest instruction that the hardware couldn't:
+// an access to a device's memory, or string I/O. It knows the instructions that
+// drivers use for that: MOV and its extensions, the integer arithmetic and bit
+// instructions with a memory operand, exchanges, and the string instructions.
+// Everything else is ErrUnsupported.
+//
+// Specifications: Intel SDM vol. 1 chapter 3 and vol. 2; AMD APM vol. 3
+// (24594). Decoding is golang.org/x/arch/x86/x86asm's.
+package emulate
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/arch/x86/x86asm"
+
+	"nidus/mm"
+)
+
+// MaxRep bounds the iterations of a REP prefix in one Step.
+const MaxRep = 256
+
+// maxInst is the longest instruction in bytes (SDM vol. 2, 2.3.11).
+const maxInst = 15
+
+// ErrUnsupported says that the bytes are no instruction that Step knows. The
+// caller injects #UD, or ends the domain.
+var ErrUnsupported = errors.New("emulate: no instruction that a device access needs")
+
+// Exception is an exception to inject; the vcpu's state is as before the
+// instruction (of a REP: as before the iteration).
+type Exception struct {
+	Vector  uint8
+	HasCode bool
+	Code    uint32
+}
+
+// Error names the exception.
+func (e *Exception) Error() string {
+	return fmt.Sprintf("emulate: exception %d, error code %#x", e.Vector, e.Code)
+}
+
+var (
+	errUD = &Exception{Vector: 6}
+	errSS = &Exception{Vector: 12, HasCode: true}
+	errGP = &Exception{Vector: 13, HasCode: true}
+)
+
+// Memory is guest memory by linear address, RAM and devices alike. p is 1, 2,
+// 4 or 8 bytes, and may cross a page; an implementation must not keep it. An
+// error (a *paging.Fault, for instance) comes back from Step as it is, and
+// nothing has changed.
+type Memory interface {
+	Read(a mm.GuestVirt, p []byte) error
+	Write(a mm.GuestVirt, p []byte) error
+}
+
+// Ports are the guest's I/O ports; size is 1, 2 or 4. Permission (IOPL, the
+// TSS's map) is checked by the implementation. May be nil: then IN, OUT, INS
+// and OUTS are unsupported.
+type Ports interface {
+	In(port uint16, size int) (uint32, error)
+	Out(port uint16, size int, v uint32) error
+}
+
+// Segment is what address computation needs of a segment register.
+type Segment struct {
+	Base  uint64
+	Limit uint32 // the last offset; not looked at in 64-bit mode
+}
+
+// Segment registers in the order of their encoding.
+const (
+	ES = iota
+	CS
+	SS
+	DS
+	FS
+	GS
+)
+
+// CPU is the state that an instruction works on. Regs are in the order of
+// their encoding: RAX RCX RDX RBX RSP RBP RSI RDI R8-R15.
+type CPU struct {
+	Mode   int // 16, 32 or 64: the code segment's
+	Regs   [16]uint64
+	RIP    uint64
+	RFLAGS uint64
+	Segs   [6]Segment
+	Mem    Memory
+	Ports  Ports
+
+	buf  [8]byte
+	inst x86asm.Inst
+}
+
+// Result is what Step did.
+type Result struct {
+	Len  int  // bytes of the instruction
+	Done bool // RIP is behind it; else a REP goes on: call Step again
+}
+
+// Step carries out the instruction in code (up to 15 bytes, from RIP). With an
+// error nothing has changed but for the finished iterations of a REP.
+// A LOCK prefix is accepted, but the access is not atomic for other vcpus:
+// device memory has no such promise to keep.
+func Step(c *CPU, code []byte) (Result, error) {
+	if len(code) > maxInst {
+		code = code[:maxInst]
+	}
+	if err := c.decode(code); err != nil {
+		return Result{}, err
+	}
+	r := Result{Len: c.inst.Len, Done: true}
+	done, err := c.exec()
+	if err != nil {
+		return Result{Len: r.Len}, err
+	}
+	r.Done = done
+	if done {
+		c.RIP = c.ipMask(c.RIP + uint64(r.Len))
+	}
+	return r, nil
+}
+
+func (c *CPU) ipMask(v uint64) uint64 {
+	switch c.Mode {
+	case 16, 32:
+		return v & 0xffffffff
+	}
+	return v
+}
+
+// decode fills c.inst. The decoder is a library that a guest feeds: whatever
+// it may panic over is an instruction that isn't supported.
+func (c *CPU) decode(code []byte) (err error) {
+	if c.Mode != 16 && c.Mode != 32 && c.Mode != 64 {
+		return fmt.Errorf("%w: mode %d", ErrUnsupported, c.Mode)
+	}
+	defer func() {
+		if recover() != nil {
+			err = ErrUnsupported
+		}
+	}()
+	c.inst, err = x86asm.Decode(code, c.Mode)
+	if err != nil || c.inst.Len <= 0 || c.inst.Len > len(code) {
+		return fmt.Errorf("%w: % x", ErrUnsupported, code)
+	}
+	for _, p := range c.inst.Prefix {
+		if p == 0 {
+			break
+		}
+		if p&x86asm.PrefixInvalid != 0 {
+			return errUD
+		}
+	}
+	return nil
+}
+
+// prefixed tells whether the instruction has a prefix that isn't ignored.
+func (c *CPU) prefixed(want x86asm.Prefix) bool {
+	for _, p := range c.inst.Prefix {
+		if p == 0 {
+			break
+		}
+		if p&x86asm.PrefixIgnored == 0 && p&0xff == want && !(c.Mode == 64 && p.IsREX()) {
+			return true
+		}
+	}
+	return false
+}
+
+func sizeMask(size int) uint64 {
+	if size >= 8 {
+		return ^uint64(0)
+	}
+	return 1<<(8*size) - 1
+}
+
+func signExtend(v uint64, size int) uint64 {
+	s := uint(64 - 8*size)
+	return uint64(int64(v<<s) >> s)
+}

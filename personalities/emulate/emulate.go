@@ -9,6 +9,7 @@
 package emulate
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -90,8 +91,22 @@ type CPU struct {
 	Mem    Memory
 	Ports  Ports
 
-	buf  [8]byte
+	buf   [8]byte
+	inst  *x86asm.Inst
+	cache [cacheSize]decoded
+}
+
+// cacheSize is the number of decoded instructions that a CPU remembers, by
+// where they are: a driver's few accesses then need no decoding, which is slow
+// and allocates. It is a power of two.
+const cacheSize = 8
+
+// decoded is an instruction, and the bytes and mode that it was decoded from:
+// the same bytes are the same instruction, wherever they come from.
+type decoded struct {
 	inst x86asm.Inst
+	code [maxInst]byte
+	mode int
 }
 
 // Result is what Step did.
@@ -131,28 +146,44 @@ func (c *CPU) ipMask(v uint64) uint64 {
 	return v
 }
 
-// decode fills c.inst. The decoder is a library that a guest feeds: whatever
-// it may panic over is an instruction that isn't supported.
-func (c *CPU) decode(code []byte) (err error) {
+// decode sets c.inst.
+func (c *CPU) decode(code []byte) error {
 	if c.Mode != 16 && c.Mode != 32 && c.Mode != 64 {
 		return fmt.Errorf("%w: mode %d", ErrUnsupported, c.Mode)
 	}
-	defer func() {
-		if recover() != nil {
-			err = ErrUnsupported
-		}
-	}()
-	c.inst, err = x86asm.Decode(code, c.Mode)
-	if err != nil || c.inst.Len <= 0 || c.inst.Len > len(code) {
-		return fmt.Errorf("%w: % x", ErrUnsupported, code)
+	d := &c.cache[(c.RIP^c.RIP>>3)&(cacheSize-1)]
+	c.inst = &d.inst
+	if n := d.inst.Len; d.mode == c.Mode && n <= len(code) && bytes.Equal(d.code[:n], code[:n]) {
+		return nil
 	}
-	for _, p := range c.inst.Prefix {
+	d.mode = 0 // valid again once everything is checked
+	if err := d.fill(code, c.Mode); err != nil {
+		return err
+	}
+	for _, p := range d.inst.Prefix {
 		if p == 0 {
 			break
 		}
 		if p&x86asm.PrefixInvalid != 0 {
 			return errUD
 		}
+	}
+	copy(d.code[:], code)
+	d.mode = c.Mode
+	return nil
+}
+
+// fill decodes. The decoder is a library that a guest feeds: whatever it may
+// panic over is an instruction that isn't supported.
+func (d *decoded) fill(code []byte, mode int) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = ErrUnsupported
+		}
+	}()
+	d.inst, err = x86asm.Decode(code, mode)
+	if err != nil || d.inst.Len <= 0 || d.inst.Len > len(code) {
+		return fmt.Errorf("%w: % x", ErrUnsupported, code)
 	}
 	return nil
 }

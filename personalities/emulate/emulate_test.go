@@ -261,6 +261,30 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
+// TestDecodedOnce: an instruction that was seen needs no decoding, and one that
+// took its place is not mistaken for it.
+func TestDecodedOnce(t *testing.T) {
+	c, m := newCPU(64)
+	a, b := []byte{0x89, 0x83, 0x80, 0, 0, 0}, []byte{0x88, 0x83, 0x90, 0, 0, 0}
+	if n := testing.AllocsPerRun(100, func() { c.RIP = 0x1000; Step(c, a) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	c.RIP = 0x1000
+	if _, err := Step(c, b); err != nil || m.b[0x90] != 0xa8 {
+		t.Errorf("other bytes at the same place: %v %#x", err, m.b[0x90])
+	}
+	c.Mode, c.RIP = 32, 0x1000
+	// The same bytes are DEC EAX in 32-bit mode, and a REX prefix in 64-bit.
+	code := []byte{0x48, 0x89, 0x06}
+	if r, err := Step(c, code); err != nil || r.Len != 1 || uint32(c.Regs[0]) != 0xa5a6a7a7 {
+		t.Errorf("32-bit: %+v %v %#x", r, err, c.Regs[0])
+	}
+	c.Mode, c.RIP = 64, 0x1000
+	if r, err := Step(c, code); err != nil || r.Len != 3 {
+		t.Errorf("64-bit: %+v %v", r, err)
+	}
+}
+
 func FuzzStep(f *testing.F) {
 	for _, s := range [][]byte{{0x89, 0x83, 0x80, 0, 0, 0}, {0xf3, 0xa5}, {0x0f, 0xba, 0x2e, 1}, {0x67, 0x0f, 0xb1, 0x0e}, {0xc4, 0xe2, 0x79, 0x18, 6}, {0x62, 0xf1, 0x7c, 0x48, 0x28, 6}, {0x64, 0x66, 0x87, 6}} {
 		f.Add(s, uint8(0), uint64(4))
@@ -283,6 +307,13 @@ func FuzzStep(f *testing.F) {
 				t.Fatalf("exception %d", e.Vector)
 			}
 			return
+		}
+		first := c.Regs
+		c2, _ := newCPU(16 << (mode % 3))
+		c2.cache = c.cache
+		c2.Regs[1] = rcx
+		if r2, err := Step(c2, code); err != nil || r2 != r || c2.Regs != first {
+			t.Fatalf("% x: from the cache: %+v %v", code, r2, err)
 		}
 		if r.Len < 1 || r.Len > maxInst || r.Done && c.RIP != rip+uint64(r.Len) || m.writes > MaxRep {
 			t.Fatalf("% x: %+v", code, r)

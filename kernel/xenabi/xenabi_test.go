@@ -130,7 +130,7 @@ func TestAgainstHeaders(t *testing.T) {
 		fmt.Fprintf(&b, "#include <xen/errno.h>\n")
 		for _, h := range []string{"xen.h", "event_channel.h", "grant_table.h", "sched.h", "vcpu.h",
 			"memory.h", "version.h", "features.h", "callback.h", "physdev.h", "hvm/hvm_op.h",
-			"hvm/params.h", "hvm/hvm_vcpu.h", "io/console.h", "io/xs_wire.h"} {
+			"hvm/params.h", "hvm/hvm_vcpu.h", "arch-x86/hvm/start_info.h", "arch-x86/cpuid.h", "io/console.h", "io/xs_wire.h"} {
 			fmt.Fprintf(&b, "#include <xen/%s>\n", h)
 		}
 		check := func(expr string, v int64) {

@@ -23,7 +23,7 @@ const (
 // Decode turns settings into a configuration, with Xen's defaults for what
 // isn't there. A non-nil error is Errors, all that is wrong.
 func Decode(f *File) (*DomainConfig, []Warning, error) {
-	d := decoder{file: f, warnings: slices.Clone(f.Warnings)}
+	d := decoder{file: f, warnings: slices.Clone(f.Warnings), meant: map[string]bool{}}
 	d.cfg = DomainConfig{
 		Sched:       control.SchedParams{Weight: control.DefaultWeight},
 		OnReboot:    control.ActionRestart,
@@ -64,6 +64,8 @@ type decoder struct {
 	cfg      DomainConfig
 	warnings []Warning
 	errs     Errors
+	// meant are keys that unknown ones were taken for: they aren't missing.
+	meant map[string]bool
 }
 
 func (d *decoder) fail(p Pos, format string, args ...any) {
@@ -92,6 +94,7 @@ func (d *decoder) unknown() {
 			d.warn(s, s.Key+" was xm's and means nothing any more; remove the line")
 		default:
 			if near := suggest(s.Key, Keys()); near != "" {
+				d.meant[near] = true
 				d.fail(s.Pos, "unknown key %q, did you mean %q?", shorten(s.Key), near)
 			} else {
 				d.fail(s.Pos, "unknown key %q; remove it, or see xl.cfg(5) for what there is", shorten(s.Key))

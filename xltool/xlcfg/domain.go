@@ -83,12 +83,18 @@ func (d *decoder) timerMode(s *Setting) {
 // check completes the configuration and refuses contradictions.
 func (d *decoder) check() {
 	if d.file.Get("name") == nil {
-		d.fail(d.top(), "no name; add name = \"...\"")
+		d.missing("name", "no name; add name = \"...\"")
 	}
 	d.checkBoot()
 	d.checkMemory()
 	d.checkVCPUs()
 	d.cmdline()
+}
+
+func (d *decoder) missing(key, format string, args ...any) {
+	if !d.meant[key] {
+		d.fail(d.top(), format, args...)
+	}
 }
 
 // top is where a key that's missing would stand.
@@ -113,7 +119,7 @@ func (d *decoder) checkBoot() {
 	case kernel != nil && c.Kernel == "" && kernel.Value.Kind != List:
 		d.fail(kernel.Value.Pos, "kernel is empty; name the file of the kernel")
 	case kernel == nil && c.Type != control.HVM && firmware == nil && d.file.Get("bootloader") == nil:
-		d.fail(d.top(), "no kernel, which a %v guest needs; add kernel = \"...\"", strings.ToUpper(c.Type.String()))
+		d.missing("kernel", "no kernel, which a %v guest needs; add kernel = \"...\"", strings.ToUpper(c.Type.String()))
 	case kernel == nil && c.Ramdisk != "":
 		d.fail(d.at("ramdisk"), "a ramdisk without a kernel; add kernel = \"...\"")
 	}
@@ -124,7 +130,7 @@ func (d *decoder) checkMemory() {
 	mem, maxmem := d.file.Get("memory"), d.file.Get("maxmem")
 	switch {
 	case mem == nil && maxmem == nil:
-		d.fail(d.top(), "no memory; add memory = and the number of MiB")
+		d.missing("memory", "no memory; add memory = and the number of MiB")
 	case mem == nil:
 		c.MemoryBytes = c.MaxMemoryBytes
 	case maxmem == nil:

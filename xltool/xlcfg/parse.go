@@ -166,6 +166,12 @@ func (p *parser) value(key string, depth int) (Value, *Error) {
 		}
 		return v, nil
 	case tokIdent:
+		switch {
+		case p.override:
+			return v, errorf(t.pos, "text needs quotes: write %q, and on a command line single quotes around the whole argument", t.text)
+		case depth > 0:
+			return v, errorf(t.pos, "text needs quotes: write %q", t.text)
+		}
 		return v, errorf(t.pos, "text needs quotes: write %s = %q", key, t.text)
 	case tokOpen:
 		if depth >= maxDepth {

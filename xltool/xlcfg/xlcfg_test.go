@@ -123,6 +123,9 @@ func TestErrors(t *testing.T) {
 		{`type="hvm"; name="n"; memory=64; ramdisk='r'`, `f:1:42: a ramdisk without a kernel; add kernel = "..."`},
 		{`type="pvh"; kernel="k"; memory=64`, `f:1:1: no name; add name = "..."`},
 		{`type="pvh"; name="n"; kernel="k"`, `f:1:1: no memory; add memory = and the number of MiB`},
+		{`type="pvh"; name="n"; kernle="k"; memory=64`, `f:1:23: unknown key "kernle", did you mean "kernel"?`},
+		{`type="pvh"; naem="n"; kernel="k"; memroy=64`, "f:1:13: unknown key \"naem\", did you mean \"name\"?\nf:1:35: unknown key \"memroy\", did you mean \"memory\"?"},
+		{"disk = [a]", `f:1:9: text needs quotes: write "a"`},
 		// All of them at once, in order.
 		{"vcpus = 0\ntype = 'x'\nname='n'; kernel='k'; memory=0", "f:1:9: vcpus = 0 is out of range; use 1 to 128\nf:2:8: unknown type \"x\"; use one of pv, pvh, hvm\nf:3:30: memory = 0 is out of range; use 1 to 17179869184"},
 	} {
@@ -169,9 +172,9 @@ func TestOverrides(t *testing.T) {
 		"memory":       `argument memory:1:7: the end after the key memory; write memory = value`,
 		"memory=lots":  `argument memory=lots:1:1: memory = "lots": not a number; write decimal (512), hexadecimal (0x200) or octal (01000) digits only`,
 		"memroy=1":     `argument memroy=1:1:1: unknown key "memroy", did you mean "memory"?`,
-		"disk=[a":      `argument disk=[a:1:7: text needs quotes: write disk = "a"`,
+		"disk=[a":      `argument disk=[a:1:7: text needs quotes: write "a", and on a command line single quotes around the whole argument`,
 		"-c":           `argument -c:1:1: unexpected '-'; a line is key = value, and text values need quotes`,
-		"name=a;vcpus": `argument name=a;vcpus:1:6: text needs quotes: write name = "a"`,
+		"name=a;vcpus": `argument name=a;vcpus:1:6: text needs quotes: write "a", and on a command line single quotes around the whole argument`,
 	} {
 		_, _, err := Load("f", []byte(base), arg)
 		if err == nil || strings.Replace(err.Error(), "lots:1:8", "lots:1:1", 1) != want {

@@ -1,0 +1,148 @@
+package shell
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"nidus/rpc/control"
+)
+
+func hostCommands() []*command {
+	return []*command{
+		{name: "info", summary: "describe the host", run: info, options: []option{jsonOption}},
+		{name: "dmesg", summary: "print the hypervisor's log", run: dmesg,
+			options: []option{{short: "c", long: "clear", help: "empty the log afterwards"}}},
+		{name: "debug-keys", args: "KEYS", summary: "do what debug keys do; the output goes to dmesg", min: 1, max: 1, run: debugKeys},
+		{name: "modules", summary: "list the boot modules, which create reads", run: modules, options: []option{jsonOption}},
+		{name: "poweroff", summary: "turn the host off; all domains end", run: powerOff},
+		{name: "host-reboot", summary: "reboot the host; all domains end", run: hostReboot},
+	}
+}
+
+// clock is a time as uptime prints it: days if there are any, h:mm:ss.
+func clock(d time.Duration) string {
+	s := int64(d / time.Second)
+	hms := fmt.Sprintf("%2d:%02d:%02d", s/3600%24, s/60%60, s%60)
+	switch days := s / 86400; days {
+	case 0:
+		return hms
+	case 1:
+		return "1 day, " + hms
+	default:
+		return fmt.Sprintf("%d days, %s", days, hms)
+	}
+}
+
+func info(ctx context.Context, c *call) error {
+	h, err := c.Plane.HostInfo(ctx)
+	if err != nil {
+		return err
+	}
+	if c.opt("json") {
+		return c.printJSON(h)
+	}
+	var caps []string
+	for _, w := range h.HWCaps {
+		caps = append(caps, fmt.Sprintf("%08x", w))
+	}
+	for _, f := range []struct {
+		name  string
+		value any
+	}{
+		{"host", h.Hostname},
+		{"release", h.Release},
+		{"version", h.Version},
+		{"machine", h.Machine},
+		{"nr_cpus", h.CPUs},
+		{"max_cpu_id", h.MaxCPUID},
+		{"nr_nodes", h.Nodes},
+		{"cores_per_socket", h.CoresPerSocket},
+		{"threads_per_core", h.ThreadsPerCore},
+		{"cpu_mhz", fmt.Sprintf("%.3f", float64(h.CPUHz)/1e6)},
+		{"hw_caps", strings.Join(caps, ":")},
+		{"virt_caps", strings.Join(h.VirtCaps, " ")},
+		{"total_memory", h.TotalMemoryBytes >> 20},
+		{"free_memory", h.FreeMemoryBytes >> 20},
+		{"sharing_freed_memory", 0},
+		{"sharing_used_memory", 0},
+		{"outstanding_claims", 0},
+		{"free_cpus", h.FreeCPUs},
+		{"xen_major", h.XenMajor},
+		{"xen_minor", h.XenMinor},
+		{"xen_extra", h.XenExtra},
+		{"xen_version", fmt.Sprintf("%d.%d%s", h.XenMajor, h.XenMinor, h.XenExtra)},
+		{"xen_caps", strings.Join(h.XenCaps, " ")},
+		{"xen_scheduler", h.Scheduler},
+		{"xen_pagesize", h.PageSizeBytes},
+		{"platform_params", h.PlatformParams},
+		{"xen_changeset", h.Changeset},
+		{"xen_commandline", h.CommandLine},
+		{"cc_compiler", h.Compiler},
+		{"cc_compile_by", h.CompileBy},
+		{"cc_compile_domain", h.CompileDomain},
+		{"cc_compile_date", h.CompileDate},
+		{"build_id", h.BuildID},
+		{"xend_config_format", 4},
+	} {
+		c.printf("%-23s: %v\n", f.name, f.value)
+	}
+	return nil
+}
+
+func dmesg(ctx context.Context, c *call) error {
+	b, err := c.Plane.Dmesg(ctx, c.opt("c", "clear"))
+	if err == nil {
+		// A guest's words may stand in the log.
+		for line := range strings.Lines(string(b)) {
+			c.printf("%s\n", printable(strings.TrimRight(line, "\r\n")))
+		}
+	}
+	return err
+}
+
+func debugKeys(ctx context.Context, c *call) error { return c.Plane.DebugKeys(ctx, c.args[0]) }
+
+func modules(ctx context.Context, c *call) error {
+	ms, err := c.Plane.Modules(ctx)
+	if err != nil {
+		return err
+	}
+	if c.opt("json") {
+		return c.printJSON(ms)
+	}
+	c.printf("%-40s %12s %s\n", "Name", "Bytes", "Arguments")
+	for _, m := range ms {
+		c.printf("%s\n", strings.TrimRight(fmt.Sprintf("%-40s %12d %s", printable(m.Name), m.Size, printable(m.Args)), " "))
+	}
+	return nil
+}
+
+func powerOff(ctx context.Context, c *call) error {
+	return endHost(ctx, c, "Turning the host off", c.Plane.PowerOff)
+}
+
+func hostReboot(ctx context.Context, c *call) error {
+	return endHost(ctx, c, "Rebooting the host", c.Plane.HostReboot)
+}
+
+// endHost doesn't ask, but says what ends with the host.
+func endHost(ctx context.Context, c *call, what string, do func(context.Context) error) error {
+	ds, err := c.Plane.ListDomains(ctx)
+	n := 0
+	for _, d := range ds {
+		if d.ID != 0 && d.State&(control.StateShutdown|control.StateDying) == 0 {
+			n++
+		}
+	}
+	switch {
+	case err != nil || n == 0:
+		c.printf("%s.\n", what)
+	case n == 1:
+		c.printf("%s; 1 running domain ends with it.\n", what)
+	default:
+		c.printf("%s; %d running domains end with it.\n", what, n)
+	}
+	return do(ctx)
+}

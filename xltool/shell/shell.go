@@ -1,0 +1,111 @@
+// Package shell is the xl command: its subcommands, and an interactive prompt
+// for them that works on a raw serial line.
+//
+// Arguments, output columns and exit statuses are those of xl(1) of Xen 4.17,
+// because scripts read them: NetBSD's and FreeBSD's xendomains skip the first
+// two lines of xl list and take columns 1 and 5. The prompt is "nidus# " and
+// stays so, for scripts that wait for it.
+//
+// The line editor is an own one. golang.org/x/term's Terminal has no reverse
+// search, ends the session at ^C, and can't give the line away to a guest's
+// console or be cancelled by a context.
+package shell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"nidus/rpc/control"
+	"nidus/xltool/xlcfg"
+)
+
+// Exit statuses, as xl's.
+const (
+	ExitSuccess = 0
+	ExitFailure = 1
+)
+
+// Prompt is what the interactive shell prints before it reads a line.
+const Prompt = "nidus# "
+
+// Session runs commands against a control plane.
+type Session struct {
+	Plane  control.Plane
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	// ReadFile returns a configuration file's text; nil reads boot modules.
+	ReadFile func(ctx context.Context, name string) ([]byte, error)
+}
+
+// Main is the xl command: it runs args, which don't include the program's name,
+// and returns the exit status. Files are boot modules.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, plane control.Plane) int {
+	s := Session{Plane: plane, Stdin: stdin, Stdout: stdout, Stderr: stderr}
+	return s.Exec(ctx, args)
+}
+
+// Exec runs one command and returns its exit status. A leading "xl" is allowed,
+// and xl's global options that change nothing here.
+func (s *Session) Exec(ctx context.Context, args []string) int {
+	if len(args) > 0 && args[0] == "xl" {
+		args = args[1:]
+	}
+	for len(args) > 0 && slices.Contains([]string{"-v", "-f", "-t", "-T"}, args[0]) {
+		args = args[1:]
+	}
+	if len(args) == 0 {
+		args = []string{"help"}
+	}
+	cmd, err := find(args[0])
+	if err != nil {
+		return s.report("", err)
+	}
+	c := call{Session: s, cmd: cmd}
+	if err := c.parse(args[1:]); err != nil {
+		return s.report(cmd.name, err)
+	}
+	if c.opt("h", "help") {
+		c.usage()
+		return ExitSuccess
+	}
+	return s.report(cmd.name, cmd.run(ctx, &c))
+}
+
+// report prints an error, one line for each that it joins.
+func (s *Session) report(cmd string, err error) int {
+	if err == nil {
+		return ExitSuccess
+	}
+	if cmd != "" {
+		cmd = " " + cmd
+	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(s.Stderr, "xl%s: %s\n", cmd, printable(line))
+	}
+	return ExitFailure
+}
+
+// printable keeps what comes from elsewhere from moving the cursor.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func (s *Session) readFile(ctx context.Context, name string) ([]byte, error) {
+	if s.ReadFile != nil {
+		return s.ReadFile(ctx, name)
+	}
+	return control.ReadAllModule(ctx, s.Plane, name, xlcfg.MaxFileSize)
+}

@@ -1,0 +1,132 @@
+package shell
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"nidus/rpc/control"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// TestCommands runs a list of commands one after the other on one fake host,
+// and compares all output and exit statuses with testdata/commands.golden.
+func TestCommands(t *testing.T) {
+	f := newFake()
+	var got strings.Builder
+	for _, line := range []string{
+		"list", "xl list", "xl -v list nobody", "xl", "create debian.cfg", "list", "list -v", "list debian", "list --json 1", "list -l debian", "list nobody",
+		"create debian.cfg", "create debian.cfg name=two memory=128 cpus=0-1 extra='console=hvc0 quiet'", "create -p -q debian.cfg name=three vif=['']",
+		"create bad.cfg", "create -n debian.cfg memory=64 disk=['phy:x,xvda,w']", `create -n debian.cfg memory=64 'disk=["phy:x,xvda,w"]'`, "create nothing.cfg", "create", "create vmlinuz", "create big.cfg", "create debian.cfg vcpus=0 memroy=1",
+		"list", "domid two", "domname 3", "domid nobody", "rename two deux", "rename deux 'a b'", "rename deux 7",
+		"pause deux", "list deux", "unpause deux", "unpause deux", "pause", "pause a b",
+		"vcpu-list", "vcpu-pin debian 0 1-2", "vcpu-pin debian all all,^0 -", "vcpu-pin debian 1 - 3", "vcpu-list debian", "vcpu-list --json three",
+		"vcpu-pin debian 9 1", "vcpu-pin debian 0 7", "vcpu-pin debian 0 -", "vcpu-pin debian 0 x", "vcpu-pin debian 0",
+		"sched-credit2", "sched-credit2 -d debian -w 512 -c50", "sched-credit2 --domain=debian", "sched-credit2 -d debian -w 0", "sched-credit2 -w 5", "sched-credit2 -d debian -w x", "sched-credit2 -d", "sched-credit2 --json -d 1",
+		"uptime", "uptime -s debian", "uptime --json debian", "info", "info --json", "dmesg", "dmesg -c", "dmesg", "modules", "modules --json",
+		"debug-keys q", "sysrq debian s", "sysrq debian ss", "trigger debian nmi", "trigger debian nmi 1", "trigger debian power 9", "trigger debian boom", "trigger debian",
+		"reboot debian", "shutdown", "shutdown -a debian", "shutdown -F debian", "shutdown -w deux", "destroy 0", "destroy three", "destroy three", "create -q debian.cfg", "shutdown -aww", "list",
+		"help list", "help sched-credit2", "list --help", "help lst", "lst", "mem-set 0 5", "frobnicate", "list -x", "list --verbos", "list --json=1", "console", "console -t serial 0", "console -n x 0",
+		"create -q debian.cfg", "reboot", "poweroff",
+	} {
+		words, err := split(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out, errs bytes.Buffer
+		status := Main(context.Background(), words, strings.NewReader(""), &out, &errs, f)
+		fmt.Fprintf(&got, "$ %s\n%s%s", line, out.String(), errs.String())
+		if status != 0 {
+			fmt.Fprintf(&got, "exit %d\n", status)
+		}
+		if (status != 0) != (strings.Contains(errs.String(), "xl")) {
+			t.Errorf("%s: exit %d, but errors are %q", line, status, errs.String())
+		}
+	}
+	fmt.Fprintf(&got, "asked:\n%s\n", strings.Join(slices.DeleteFunc(f.log, func(s string) bool {
+		return strings.HasPrefix(s, "vcpu-list") || strings.HasPrefix(s, "sched") || strings.HasPrefix(s, "config")
+	}), "\n"))
+	const golden = "testdata/commands.golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(got.String()), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gl, wl := strings.Split(got.String(), "\n"), strings.Split(string(want), "\n")
+	for i := range max(len(gl), len(wl)) {
+		if i >= len(gl) || i >= len(wl) || gl[i] != wl[i] {
+			t.Fatalf("line %d:\n got %q\nwant %q", i+1, gl[min(i, len(gl)-1)], wl[min(i, len(wl)-1)])
+		}
+	}
+}
+
+// TestListColumns compares with the example of xl(1), list.
+func TestListColumns(t *testing.T) {
+	f := newFake()
+	f.domains[0].info = control.DomainInfo{Name: "Domain-0", MemoryBytes: 750 << 20, VCPUs: 4, State: control.StateRunning, CPUTime: 11794_300_000_000}
+	var out bytes.Buffer
+	Main(context.Background(), []string{"list"}, nil, &out, &out, f)
+	const want = "Name                                        ID   Mem VCPUs\tState\tTime(s)\n" +
+		"Domain-0                                     0   750     4     r-----   11794.3\n"
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestHostileNames(t *testing.T) {
+	f := newFake()
+	f.domains[0].info.Name = "a\x1b[2Jb\r\nc\u009b"
+	for _, cmd := range []string{"list", "vcpu-list", "uptime", "sched-credit2", "list -v"} {
+		var out bytes.Buffer
+		if st := Main(context.Background(), strings.Fields(cmd), nil, &out, &out, f); st != 0 {
+			t.Fatal(cmd, out.String())
+		}
+		if strings.ContainsAny(out.String(), "\x1b\r\u009b") || !strings.Contains(out.String(), "a?[2Jb??c?") {
+			t.Errorf("%s: %q", cmd, out.String())
+		}
+	}
+}
+
+func TestSplit(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                      `[]`,
+		"  a  b\tc ":            `["a" "b" "c"]`,
+		`a 'b c' "d e"`:         `["a" "b c" "d e"]`,
+		`x='' ""`:               `["x=" ""]`,
+		`a\ b "\"" '\' "\n"`:    `["a b" "\"" "\\" "\\n"]`,
+		`a # b`:                 `["a"]`,
+		`a#b`:                   `["a#b"]`,
+		`'cpus="0-3"; vcpus=2'`: `["cpus=\"0-3\"; vcpus=2"]`,
+		`k="a'b"`:               `["k=a'b"]`,
+		`'a`:                    `error`,
+		`"a\"`:                  `error`,
+	} {
+		words, err := split(in)
+		got := fmt.Sprintf("%q", words)
+		if err != nil {
+			got = "error"
+		}
+		if got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestClock(t *testing.T) {
+	for s, want := range map[int]string{0: " 0:00:00", 3661: " 1:01:01", 86399: "23:59:59", 86400: "1 day,  0:00:00", 200000: "2 days,  7:33:20"} {
+		if got := clock(time.Duration(s) * time.Second); got != want {
+			t.Errorf("%d s: %q, want %q", s, got, want)
+		}
+	}
+}

@@ -177,6 +177,10 @@ type VCPU interface {
 	// Kick makes Run return with ReasonKick soon, or at once when it is called
 	// the next time.
 	Kick()
+	// KickWord is a word outside Go's heap that does what Kick does if it is
+	// set to 1 and the CPU that the vcpu runs on then takes an interrupt: for
+	// the thread's deadline.
+	KickWord() *uint32
 	// RequestFlush makes the vcpu forget all translations before it executes
 	// another instruction of the guest, without an exit to Run's caller.
 	RequestFlush()

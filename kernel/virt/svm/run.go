@@ -232,6 +232,9 @@ func (v *vcpu) Kick() {
 	v.notify()
 }
 
+// KickWord implements virt.VCPU.
+func (v *vcpu) KickWord() *uint32 { return &v.ctx.kick }
+
 // RequestFlush implements virt.VCPU.
 func (v *vcpu) RequestFlush() {
 	atomic.StoreUint32(&v.ctx.flush, 1)

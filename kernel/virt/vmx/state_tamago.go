@@ -144,6 +144,9 @@ func (v *vcpu) Skip(e *virt.Exit) error {
 	return nil
 }
 
+// KickWord implements virt.VCPU.
+func (v *vcpu) KickWord() *uint32 { return &v.ctx.kick }
+
 // Kick implements virt.VCPU.
 func (v *vcpu) Kick() {
 	atomic.StoreUint32(&v.ctx.kick, 1)

@@ -1,0 +1,321 @@
+package domain
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"nidus/kernel/console"
+	"nidus/kernel/evtchn"
+	"nidus/kernel/gnttab"
+	"nidus/kernel/pvclock"
+	"nidus/kernel/virt"
+	"nidus/kernel/xenabi"
+	"nidus/mm"
+	"nidus/personalities/cpuid"
+	"nidus/personalities/devices/lapic"
+)
+
+// Params make a domain.
+type Params struct {
+	ID        mm.DomID
+	UUID      [16]byte
+	MaxPages  uint64 // quota of memory, in frames
+	VCPUs     int    // that the domain can have
+	MaxPorts  uint32 // quota of event channels; 0 is the default
+	MaxGrants int    // quota of grant frames; 0 is the default
+	Sched     Sched
+	// Affinity holds hard and soft sets by vcpu; beyond its end, Sched's.
+	Affinity []Sched
+	Policy   *cpuid.Policy
+}
+
+// Domain is one domain. What it holds of the machine is given back by Destroy.
+type Domain struct {
+	Host   *Host
+	ID     mm.DomID
+	UUID   [16]byte
+	Space  *mm.Space
+	Events *evtchn.Domain
+	Grants *gnttab.Table
+	Policy *cpuid.Policy
+	VCPUs  []*VCPU
+	APICs  *lapic.Bus
+	Maps   virt.Maps
+
+	// Console is the guest's output and whoever reads it; Emergency is the
+	// line-buffered console_io.
+	Console   *console.History
+	Emergency *console.Emergency
+
+	// MemoryMap is XENMEM_memory_map's answer, entry by entry as the ABI has
+	// them; MaxGFN is one beyond the highest frame of RAM.
+	MemoryMap [][20]byte
+	MaxGFN    mm.GFN
+
+	Created int64 // ns since boot
+
+	shared   special // shared_info
+	params   [xenabi.HVMNrParams]atomic.Uint64
+	callback atomic.Uint32 // vector of HVM_PARAM_CALLBACK_IRQ; 0: none
+	scale    pvclock.Scale
+	tscBase  uint64 // host's TSC when the guest's was 0
+
+	pv backends
+
+	mu        sync.Mutex
+	paused    atomic.Bool
+	state     atomic.Uint32 // a State
+	reason    atomic.Uint32 // of the shutdown
+	ended     chan struct{} // closed at shutdown
+	vcpus     sync.WaitGroup
+	watchdogs watchdogs
+	specials  map[mm.MFN]special
+	failure   string // why the domain crashed, for people
+}
+
+// special is a frame that the hypervisor shares with the guest.
+type special struct {
+	mfn  mm.MFN
+	page mm.Page
+}
+
+// State is where a domain is in its life.
+type State uint32
+
+// The states.
+const (
+	Building State = iota
+	Alive          // running, blocked or paused
+	Ended          // shut down: it keeps its memory until Destroy
+	Dying
+)
+
+// historySize is how much of a guest's output is kept, in bytes.
+const historySize = 64 << 10
+
+// New makes a domain without memory, and its vcpus, which don't run yet.
+func New(h *Host, p Params) (*Domain, error) {
+	d := &Domain{
+		Host: h, ID: p.ID, UUID: p.UUID, Policy: p.Policy,
+		tscBase: h.Clock.TSC(), Created: h.Clock.Now(),
+		ended: make(chan struct{}), specials: map[mm.MFN]special{},
+	}
+	if err := d.build(p); err != nil {
+		return nil, fmt.Errorf("domain %d: %w", d.ID, d.also(err, d.free()))
+	}
+	return d, nil
+}
+
+// also keeps the first of two errors, and tells of the second.
+func (d *Domain) also(err, more error) error {
+	if more != nil {
+		return fmt.Errorf("%w (and then: %v)", err, more)
+	}
+	return err
+}
+
+func (d *Domain) build(p Params) (err error) {
+	h := d.Host
+	if d.scale, err = pvclock.NewScale(h.Clock.TSCKHz()); err != nil {
+		return err
+	}
+	d.Console = console.NewHistory(historySize, nil)
+	d.Emergency = console.NewEmergency(d.Console, "")
+	if d.Space, err = mm.NewSpace(mm.SpaceConfig{
+		Owner: p.ID, Memory: h.Memory, Flusher: d, Format: h.Format(), MaxOrder: h.LargestPage,
+		MaxTables: mm.TableQuota(p.MaxPages), MaxPages: p.MaxPages,
+	}); err != nil {
+		return err
+	}
+	if d.shared, err = d.allocSpecial(); err != nil {
+		return err
+	}
+	if d.Grants, err = gnttab.New(gnttab.Config{ID: p.ID, MaxFrames: p.MaxGrants, Frames: d, FrameNumber: d.grantFrame}); err != nil {
+		return err
+	}
+	if d.Events, err = h.Hub.NewDomain(evtchn.Config{
+		ID: p.ID, VCPUs: p.VCPUs, MaxPorts: p.MaxPorts, SharedInfo: d.shared.page, Memory: d.Space, Notifier: d,
+	}); err != nil {
+		return err
+	}
+	if d.Maps, err = h.Virt.NewMaps(); err != nil {
+		return err
+	}
+	configs := make([]lapic.Config, p.VCPUs)
+	for i := range configs {
+		configs[i] = lapic.Config{ID: p.Policy.APICID(uint32(i)), BSP: i == 0, Clock: d}
+	}
+	if d.APICs, err = lapic.NewBus(d, configs); err != nil {
+		return err
+	}
+	for i := range p.VCPUs {
+		s := p.Sched
+		s.Domain = p.ID
+		if i < len(p.Affinity) {
+			s.Hard, s.Soft = p.Affinity[i].Hard, p.Affinity[i].Soft
+		}
+		v, err := newVCPU(d, i, s)
+		if err != nil {
+			return err
+		}
+		d.VCPUs = append(d.VCPUs, v)
+	}
+	sec, nsec := pvclock.BootTime(uint64(h.Clock.Wall()), uint64(h.Clock.Now()))
+	pvclock.UpdateWallclock(d.shared.page, pvclock.Shared64, sec, nsec)
+	return nil
+}
+
+// State tells where the domain is in its life.
+func (d *Domain) State() State { return State(d.state.Load()) }
+
+// Reason is the reason of the shutdown (sched.h, SHUTDOWN_*), once Ended.
+func (d *Domain) Reason() uint32 { return d.reason.Load() }
+
+// Failure says for people why a domain crashed.
+func (d *Domain) Failure() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.failure
+}
+
+// Done is closed when the domain has shut down.
+func (d *Domain) Done() <-chan struct{} { return d.ended }
+
+// Start starts the vcpus' goroutines: each runs run until the domain is
+// destroyed. The domain begins paused if paused is set.
+func (d *Domain) Start(paused bool, run func(*VCPU)) {
+	d.paused.Store(paused)
+	d.state.Store(uint32(Alive))
+	for _, v := range d.VCPUs {
+		d.vcpus.Go(func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends with it
+			v.thread.Store(d.Host.Thread.Enter(v.Sched()))
+			run(v)
+		})
+	}
+}
+
+// Pause takes the vcpus out of their guest and keeps them out until Unpause; one
+// Unpause ends any number of Pauses.
+func (d *Domain) Pause() {
+	d.paused.Store(true)
+	d.notifyAll()
+	for _, v := range d.VCPUs {
+		for v.busy.Load() && d.paused.Load() && v.thread.Load() != d.Host.Thread.Self() {
+			runtime.Gosched()
+		}
+	}
+}
+
+// Unpause ends Pause.
+func (d *Domain) Unpause() {
+	d.paused.Store(false)
+	d.notifyAll()
+}
+
+// Paused tells whether Pause is in force.
+func (d *Domain) Paused() bool { return d.paused.Load() }
+
+// Shutdown stops the domain for a reason (sched.h). Only the first one counts.
+func (d *Domain) Shutdown(reason uint32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.State() >= Ended {
+		return
+	}
+	d.reason.Store(reason)
+	d.state.Store(uint32(Ended))
+	close(d.ended)
+	d.notifyAll()
+	d.Host.Store.DomainShutdown()
+}
+
+// Crash ends the domain because of something that it did; why is for the log.
+func (d *Domain) Crash(v *VCPU, why string) {
+	d.mu.Lock()
+	first := d.failure == "" && d.State() < Ended
+	if first {
+		d.failure = why
+	}
+	d.mu.Unlock()
+	if first {
+		d.Host.Log.Printf(console.LevelError, "d%dv%d crashed: %s", d.ID, v.ID, why)
+		d.Host.Log.Printf(console.LevelError, "%s", v.HV.Dump())
+	}
+	d.Shutdown(xenabi.ShutdownCrash)
+}
+
+func (d *Domain) notifyAll() {
+	for _, v := range d.VCPUs {
+		v.Notify()
+	}
+}
+
+// Destroy ends the domain and gives everything back. It waits for the vcpus to
+// leave, which takes as long as an interrupt.
+func (d *Domain) Destroy() error {
+	d.Shutdown(xenabi.ShutdownCrash)
+	if State(d.state.Swap(uint32(Dying))) == Dying {
+		return nil
+	}
+	d.notifyAll()
+	d.vcpus.Wait()
+	if err := d.free(); err != nil {
+		return fmt.Errorf("domain %d: %w", d.ID, err)
+	}
+	return nil
+}
+
+// releaseBatch is how many pages are freed between two looks at who else wants
+// to run.
+const releaseBatch = 512
+
+// free gives back what the domain has, also of a half-built one.
+func (d *Domain) free() error {
+	d.watchdogs.stop()
+	d.pv.close(d)
+	if d.Events != nil {
+		d.Events.Destroy()
+	}
+	if d.Grants != nil {
+		d.Grants.Destroy()
+	}
+	for _, v := range d.VCPUs {
+		v.close()
+	}
+	if d.Maps != nil {
+		d.Maps.Free()
+	}
+	for done := d.Space == nil; !done; runtime.Gosched() {
+		var err error
+		if done, err = d.Space.Release(releaseBatch); err != nil {
+			return fmt.Errorf("its memory: %w", err)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for m := range d.specials {
+		if s := d.Host.Memory.FreeFrames(m, 0); s != mm.FrameOK {
+			return fmt.Errorf("shared frame %#x: %v", m, s)
+		}
+		delete(d.specials, m)
+	}
+	return nil
+}
+
+// FlushGuest implements mm.Flusher.
+func (d *Domain) FlushGuest(*mm.P2M) {
+	for _, v := range d.VCPUs {
+		v.HV.RequestFlush()
+	}
+	for _, v := range d.VCPUs {
+		for v.HV.FlushPending() {
+			runtime.Gosched()
+		}
+	}
+}
+
+// NotifyVCPU implements evtchn.Notifier.
+func (d *Domain) NotifyVCPU(v int) { d.VCPUs[v].Notify() }

@@ -1,0 +1,80 @@
+// Package domain is what a domain and a vcpu are: their memory, event channels,
+// grants, clocks and states, how they start, stop, block and end. It knows no
+// personality: what a vcpu does between two entries into its guest is a
+// function that the personality gives to Start.
+//
+// The ABI is Xen's public headers: xen.h (shared_info, vcpu_info), sched.h
+// (shutdown reasons), vcpu.h (runstates, timers).
+package domain
+
+import (
+	"nidus/kernel/console"
+	"nidus/kernel/evtchn"
+	"nidus/kernel/virt"
+	"nidus/kernel/xenstore"
+	"nidus/mm"
+)
+
+// Host is the machine as domains use it. All of it is safe for concurrent use.
+type Host struct {
+	Memory *mm.Pool
+	Virt   virt.Machine
+	Hub    *evtchn.Hub
+	// Dom0 holds the hypervisor's ends of the guests' console and store.
+	Dom0   *evtchn.Domain
+	Store  *xenstore.Store
+	Log    *console.Log
+	Clock  Clock
+	Thread Threads
+	// LargestPage is the order of the largest page that nested tables may
+	// have: 9 or 18.
+	LargestPage uint
+}
+
+// Clock is the host's time.
+type Clock interface {
+	// Now is the time since boot in ns: Xen's system time.
+	Now() int64
+	// Wall is the time of day in ns since 1970.
+	Wall() int64
+	// TSC and TSCKHz are the time-stamp counter and its rate.
+	TSC() uint64
+	TSCKHz() uint32
+}
+
+// Threads is how a vcpu's goroutine waits, and what it tells the scheduler.
+type Threads interface {
+	// Wait blocks while *word is v, until Wake, or the time at (0: none).
+	Wait(word *uint32, v uint32, at int64)
+	Wake(word *uint32)
+	// Deadline makes *word 1 at the time at (0: never) and takes the calling
+	// thread out of its guest. Wait forgets it.
+	Deadline(at int64, word *uint32)
+	// Enter makes the calling goroutine's thread, which stays its own, a
+	// vcpu's, and returns its number.
+	Enter(s Sched) (thread uint64)
+	// Self is the calling goroutine's thread.
+	Self() uint64
+	// Update changes what Enter was told, for another thread.
+	Update(thread uint64, s Sched)
+	// CPUTime is how long a thread has run, in ns, where, and whether now.
+	CPUTime(thread uint64) (ns int64, cpu int, running bool)
+	// Notify makes a CPU take an interrupt.
+	Notify(cpu uint64)
+}
+
+// Sched is a vcpu's share of the machine: see package sched.
+type Sched struct {
+	Domain     mm.DomID
+	Weight     int    // credit2: 1 to 65535
+	Cap        int    // percent of a CPU for the whole domain; 0: none
+	Hard, Soft uint64 // CPUs
+}
+
+// Format returns the layout of nested tables that the machine uses.
+func (h *Host) Format() *mm.Format {
+	if h.Virt.Features().Nested == virt.FormatEPT {
+		return mm.EPT
+	}
+	return mm.NPT
+}

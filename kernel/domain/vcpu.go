@@ -1,0 +1,199 @@
+package domain
+
+import (
+	"sync/atomic"
+
+	"nidus/kernel/virt"
+	"nidus/kernel/xenabi"
+	"nidus/personalities/devices/lapic"
+	"nidus/personalities/emulate"
+	"nidus/personalities/msr"
+	"nidus/personalities/paging"
+)
+
+// VCPU is one virtual processor. Its fields without a lock or an atomic belong to
+// its own goroutine.
+type VCPU struct {
+	Domain *Domain
+	ID     int
+	HV     virt.VCPU
+	APIC   *lapic.APIC
+	MSR    *msr.File
+	Walker paging.Walker // of the guest's tables: see View
+	CPU    emulate.CPU
+
+	// UpcallVector is HVMOP_set_evtchn_upcall_vector's; 0: none.
+	UpcallVector uint8
+
+	pending atomic.Uint32 // something to look at: the word that the vcpu waits on
+	waiting atomic.Bool
+	busy    atomic.Bool   // its goroutine may touch the guest
+	signals atomic.Uint32 // INIT and SIPI
+	nmi     atomic.Bool
+	up      atomic.Bool // online
+	blocked atomic.Bool
+	thread  atomic.Uint64
+	sched   atomic.Pointer[Sched]
+
+	timers   timers
+	runstate runstate
+	time     timeArea
+}
+
+// Signals of the local APIC's bus.
+const (
+	signalSIPI = 1 << 8 // vector in the low byte
+	signalINIT = 1 << 9
+)
+
+func newVCPU(d *Domain, id int, s Sched) (*VCPU, error) {
+	v := &VCPU{Domain: d, ID: id, APIC: d.APICs.APIC(id)}
+	v.sched.Store(&s)
+	v.runstate.since = d.Host.Clock.Now()
+	v.runstate.state = xenabi.RunstateOffline
+	var err error
+	v.HV, err = d.Host.Virt.NewVCPU(virt.Config{
+		Maps: d.Maps, NestedRoot: d.Space.P2M().Root(), Intercept: virt.InterceptCR8,
+		Fetch: v.Fetch, Notify: d.Host.Thread.Notify,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := v.HV.SetTSC(-d.tscBase, 1<<32); err != nil {
+		v.HV.Close()
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *VCPU) close() {
+	v.runstate.unpin(v)
+	v.time.unpin(v)
+	v.HV.Close()
+}
+
+// Notify makes the vcpu look at what there is for it: it leaves its guest, or
+// stops waiting. Anyone may call it, at any time.
+func (v *VCPU) Notify() {
+	v.pending.Store(1)
+	if v.waiting.Load() {
+		v.Domain.Host.Thread.Wake(word(&v.pending))
+		return
+	}
+	v.HV.Kick()
+}
+
+func (v *VCPU) signal(s uint32) {
+	for {
+		o := v.signals.Load()
+		n := o | s
+		if s&signalSIPI != 0 { // the latest vector counts
+			n = o&^0xff | s
+		}
+		if v.signals.CompareAndSwap(o, n) {
+			break
+		}
+	}
+	v.Notify()
+}
+
+// TakeSignals returns INIT and SIPI that have come, and forgets them.
+func (v *VCPU) TakeSignals() (init, sipi bool, vector uint8) {
+	s := v.signals.Swap(0)
+	return s&signalINIT != 0, s&signalSIPI != 0, uint8(s)
+}
+
+// TakeNMI tells whether an NMI is to be delivered, and forgets it.
+func (v *VCPU) TakeNMI() bool { return v.nmi.Swap(false) }
+
+// NMIPending tells whether TakeNMI would be true.
+func (v *VCPU) NMIPending() bool { return v.nmi.Load() }
+
+// Up tells whether the vcpu is online.
+func (v *VCPU) Up() bool { return v.up.Load() }
+
+// SetUp brings the vcpu online, or takes it offline.
+func (v *VCPU) SetUp(on bool) {
+	v.up.Store(on)
+	v.Notify()
+}
+
+// Blocked tells whether the vcpu waits for an event.
+func (v *VCPU) Blocked() bool { return v.blocked.Load() }
+
+// Sched returns the vcpu's share.
+func (v *VCPU) Sched() Sched { return *v.sched.Load() }
+
+// SetSched changes it.
+func (v *VCPU) SetSched(s Sched) {
+	v.sched.Store(&s)
+	if t := v.thread.Load(); t != 0 {
+		v.Domain.Host.Thread.Update(t, s)
+	}
+}
+
+// CPUTime returns how long the vcpu has run, in ns, where, and whether now.
+func (v *VCPU) CPUTime() (ns int64, cpu int, running bool) {
+	if t := v.thread.Load(); t != 0 && v.Domain.State() != Dying {
+		return v.Domain.Host.Thread.CPUTime(t)
+	}
+	return 0, -1, false
+}
+
+// Ready waits until the vcpu may run its guest: the domain alive and not paused,
+// the vcpu online or told to start. False: the goroutine has to end.
+func (v *VCPU) Ready() bool {
+	for {
+		v.busy.Store(true)
+		v.pending.Store(0)
+		switch s := v.Domain.State(); {
+		case s == Dying:
+			v.busy.Store(false)
+			return false
+		case s == Alive && !v.Domain.Paused() && (v.up.Load() || v.signals.Load() != 0):
+			return true
+		}
+		v.busy.Store(false)
+		state := xenabi.RunstateOffline
+		if v.up.Load() {
+			state = xenabi.RunstateBlocked
+		}
+		v.wait(state, 0)
+	}
+}
+
+// MustStop tells whether the vcpu's loop has to go back to Ready.
+func (v *VCPU) MustStop() bool {
+	return v.Domain.State() != Alive || v.Domain.Paused() || !v.up.Load() || v.signals.Load() != 0
+}
+
+// Clear forgets that something is pending: the caller looks at everything next.
+func (v *VCPU) Clear() { v.pending.Store(0) }
+
+// Block waits until Notify, the vcpu's next timer, or the time at (0: none). What
+// came since Clear ends it at once.
+func (v *VCPU) Block(at int64) {
+	if t := v.nextTimer(); t != 0 && (at == 0 || t < at) {
+		at = t
+	}
+	v.blocked.Store(true)
+	v.busy.Store(false)
+	v.wait(xenabi.RunstateBlocked, at)
+	v.busy.Store(true)
+	v.blocked.Store(false)
+}
+
+// wait blocks in a runstate unless something is pending.
+func (v *VCPU) wait(state int, at int64) {
+	v.runstate.enter(v, state)
+	v.waiting.Store(true)
+	if v.pending.Load() == 0 {
+		v.Domain.Host.Thread.Wait(word(&v.pending), 0, at)
+		v.timers.armed = 0
+	}
+	v.waiting.Store(false)
+	v.runstate.enter(v, xenabi.RunstateRunning)
+}
+
+// GuestTSC is the guest's time-stamp counter now.
+func (v *VCPU) GuestTSC() uint64 { return v.Domain.Host.Clock.TSC() - v.Domain.tscBase }

@@ -1,0 +1,97 @@
+package sched
+
+import "math/bits"
+
+// place makes a thread compete that did not until now, or not with those that run
+// on the CPUs it may use now.
+func (s *Scheduler) place(id uint16, now int64) uint64 {
+	t := &s.threads[id]
+	t.level = t.levelOf()
+	i := s.target(t)
+	if t.level == levelVCPU {
+		s.join(t, i, now)
+	}
+	return s.enqueue(id, i, now)
+}
+
+// target is the CPU where t, which waits, should run: its last one if that is
+// idle, another idle one, one that it prefers before others, or the one that runs
+// the least urgent thread.
+func (s *Scheduler) target(t *thread) int {
+	may := t.hard & s.online
+	if may == 0 {
+		return lowest(t.hard) // offline: the thread waits for it
+	}
+	soft := t.prefers() & s.online
+	for _, m := range [...]uint64{soft & s.idle &^ s.kicked, may & s.idle &^ s.kicked} {
+		if m == 0 {
+			continue
+		}
+		// The first from its last CPU on, so that threads spread.
+		return (int(t.cpu) + lowest(bits.RotateLeft64(m, -int(t.cpu)))) & 63
+	}
+	if i := s.leastUrgent(soft &^ s.kicked); i >= 0 {
+		return i
+	}
+	if i := s.leastUrgent(may &^ s.kicked); i >= 0 {
+		return i
+	}
+	if may>>t.cpu&1 != 0 {
+		return int(t.cpu)
+	}
+	return lowest(may)
+}
+
+// leastUrgent is the CPU of set with the vcpu that has the most virtual time, or
+// -1 if none runs a vcpu.
+func (s *Scheduler) leastUrgent(set uint64) int {
+	best, most := -1, int64(0)
+	for m := set; m != 0; m &= m - 1 {
+		i := lowest(m)
+		c := &s.cpus[i]
+		if c.cur == none || s.threads[c.cur].level != levelVCPU {
+			continue
+		}
+		if v := s.threads[c.cur].vtime; best < 0 || v-most > 0 {
+			best, most = i, v
+		}
+	}
+	return best
+}
+
+// enqueue puts t into its queue and kicks CPU i if t should run there at once;
+// else those that must now end their slices.
+func (s *Scheduler) enqueue(id uint16, i int, now int64) uint64 {
+	t := &s.threads[id]
+	t.level = t.levelOf()
+	switch {
+	case t.level == levelVCPU:
+		t.key = t.vtime
+	case t.boosted:
+		s.first--
+		t.key = s.first
+	default:
+		s.last++
+		t.key = s.last
+	}
+	s.link(id)
+	bit := uint64(1) << i
+	if bit&t.hard&s.online == 0 {
+		return 0
+	}
+	if s.idle&bit != 0 {
+		return s.kick(bit)
+	}
+	kick := uint64(0)
+	c := &s.cpus[i]
+	if c.cur != none && s.kicked&bit == 0 {
+		r := &s.threads[c.cur]
+		v := r.vtime + vtime(max(0, now-c.since), s.weight(r))
+		guarded := c.hostRun >= guardLimit && now < c.sliceEnd
+		if r.level == levelVCPU && (t.level == levelHost && !guarded ||
+			t.level == levelVCPU && v-t.vtime > vtime(granularity, s.weight(r))) {
+			kick = s.kick(bit)
+		}
+	}
+	return kick | s.kick(t.hard&s.tickless)
+}

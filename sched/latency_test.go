@@ -68,6 +68,25 @@ func TestNobodyStarves(t *testing.T) {
 	}
 }
 
+// Many host threads, each of which rests enough, leave vcpus their minimum.
+func TestGuard(t *testing.T) {
+	m := newSim(t, 1)
+	m.add(0, VCPU, nil, nil)
+	for id := uint16(10); id < 30; id++ {
+		m.add(id, Host, fixed(100e3), fixed(500e3))
+	}
+	m.until(10 * second)
+	least := 10 * second * guardSlice / (guardLimit + guardSlice) * 95 / 100
+	if th := m.threads[0]; th.ran < least || th.ran > 2*least || th.worst > 2*guardLimit {
+		t.Errorf("the vcpu ran for %d ns, at least %d expected, and waited for up to %d", th.ran, least, th.worst)
+	}
+	for id := 10; id < 30; id++ {
+		if w := m.threads[id].worst; w > 4e6 {
+			t.Errorf("host thread %d waited for %d ns", id, w)
+		}
+	}
+}
+
 // A vcpu that sleeps a lot gets a CPU soon after it wakes, and no more than its
 // share.
 func TestSleeper(t *testing.T) {
@@ -131,6 +150,24 @@ func TestSoftAffinity(t *testing.T) {
 		if r := m.threads[id].ran; r < 2*second-10e6 {
 			t.Errorf("thread %d ran for %d ns", id, r)
 		}
+	}
+}
+
+// A thread that had to leave the CPU it prefers returns when that idles.
+func TestSoftReturn(t *testing.T) {
+	m := newSim(t, 2)
+	all := ^uint64(0)
+	m.add(0, VCPU, nil, nil)
+	m.s.SetAffinity(0, all, 2, 0)
+	m.add(1, VCPU, fixed(50e6), fixed(100*second))
+	m.s.SetAffinity(1, 2, 2, 0)
+	m.until(second)
+	if m.threads[0].on != 3 {
+		t.Errorf("ran on CPUs %#x before", m.threads[0].on)
+	}
+	m.threads[0].on = 0
+	if m.cpus[1].cur != 0 || !m.s.CPUIdle(0) {
+		t.Errorf("CPUs run %d and %d", m.cpus[0].cur, m.cpus[1].cur)
 	}
 }
 

@@ -74,7 +74,7 @@ func (s *Scheduler) Pick(cpu int, now int64, st State) (next int, until int64, k
 	s.kicked &^= bit
 	if id == none {
 		s.idle |= bit
-		return Idle, again, kick | s.settle(bit)
+		return Idle, again, kick | s.pull(bit) | s.settle(bit)
 	}
 	until = s.start(cpu, id, now, fresh)
 	if again != 0 && (until == 0 || again < until) {
@@ -270,6 +270,21 @@ func (s *Scheduler) catchUp(cpu int, t *thread) {
 	if c := &s.cpus[cpu]; v-c.vtime > 0 {
 		c.vtime = v
 	}
+}
+
+// pull makes a CPU give up a thread that would rather run on self, which idles.
+func (s *Scheduler) pull(self uint64) uint64 {
+	for m := s.online &^ (s.idle | s.kicked); m != 0; m &= m - 1 {
+		bit := m & -m
+		c := &s.cpus[lowest(m)]
+		if c.cur == none {
+			continue
+		}
+		if p := s.threads[c.cur].prefers(); p&bit == 0 && p&self != 0 {
+			return s.kick(bit)
+		}
+	}
+	return 0
 }
 
 // settle makes other CPUs look at what waits after a Pick: an idle one that could

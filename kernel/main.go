@@ -9,22 +9,25 @@ import (
 	"time"
 
 	"nidus/kernel/baremetal"
+	"nidus/kernel/machine"
 )
 
 func main() {
 	fmt.Println("Nidus", runtime.Version(), "up after", time.Duration(baremetal.Nanotime()))
-	for i := range 3 {
-		if n := i + 1; n < 2 {
-			fmt.Println(baremetal.StartCPU(uint32(n), 0x8000))
-		}
+	baremetal.DebugExit = 0xf4
+	m, err := machine.Discover(func(f string, a ...any) { fmt.Printf(f+"\n", a...) })
+	if err != nil {
+		panic(err)
 	}
-	runtime.GOMAXPROCS(baremetal.NumCPU())
-	fmt.Println(baremetal.NumCPU(), "CPUs")
+	cal := m.StartCalibration()
+	m.StartCPUs()
+	m.Finish(cal)
+	m.SetWallClock()
 	t := time.Now()
 	for range 100 {
 		runtime.GC()
 	}
-	fmt.Println("100 GC", time.Since(t))
+	fmt.Println("100 GC", time.Since(t), time.Now())
 	time.Sleep(time.Second)
 	fmt.Println(time.Since(t), baremetal.Stats(0), baremetal.Stats(1))
 	func() {
@@ -32,9 +35,5 @@ func main() {
 		var p *int
 		*p = 1
 	}()
-	baremetal.DebugExit = 0xf4
-	select {
-	case <-time.After(time.Second):
-	}
 	panic("bye")
 }

@@ -4,6 +4,7 @@ package baremetal
 
 import (
 	"runtime"
+	"sync/atomic"
 	sys "syscall"
 	"unsafe"
 
@@ -87,7 +88,7 @@ func In32(port uint16) uint32     { return in32(port) }
 
 // Affinity says on which CPUs the calling goroutine's thread runs; it is on one
 // of them when Affinity returns. Preconditions: runtime.LockOSThread.
-func Affinity(set uint64) bool { return call(callAffinity, set, 0, 0, 0) == 0 }
+func Affinity(hard, soft uint64) bool { return call(callAffinity, hard, soft, 0, 0) == 0 }
 
 // OnCPU runs f on a CPU.
 func OnCPU(cpu int, f func()) {
@@ -96,29 +97,46 @@ func OnCPU(cpu int, f func()) {
 		defer close(done)
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		Affinity(1 << cpu)
-		defer Affinity(^uint64(0))
+		Affinity(1<<cpu, 1<<cpu)
+		defer Affinity(^uint64(0), ^uint64(0))
 		f()
 	}()
 	<-done
 }
 
-// Deadline sets the time (ns, 0: none) at which the word at kickWord is set and
-// the calling thread, if it is in a guest, leaves it. A block of the thread
-// forgets it. Preconditions: runtime.LockOSThread; the word stays mapped.
-//
-//go:nosplit
-func Deadline(at int64, kickWord uint64) { call(callDeadline, uint64(at), kickWord, 0, 0) }
+// Deadline sets the time (ns, 0: none) at which *word becomes 1 and the calling
+// thread, if it is in a guest, leaves it. A block of the thread forgets it.
+// Preconditions: runtime.LockOSThread; the word lies outside Go's heap, or stays
+// reachable.
+func Deadline(at int64, word *uint32) { call(callDeadline, uint64(at), addr(word), 0, 0) }
 
-// SetVCPUClass makes the calling thread a vcpu's: it runs when no thread of the
-// host wants to. Preconditions: runtime.LockOSThread, until the thread ends.
-func SetVCPUClass() { call(callSetClass, classVCPU, 0, 0, 0) }
+// EnterVCPU makes the calling thread a vcpu's, in a group of sched (a domain) with
+// its weight and cap. Preconditions: runtime.LockOSThread, until the thread ends.
+func EnterVCPU(group, weight, percent uint64) { call(callVCPU, group, weight, percent, 0) }
+
+// ResetGroup forgets a group whose threads have ended.
+func ResetGroup(group uint64) { call(callResetGroup, group, 0, 0, 0) }
+
+// Share changes the share and the affinity of a vcpu's thread.
+func Share(tid, group, weight, percent, hard, soft uint64) {
+	sys.RawSyscall6(callShare, uintptr(tid), uintptr(group), uintptr(weight), uintptr(percent), uintptr(hard), uintptr(soft))
+}
 
 // ThreadID names the calling goroutine's thread.
 func ThreadID() uint64 { return uint64(sys.Gettid()) }
 
-// ThreadTime is how long a thread has run, in ns.
-func ThreadTime(tid uint64) int64 { return int64(call(callThreadTime, tid, 0, 0, 0)) }
+// ThreadTime tells how long a thread has run, in ns, where, and whether now.
+func ThreadTime(tid uint64) (ns int64, cpu int, running bool) {
+	if tid-1 >= MaxThreads {
+		return 0, -1, false
+	}
+	t := &threads[tid-1]
+	ns, running = atomic.LoadInt64(&t.runNS), t.state == threadRunning
+	if running {
+		ns += max(Nanotime()-atomic.LoadInt64(&t.since), 0)
+	}
+	return ns, int(t.cpu), running
+}
 
 // KickCPU makes a CPU take an interrupt; what runs there leaves its guest.
 func KickCPU(cpu uint64) {
@@ -169,3 +187,9 @@ const (
 // APICID returns a CPU's local APIC id; X2APIC tells which mode is in use.
 func APICID(cpu int) uint32 { return uint32(cpus[cpu].apicid) }
 func X2APIC() bool          { return x2apic }
+
+// CPUID executes the instruction.
+func CPUID(leaf, sub uint32) (a, b, c, d uint32) { return cpuid(leaf, sub) }
+
+// Wall is the time of day in ns since 1970.
+func Wall() int64 { return Nanotime() + wallOffset }

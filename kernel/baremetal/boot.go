@@ -2,6 +2,8 @@
 
 package baremetal
 
+import "nidus/sched"
+
 // handoverBlock is what stub.S leaves: see there.
 type handoverBlock struct {
 	cr3, target, arg uint64
@@ -36,7 +38,6 @@ func boot0() {
 	framesInit()
 	for i := range threads {
 		threads[i].id = uint64(i) + 1
-		threads[i].affinity = ^uint64(0)
 	}
 	cpuInit(0, 0)
 	idtInit()
@@ -60,9 +61,12 @@ func (c *pcpu) useEntryStack() {
 // that Linux would have left for it (System V ABI AMD64, 3.4.1): arguments,
 // environment, auxiliary vector.
 func firstThread(c *pcpu) {
-	t := &threads[0]
-	t.state = threadRunning
-	c.cur = addr(t)
+	policy.Init()
+	policy.CPUOnline(int(c.id), 0)
+	policy.Add(0, sched.Host, 0)
+	policy.Wake(0, 0)
+	c.cur = c.idle
+	pick(c, 0) // takes the only thread
 	sp := (addr(&g0stack) + uint64(len(g0stack)) - 1024) &^ 15
 	initsp = sp
 	random := sp + 256

@@ -19,12 +19,10 @@ func kentry() {
 	default:
 		interrupt(c, v&0xff)
 	}
-	if t.state != threadRunning || c.resched != 0 || c.armed == 0 && c.cur != c.idle && runq[classVCPU].head|runq[classHost].head != 0 {
+	if c.resched != 0 {
 		now := Nanotime()
 		lock(&klock)
-		if t.state != threadRunning || c.resched != 0 {
-			pick(c, now)
-		}
+		pick(c, now)
 		armTimer(c, timerTarget(c), now)
 		unlock(&klock)
 	}
@@ -48,11 +46,8 @@ func interrupt(c *pcpu, v uint64) {
 		now := Nanotime()
 		lock(&klock)
 		expire(c, now)
-		if c.sliceEnd <= now {
-			t := threadAt(c.cur)
-			if t.idle == 0 && (runq[classHost].head != 0 || t.class == classVCPU && runq[classVCPU].head != 0) {
-				c.resched = 1
-			}
+		if c.until != 0 && c.until <= now {
+			c.resched = 1
 		}
 		if c.resched == 0 {
 			armTimer(c, timerTarget(c), now)

@@ -2,6 +2,8 @@
 
 package baremetal
 
+import "nidus/sched"
+
 // thread is one of Go's Ms: its registers while it does not run, and what it
 // waits for. The register block's order is known to entry_amd64.s.
 type thread struct {
@@ -28,9 +30,6 @@ type thread struct {
 	heapPos  int32 // 1-based; 0 is none
 
 	next, prev uint32 // 1-based links of the run queue or of a futex bucket
-	class      uint32
-	moving     uint32
-	affinity   uint64 // CPUs
 	kickWord   uint64 // address of a vcpu's flag that its deadline has come
 	_          uint64 // FXSAVE: see mem_unsafe.go
 	idle       uint32
@@ -74,11 +73,12 @@ type pcpu struct {
 	kg     [64]uint64 // the stand-in g: stack.lo, stack.hi, guards
 	online uint64
 
-	resched  uint32
-	armed    int64 // when the timer fires; 0 is not at all
-	sliceEnd int64
-	nheap    int32
-	heap     [MaxThreads]uint16 // deadlines, soonest first: thread indexes
+	resched uint32
+	armed   int64 // when the timer fires; 0 is not at all
+	until   int64 // when sched wants to be asked again; 0 is never
+	leaving sched.State
+	nheap   int32
+	heap    [MaxThreads]uint16 // deadlines, soonest first: thread indexes
 
 	Stats CPUStats
 

@@ -2,23 +2,20 @@
 
 package baremetal
 
-// Threads on CPUs. klock guards every thread's state, the run queues, the futex
-// buckets and the deadline heaps. Go's own threads come before vcpus.
+import (
+	"math/bits"
 
-const (
-	classHost = 0
-	classVCPU = 1
-	nclass    = 2
-
-	sliceHost = 2e6 // ns that a thread runs while others of its class wait
-	sliceVCPU = 5e6
+	"nidus/sched"
 )
+
+// Threads on CPUs. Package sched decides who runs; klock guards it, every thread's
+// state, the futex buckets and the deadline heaps.
 
 type queue struct{ head, tail uint32 } // 1-based thread indexes
 
 var (
 	klock   uint32
-	runq    [nclass]queue
+	policy  sched.Scheduler
 	futexes [256]queue
 )
 
@@ -47,57 +44,22 @@ func (q *queue) remove(t *thread) {
 	t.next, t.prev = 0, 0
 }
 
-// pop takes the first thread that may run on cpu.
-func (q *queue) pop(cpu uint64) *thread {
-	for i := q.head; i != 0; {
-		t := &threads[i-1]
-		if t.affinity>>cpu&1 != 0 {
-			q.remove(t)
-			return t
+// choose makes each CPU of the set choose again what it runs.
+func choose(cpuset uint64) {
+	me := pcpuAt(cpuself())
+	for ; cpuset != 0; cpuset &= cpuset - 1 {
+		c := &cpus[bits.TrailingZeros64(cpuset)]
+		c.resched = 1
+		if c != me {
+			kick(c)
 		}
-		i = t.next
 	}
-	return nil
 }
 
-// ready puts t on its run queue and finds a CPU for it: the one it ran on last if
-// that idles, any idle one, or one that runs something of a lower class.
+// ready makes a blocked thread runnable.
 func ready(t *thread) {
 	t.state = threadReady
-	runq[t.class].push(t)
-	me := pcpuAt(cpuself())
-	if preempt(me, &cpus[t.cpu], t, true) {
-		return
-	}
-	for i := uint64(0); i < ncpu; i++ {
-		if preempt(me, &cpus[i], t, true) {
-			return
-		}
-	}
-	for i := uint64(0); i < ncpu && t.class == classHost; i++ {
-		if preempt(me, &cpus[i], t, false) {
-			return
-		}
-	}
-}
-
-// preempt makes c choose again, for t, if it idles or, with idle false, if it runs
-// a thread of a lower class.
-func preempt(me, c *pcpu, t *thread, idle bool) bool {
-	if c.resched != 0 || c.online == 0 || t.affinity>>c.id&1 == 0 {
-		return false
-	}
-	switch {
-	case c.cur == c.idle:
-	case !idle && threadAt(c.cur).class > t.class:
-	default:
-		return false
-	}
-	c.resched = 1
-	if c != me {
-		kick(c)
-	}
-	return true
+	choose(policy.Wake(uint16(t.id-1), Nanotime()))
 }
 
 // wake ends t's wait; r is what its call returns.
@@ -115,40 +77,39 @@ func wake(t *thread, r uint64) {
 func block(c *pcpu, t *thread, kind uint32, deadline int64) {
 	t.state = threadBlocked
 	t.kind = kind
+	c.leaving = sched.Blocked
+	c.resched = 1
 	if deadline != 0 {
 		setDeadline(c, t, deadline)
 	}
 }
 
-// pick chooses what c runs next. Preconditions: klock.
+// pick chooses what c runs next. The current thread may have been woken since it
+// blocked: what counts is how it left. Preconditions: klock.
 func pick(c *pcpu, now int64) {
 	t := threadAt(c.cur)
-	c.resched = 0
 	if t.idle == 0 {
 		t.runNS += now - t.since
-		t.since = now
-		if t.state == threadRunning {
-			t.state = threadReady
-			if t.moving != 0 {
-				t.moving = 0
-				ready(t)
-				c.resched = 0
-			} else {
-				runq[t.class].push(t)
-			}
-		}
 	} else {
 		c.Stats.IdleNS += now - t.since
-		t.since = now
 	}
-	n := runq[classHost].pop(c.id)
-	if n == nil {
-		n = runq[classVCPU].pop(c.id)
+	t.since = now
+	c.resched = 0
+	how := c.leaving
+	c.leaving = sched.Running
+	next, until, kicks := policy.Pick(int(c.id), now, how)
+	c.until = until
+	switch {
+	case how == sched.Exited:
+		t.state = threadFree
+	case t.state == threadRunning:
+		t.state = threadReady
 	}
-	if n == nil {
-		n = threadAt(c.idle)
+	n := threadAt(c.idle)
+	if next != sched.Idle {
+		n = &threads[next]
+		n.state = threadRunning
 	}
-	n.state = threadRunning
 	n.cpu = c.id
 	n.since = now
 	if n != t {
@@ -156,21 +117,15 @@ func pick(c *pcpu, now int64) {
 		c.Stats.Switches++
 		c.cur = addr(n)
 	}
-	c.sliceEnd = now + sliceHost
-	if n.class == classVCPU {
-		c.sliceEnd = now + sliceVCPU
-	}
+	choose(kicks)
 }
 
 // timerTarget is when c's timer must fire next. Preconditions: klock.
 func timerTarget(c *pcpu) int64 {
-	at := int64(0)
+	at := c.until
 	if c.nheap > 0 {
-		at = threads[c.heap[0]].deadline
-	}
-	if c.cur != c.idle && (runq[classHost].head != 0 || runq[classVCPU].head != 0) {
-		if at == 0 || c.sliceEnd < at {
-			at = c.sliceEnd
+		if d := threads[c.heap[0]].deadline; at == 0 || d < at {
+			at = d
 		}
 	}
 	return at
@@ -301,15 +256,19 @@ func kickGuest(c *pcpu, t *thread) {
 	}
 }
 
-// setAffinity says where t may run. Preconditions: klock; t is the current thread.
-func setAffinity(c *pcpu, t *thread, set uint64) uint64 {
-	if set&(1<<ncpu-1) == 0 {
+// setAffinity says where t may run, and better runs. Preconditions: klock.
+func setAffinity(t *thread, hard, soft uint64) uint64 {
+	if hard&(1<<ncpu-1) == 0 {
 		return errno(einval)
 	}
-	t.affinity = set
-	if set>>c.id&1 == 0 {
-		c.resched = 1
-		t.moving = 1
-	}
+	choose(policy.SetAffinity(uint16(t.id-1), hard, soft, Nanotime()))
 	return 0
+}
+
+// setShare sets a vcpu's domain and what that has of the CPUs. Preconditions: klock.
+func setShare(t *thread, group, weight, percent uint64) {
+	now := Nanotime()
+	choose(policy.SetGroup(uint16(t.id-1), uint16(group), now))
+	policy.SetWeight(uint16(group), uint32(weight))
+	choose(policy.SetCap(uint16(group), uint32(percent), now))
 }

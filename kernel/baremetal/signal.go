@@ -166,8 +166,11 @@ func sysTgkill(c *pcpu, tid, sig uint64) uint64 {
 		return errno(esrch)
 	}
 	t.pending |= 1 << (sig - 1)
-	if t.state == threadRunning && t.cpu != c.id {
+	switch {
+	case t.state == threadRunning && t.cpu != c.id:
 		kick(&cpus[t.cpu])
+	case t.state == threadReady: // stop-the-world waits for it
+		choose(policy.Boost(uint16(t.id-1), Nanotime()))
 	}
 	return 0
 }

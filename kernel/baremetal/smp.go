@@ -55,6 +55,10 @@ func apBoot() {
 	threadAt(c.idle).since = Nanotime()
 	c.online = 1
 	ncpu = c.id + 1
+	now := Nanotime()
+	policy.CPUOnline(int(c.id), now)
+	pick(c, now)
+	armTimer(c, timerTarget(c), now)
 	unlock(&klock)
 }
 

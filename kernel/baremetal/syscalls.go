@@ -2,7 +2,10 @@
 
 package baremetal
 
-import "nidus/mm"
+import (
+	"nidus/mm"
+	"nidus/sched"
+)
 
 // The Linux calls that the Go runtime makes (uapi/asm/unistd_64.h), and ours.
 
@@ -32,8 +35,9 @@ const (
 	callTake
 	callRelease
 	callFrameStats
-	callSetClass
-	callThreadTime
+	callVCPU
+	callShare
+	callResetGroup
 	callCPUInit
 	callAffinity
 	callDeadline
@@ -74,6 +78,7 @@ func syscall(c *pcpu, t *thread) {
 		sigreturn(t)
 		return
 	case 24: // sched_yield
+		c.leaving = sched.Yielded
 		c.resched = 1
 	case 28:
 		r = sysMadvise(a0, a1, a2)
@@ -86,9 +91,8 @@ func syscall(c *pcpu, t *thread) {
 	case 56:
 		r = sysClone(t)
 	case 60: // exit
-		lock(&klock)
-		t.state = threadFree
-		unlock(&klock)
+		c.leaving = sched.Exited // pick frees it
+		c.resched = 1
 		return
 	case 72: // fcntl: three descriptors are open
 		const getFlags, readWrite = 3, 2
@@ -158,15 +162,25 @@ func syscall(c *pcpu, t *thread) {
 		lock(&memlock)
 		*frameStatsAt(a0) = Frames.Stats()
 		unlock(&memlock)
-	case callSetClass:
-		t.class = uint32(a0 & 1)
-	case callThreadTime:
-		if a0-1 < MaxThreads {
-			r = uint64(threads[a0-1].runNS)
+	case callVCPU:
+		lock(&klock)
+		choose(policy.SetClass(uint16(t.id-1), sched.VCPU, Nanotime()))
+		setShare(t, a0, a1, a2)
+		unlock(&klock)
+	case callShare:
+		lock(&klock)
+		if a0-1 < MaxThreads && threads[a0-1].state != threadFree {
+			setShare(&threads[a0-1], a1, a2, a3)
+			r = setAffinity(&threads[a0-1], t.r8, t.r9)
 		}
+		unlock(&klock)
+	case callResetGroup:
+		lock(&klock)
+		choose(policy.ResetGroup(uint16(a0), Nanotime()))
+		unlock(&klock)
 	case callAffinity:
 		lock(&klock)
-		r = setAffinity(c, t, a0)
+		r = setAffinity(t, a0, a1)
 		unlock(&klock)
 	case callDeadline:
 		lock(&klock)
@@ -300,8 +314,8 @@ func sysClone(t *thread) uint64 {
 		w.pending = 0
 		w.altsp, w.altsize = 0, 0
 		w.next, w.prev, w.heapPos, w.deadline = 0, 0, 0, 0
-		w.runNS, w.switches, w.class = 0, 0, classHost
-		w.affinity, w.kickWord = ^uint64(0), 0
+		w.runNS, w.switches, w.kickWord = 0, 0, 0
+		policy.Add(uint16(i), sched.Host, Nanotime())
 		if t.rdi&setTLS != 0 {
 			w.fsbase = t.r8
 		}

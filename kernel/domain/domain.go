@@ -68,7 +68,9 @@ type Domain struct {
 	paused    atomic.Bool
 	state     atomic.Uint32 // a State
 	reason    atomic.Uint32 // of the shutdown
+	latched   atomic.Uint32 // LatchReason's, plus 1
 	ended     chan struct{} // closed at shutdown
+	gone      chan struct{} // closed when destroyed
 	vcpus     sync.WaitGroup
 	watchdogs watchdogs
 	specials  map[mm.MFN]special
@@ -100,7 +102,7 @@ func New(h *Host, p Params) (*Domain, error) {
 	d := &Domain{
 		Host: h, ID: p.ID, UUID: p.UUID, Policy: p.Policy,
 		tscBase: h.Clock.TSC(), Created: h.Clock.Now(),
-		ended: make(chan struct{}), specials: map[mm.MFN]special{},
+		ended: make(chan struct{}), gone: make(chan struct{}), specials: map[mm.MFN]special{},
 	}
 	if err := d.build(p); err != nil {
 		return nil, fmt.Errorf("domain %d: %w", d.ID, d.also(err, d.free()))
@@ -152,7 +154,6 @@ func (d *Domain) build(p Params) (err error) {
 	}
 	for i := range p.VCPUs {
 		s := p.Sched
-		s.Domain = p.ID
 		if i < len(p.Affinity) {
 			s.Hard, s.Soft = p.Affinity[i].Hard, p.Affinity[i].Soft
 		}
@@ -225,6 +226,9 @@ func (d *Domain) Shutdown(reason uint32) {
 	if d.State() >= Ended {
 		return
 	}
+	if l := d.latched.Load(); l != 0 {
+		reason = l - 1
+	}
 	d.reason.Store(reason)
 	d.state.Store(uint32(Ended))
 	close(d.ended)
@@ -262,6 +266,7 @@ func (d *Domain) Destroy() error {
 	}
 	d.notifyAll()
 	d.vcpus.Wait()
+	defer close(d.gone)
 	if err := d.free(); err != nil {
 		return fmt.Errorf("domain %d: %w", d.ID, err)
 	}
@@ -287,6 +292,9 @@ func (d *Domain) free() error {
 	}
 	if d.Maps != nil {
 		d.Maps.Free()
+	}
+	if len(d.VCPUs) > 0 {
+		d.Host.Thread.Forget(d.VCPUs[0].Sched().Group)
 	}
 	for done := d.Space == nil; !done; runtime.Gosched() {
 		var err error
@@ -319,3 +327,25 @@ func (d *Domain) FlushGuest(*mm.P2M) {
 
 // NotifyVCPU implements evtchn.Notifier.
 func (d *Domain) NotifyVCPU(v int) { d.VCPUs[v].Notify() }
+
+// Fail is Crash with another reason than a crash: what the guest did ends it, as
+// it would a machine.
+func (d *Domain) Fail(v *VCPU, why string, reason uint32) {
+	if d.State() < Ended {
+		d.mu.Lock()
+		d.failure = why
+		d.mu.Unlock()
+		d.Host.Log.Printf(console.LevelError, "d%dv%d: %s", d.ID, v.ID, why)
+		d.Host.Log.Printf(console.LevelError, "%s", v.HV.Dump())
+	}
+	d.Shutdown(reason)
+}
+
+// Ended tells whether the guest has shut down.
+func (d *Domain) Ended() bool { return d.State() >= Ended }
+
+// Dying tells whether Destroy was called.
+func (d *Domain) Dying() bool { return d.State() == Dying }
+
+// Gone is closed when Destroy is done.
+func (d *Domain) Gone() <-chan struct{} { return d.gone }

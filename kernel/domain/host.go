@@ -59,13 +59,15 @@ type Threads interface {
 	Update(thread uint64, s Sched)
 	// CPUTime is how long a thread has run, in ns, where, and whether now.
 	CPUTime(thread uint64) (ns int64, cpu int, running bool)
+	// Forget drops a group whose threads have ended.
+	Forget(group uint16)
 	// Notify makes a CPU take an interrupt.
 	Notify(cpu uint64)
 }
 
 // Sched is a vcpu's share of the machine: see package sched.
 type Sched struct {
-	Domain     mm.DomID
+	Group      uint16 // of package sched: one for each domain
 	Weight     int    // credit2: 1 to 65535
 	Cap        int    // percent of a CPU for the whole domain; 0: none
 	Hard, Soft uint64 // CPUs

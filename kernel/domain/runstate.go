@@ -2,6 +2,7 @@ package domain
 
 import (
 	"encoding/binary"
+	"sync"
 
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -11,18 +12,22 @@ import (
 // runnable, blocked, offline, in ns. Waits are noted as they happen; what is left
 // of the rest, after the thread's CPU time, was spent waiting for a CPU.
 type runstate struct {
+	mu    sync.Mutex // another vcpu's hypercall may look, or register the area
 	state int
 	since int64
 	time  [4]int64
 
-	page mm.Page // of the registered area
-	gfn  mm.GFN
-	off  int
-	seen int64 // the thread's CPU time at the last look
+	pages [2]mm.Page // of the registered area, which may reach over a page's end
+	gfns  [2]mm.GFN
+	off   int
+	buf   [48]byte
+	seen  int64 // the thread's CPU time at the last look
 }
 
 // enter changes the state and tells the guest.
 func (r *runstate) enter(v *VCPU, state int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.account(v)
 	r.state = state
 	r.write(v)
@@ -47,32 +52,27 @@ func (r *runstate) account(v *VCPU) {
 	r.time[r.state] += d
 }
 
-// Runstate returns vcpu_runstate_info as a guest of width w has it.
+// Runstate returns vcpu_runstate_info as a guest of width w has it. Any goroutine
+// may call it.
 func (v *VCPU) Runstate(w xenabi.Width) []byte {
-	v.runstate.account(v)
-	return v.runstate.info().encode(w)
+	r := &v.runstate
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.account(v)
+	return append([]byte(nil), r.encode(w)...)
 }
 
-func (r *runstate) info() *runstateInfo {
-	return &runstateInfo{state: int32(r.state), since: uint64(r.since), time: r.time}
-}
-
-type runstateInfo struct {
-	state int32
-	since uint64
-	time  [4]int64
-}
+// stateEntryTime is where vcpu_runstate_info has it.
+func stateEntryTime(w xenabi.Width) int { return xenabi.SharedInfoOf(w).RunstateStateEntryTime }
 
 // encode: state, then (padding for 64-bit) entry time and the four times.
-func (i *runstateInfo) encode(w xenabi.Width) []byte {
-	off := 4
-	if w == xenabi.Guest64 {
-		off = 8
-	}
-	b := make([]byte, off+40)
-	binary.LittleEndian.PutUint32(b, uint32(i.state))
-	binary.LittleEndian.PutUint64(b[off:], i.since)
-	for k, t := range i.time {
+func (r *runstate) encode(w xenabi.Width) []byte {
+	off := stateEntryTime(w)
+	b := r.buf[:off+40]
+	clear(b)
+	binary.LittleEndian.PutUint32(b, uint32(r.state))
+	binary.LittleEndian.PutUint64(b[off:], uint64(r.since))
+	for k, t := range r.time {
 		binary.LittleEndian.PutUint64(b[off+8+8*k:], uint64(t))
 	}
 	return b
@@ -81,53 +81,68 @@ func (i *runstateInfo) encode(w xenabi.Width) []byte {
 // write puts the state into the registered area. A guest that reads meanwhile
 // sees XEN_RUNSTATE_UPDATE in the entry time, if it asked for it.
 func (r *runstate) write(v *VCPU) {
-	if r.page.IsZero() {
+	if r.pages[0].IsZero() {
 		return
 	}
 	w := v.Domain.Events.Width()
-	off := 4
-	if w == xenabi.Guest64 {
-		off = 8
+	b := r.encode(w)
+	if r.off+len(b) > mm.PageSize && r.pages[1].IsZero() {
+		return // it grew when the guest changed its width: there is no room
 	}
-	hi := r.off + off + 4 // the half of state_entry_time with the flag
-	aligned := r.off&3 == 0
-	if aligned {
-		r.page.Or32(hi, 1<<31)
+	flag := stateEntryTime(w) + 7 // the byte of the entry time with the flag
+	top := b[flag]
+	b[flag] = top | xenabi.RunstateUpdate>>56
+	r.store8(flag, b[flag])
+	n := min(len(b), mm.PageSize-r.off)
+	r.pages[0].Write(r.off, b[:n])
+	if n < len(b) {
+		r.pages[1].Write(0, b[n:])
 	}
-	b := r.info().encode(w)
-	binary.LittleEndian.PutUint32(b[off+4:], binary.LittleEndian.Uint32(b[off+4:])|1<<31)
-	r.page.Write(r.off, b)
-	if aligned {
-		r.page.And32(hi, 1<<31-1)
+	r.store8(flag, top)
+}
+
+func (r *runstate) store8(at int, v uint8) {
+	if at += r.off; at < mm.PageSize {
+		r.pages[0].Store8(at, v)
 	} else {
-		r.page.Write(hi, []byte{byte(r.since >> 32), byte(r.since >> 40), byte(r.since >> 48), byte(r.since >> 56)})
+		r.pages[1].Store8(at-mm.PageSize, v)
 	}
 }
 
-// SetRunstateArea registers where the guest wants its runstate: in one page of
-// its own memory. The error is an xenabi.Errno.
-func (v *VCPU) SetRunstateArea(a mm.GuestPhys) error {
-	size := uint64(48)
-	if v.Domain.Events.Width() == xenabi.Guest32 {
-		size = 44
+// SetRunstateArea registers where the guest wants its runstate: from a on, and if
+// that reaches over the page's end, further from the start of the frame next. The
+// error is an xenabi.Errno. Any goroutine may call it.
+func (v *VCPU) SetRunstateArea(a mm.GuestPhys, next mm.GFN) error {
+	gfns := [2]mm.GFN{a.Frame(), next}
+	n := 1
+	if a.Offset() > mm.PageSize-uint64(xenabi.SharedInfoOf(v.Domain.Events.Width()).RunstateSize) {
+		n = 2
 	}
-	if a.Offset() > mm.PageSize-size {
-		return xenabi.EINVAL
+	var pages [2]mm.Page
+	for i := range n {
+		var err error
+		if pages[i], err = v.Domain.Space.Pin(gfns[i]); err != nil {
+			if i == 1 {
+				v.Domain.Space.Unpin(gfns[0])
+			}
+			return xenabi.EFAULT
+		}
 	}
-	pg, err := v.Domain.Space.Pin(a.Frame())
-	if err != nil {
-		return xenabi.EFAULT
-	}
-	v.runstate.unpin(v)
-	v.runstate.page, v.runstate.gfn, v.runstate.off = pg, a.Frame(), int(a.Offset())
-	v.runstate.account(v)
-	v.runstate.write(v)
+	r := &v.runstate
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unpin(v)
+	r.pages, r.gfns, r.off = pages, gfns, int(a.Offset())
+	r.account(v)
+	r.write(v)
 	return nil
 }
 
 func (r *runstate) unpin(v *VCPU) {
-	if !r.page.IsZero() {
-		v.Domain.Space.Unpin(r.gfn)
-		r.page = mm.Page{}
+	for i, pg := range r.pages {
+		if !pg.IsZero() {
+			v.Domain.Space.Unpin(r.gfns[i])
+			r.pages[i] = mm.Page{}
+		}
 	}
 }

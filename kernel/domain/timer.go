@@ -94,8 +94,8 @@ func (v *VCPU) UpdateTime(force bool) {
 // SetTimeArea registers a second vcpu_time_info at a (8-byte aligned, in one page
 // of the guest's own memory). The error is an xenabi.Errno.
 func (v *VCPU) SetTimeArea(a mm.GuestPhys) error {
-	if a&7 != 0 || a.Offset() > mm.PageSize-pvclock.TimeInfoSize {
-		return xenabi.EINVAL
+	if err := checkTimeArea(a); err != nil {
+		return err
 	}
 	pg, err := v.Domain.Space.Pin(a.Frame())
 	if err != nil {
@@ -104,6 +104,13 @@ func (v *VCPU) SetTimeArea(a mm.GuestPhys) error {
 	v.time.unpin(v)
 	v.time.page, v.time.gfn, v.time.off = pg, a.Frame(), int(a.Offset())
 	v.UpdateTime(true)
+	return nil
+}
+
+func checkTimeArea(a mm.GuestPhys) error {
+	if a&7 != 0 || a.Offset() > mm.PageSize-pvclock.TimeInfoSize {
+		return xenabi.EINVAL
+	}
 	return nil
 }
 

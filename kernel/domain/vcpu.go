@@ -24,6 +24,8 @@ type VCPU struct {
 
 	// UpcallVector is HVMOP_set_evtchn_upcall_vector's; 0: none.
 	UpcallVector uint8
+	// Hypercall is package hypercall's own state, made at the first call.
+	Hypercall any
 
 	pending atomic.Uint32 // something to look at: the word that the vcpu waits on
 	waiting atomic.Bool
@@ -38,6 +40,7 @@ type VCPU struct {
 	timers   timers
 	runstate runstate
 	time     timeArea
+	orders   orders
 }
 
 // Signals of the local APIC's bus.
@@ -114,6 +117,9 @@ func (v *VCPU) Up() bool { return v.up.Load() }
 
 // SetUp brings the vcpu online, or takes it offline.
 func (v *VCPU) SetUp(on bool) {
+	if on {
+		v.orders.inited.Store(true)
+	}
 	v.up.Store(on)
 	v.Notify()
 }
@@ -151,6 +157,7 @@ func (v *VCPU) Ready() bool {
 			v.busy.Store(false)
 			return false
 		case s == Alive && !v.Domain.Paused() && (v.up.Load() || v.signals.Load() != 0):
+			v.takeOrders()
 			return true
 		}
 		v.busy.Store(false)
@@ -164,7 +171,7 @@ func (v *VCPU) Ready() bool {
 
 // MustStop tells whether the vcpu's loop has to go back to Ready.
 func (v *VCPU) MustStop() bool {
-	return v.Domain.State() != Alive || v.Domain.Paused() || !v.up.Load() || v.signals.Load() != 0
+	return v.Domain.State() != Alive || v.Domain.Paused() || !v.up.Load() || v.signals.Load() != 0 || v.orders.due.Load()
 }
 
 // Clear forgets that something is pending: the caller looks at everything next.

@@ -1,30 +1,13 @@
 // Command mkimage joins the 32-bit entry stub and the kernel that go build made
-// into one ELF32 that QEMU's -kernel, GRUB (multiboot 1 and 2) and PVH loaders
-// take: the kernel's segments at their physical addresses, the stub in front.
+// into the image that loaders take.
 package main
 
 import (
-	"bytes"
-	"debug/elf"
-	"encoding/binary"
 	"flag"
-	"fmt"
 	"log"
 	"os"
 
-	"nidus/kernel/baremetal"
-)
-
-// The handover block of stub.S, in quadwords.
-const (
-	handoverTarget   = 1
-	handoverNSeg     = 7
-	handoverSegs     = 8
-	handoverMaxSegs  = 8
-	lowestImage      = 0x400000
-	highestImage     = 1 << 30
-	filePageOffset   = 0x1000
-	elfNoteAlignment = 4
+	"nidus/images/builder"
 )
 
 func main() {
@@ -33,119 +16,17 @@ func main() {
 	stub := flag.String("stub", "", "the linked stub (ELF64)")
 	kernel := flag.String("kernel", "", "the kernel as go build left it (ELF64)")
 	out := flag.String("o", "", "the image to write")
+	pvh := flag.Bool("pvh", false, "leave the multiboot headers out")
 	flag.Parse()
-	b, err := build(*stub, *kernel)
+	entry := builder.AllLoaders
+	if *pvh {
+		entry = builder.PVHOnly
+	}
+	b, err := builder.Join(*stub, *kernel, entry)
 	if err == nil {
 		err = os.WriteFile(*out, b, 0o644)
 	}
 	if err != nil {
 		log.Fatal(err)
 	}
-}
-
-type segment struct {
-	elf.Prog32
-	data []byte
-}
-
-func build(stubFile, kernelFile string) ([]byte, error) {
-	kernel, err := elf.Open(kernelFile)
-	if err != nil {
-		return nil, err
-	}
-	defer kernel.Close()
-	segs, stubEntry, err := stubSegments(stubFile, kernel)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range kernel.Progs {
-		if p.Type != elf.PT_LOAD {
-			continue
-		}
-		pa := p.Vaddr - baremetal.ImageBase
-		if pa < lowestImage || pa+p.Memsz > highestImage {
-			return nil, fmt.Errorf("%s: segment at %#x is outside the image's window", kernelFile, p.Vaddr)
-		}
-		data := make([]byte, p.Filesz)
-		if _, err := p.ReadAt(data, 0); err != nil && p.Filesz > 0 {
-			return nil, fmt.Errorf("%s: %w", kernelFile, err)
-		}
-		segs = append(segs, segment{elf.Prog32{Type: uint32(elf.PT_LOAD), Paddr: uint32(pa), Memsz: uint32(p.Memsz), Flags: uint32(p.Flags), Align: filePageOffset}, data})
-	}
-	return write(segs, stubEntry), nil
-}
-
-// stubSegments returns the stub's code and tables with the handover block filled
-// in, and the segment of the PVH note.
-func stubSegments(file string, kernel *elf.File) ([]segment, uint32, error) {
-	f, err := elf.Open(file)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close()
-	syms, err := f.Symbols()
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", file, err)
-	}
-	at := map[string]uint64{}
-	for _, s := range syms {
-		at[s.Name] = s.Value
-	}
-	text := f.Section(".text")
-	code, err := text.Data()
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", file, err)
-	}
-	code = bytes.Clone(code)
-	put := func(i int, v uint64) {
-		binary.LittleEndian.PutUint64(code[at["handover"]-text.Addr+uint64(i)*8:], v)
-	}
-	put(handoverTarget, kernel.Entry)
-	n := 0
-	for _, p := range kernel.Progs {
-		if p.Type != elf.PT_LOAD {
-			continue
-		}
-		if n == handoverMaxSegs {
-			return nil, 0, fmt.Errorf("the kernel has more than %d segments", handoverMaxSegs)
-		}
-		put(handoverSegs+3*n, p.Vaddr)
-		put(handoverSegs+3*n+1, p.Memsz)
-		put(handoverSegs+3*n+2, uint64(p.Flags))
-		n++
-	}
-	put(handoverNSeg, uint64(n))
-	end := at["tables_end"]
-	load := segment{elf.Prog32{Type: uint32(elf.PT_LOAD), Paddr: uint32(text.Addr), Memsz: uint32(end - text.Addr), Flags: uint32(elf.PF_R | elf.PF_W | elf.PF_X), Align: filePageOffset}, code}
-	note := segment{elf.Prog32{Type: uint32(elf.PT_NOTE), Paddr: uint32(at["note"]), Memsz: uint32(at["note_end"] - at["note"]), Flags: uint32(elf.PF_R), Align: elfNoteAlignment}, nil}
-	note.Off = filePageOffset + note.Paddr - load.Paddr
-	return []segment{load, note}, uint32(at["entry32"]), nil
-}
-
-// write lays the file out: header, program headers, each segment on a page.
-func write(segs []segment, entry uint32) []byte {
-	off := uint32(filePageOffset)
-	for i := range segs {
-		s := &segs[i]
-		s.Vaddr = s.Paddr
-		if s.Type == uint32(elf.PT_NOTE) {
-			s.Filesz = s.Memsz
-			continue
-		}
-		s.Off, s.Filesz = off, uint32(len(s.data))
-		off += (s.Filesz + filePageOffset - 1) &^ (filePageOffset - 1)
-	}
-	img := make([]byte, off)
-	var h bytes.Buffer
-	binary.Write(&h, binary.LittleEndian, elf.Header32{
-		Ident: [16]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS32), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)},
-		Type:  uint16(elf.ET_EXEC), Machine: uint16(elf.EM_386), Version: uint32(elf.EV_CURRENT),
-		Entry: entry, Phoff: 52, Ehsize: 52, Phentsize: 32, Phnum: uint16(len(segs)),
-	})
-	for _, s := range segs {
-		binary.Write(&h, binary.LittleEndian, s.Prog32)
-		copy(img[s.Off:], s.data)
-	}
-	copy(img, h.Bytes())
-	return img
 }

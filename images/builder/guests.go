@@ -1,0 +1,118 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"nidus/images/debian"
+	"nidus/images/guests"
+	"nidus/images/initramfs"
+)
+
+// The parts of the guests; each is made once and kept under out/guest.
+const (
+	Vmlinuz   = "vmlinuz"   // Debian's kernel, a bzImage
+	Vmlinux   = "vmlinux"   // the ELF file in it
+	Initrd    = "initrd.gz" // busybox, the guests' init, the benchmark program
+	PVGrub    = "pvgrub"    // GRUB as a PVH guest
+	Hostile   = "hostile"   // the guest that misbehaves
+	DebianCfg = "debian.cfg"
+)
+
+// Guests makes those of the parts that are named.
+func (b *Builder) Guests(names ...string) error {
+	for _, name := range names {
+		var data []byte
+		var err error
+		switch name {
+		case Vmlinuz:
+			data, err = b.vmlinuz()
+		case Vmlinux:
+			if data, err = b.vmlinuz(); err == nil {
+				data, err = guests.Vmlinux(data)
+			}
+		case Initrd:
+			data, err = b.initrd()
+		case PVGrub:
+			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "grub-xen-host", Pattern: "usr/lib/grub-xen/grub-i386-xen_pvh.bin"})
+		case Hostile:
+			data, err = b.hostile()
+		case DebianCfg:
+			data = []byte(guests.DebianConfig)
+		default:
+			err = errors.New("there is no such part")
+		}
+		if err == nil {
+			err = writeIfChanged(b.Out("guest", name), data, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("guest's %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (b *Builder) vmlinuz() ([]byte, error) {
+	pkg, err := debian.Kernel()
+	if err != nil {
+		return nil, err
+	}
+	return debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: pkg, Pattern: "boot/vmlinuz-*"})
+}
+
+func (b *Builder) initrd() ([]byte, error) {
+	busybox, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "busybox-static", Pattern: "bin/busybox"})
+	if err != nil {
+		return nil, err
+	}
+	// Kept static and without a build id, for the same bytes everywhere.
+	bench := b.Out("guest", "bench")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", bench, "./images/guests/bench")
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0")
+	if err := b.run(cmd); err != nil {
+		return nil, err
+	}
+	program, err := os.ReadFile(bench)
+	if err != nil {
+		return nil, err
+	}
+	var m initramfs.Image
+	m.File("init", 0o755, []byte(guests.Init))
+	m.File("bin/busybox", 0o755, busybox)
+	for _, applet := range strings.Fields(guests.Applets) {
+		m.Link("bin/"+applet, "busybox")
+	}
+	m.File("bin/bench", 0o755, program)
+	kernel, err := debian.Kernel()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range guests.Modules {
+		ko, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: kernel, Pattern: "lib/modules/*/kernel/drivers/xen/" + name})
+		if err != nil {
+			return nil, err
+		}
+		m.File("lib/"+name, 0o644, ko)
+	}
+	for _, dir := range []string{"dev", "proc", "sys", "tmp", "root", "mnt"} {
+		m.Dir(dir)
+	}
+	return m.Pack()
+}
+
+func (b *Builder) hostile() ([]byte, error) {
+	if err := debian.Install(b.Say, "binutils"); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(b.Out("guest"), 0o755); err != nil {
+		return nil, err
+	}
+	elf := b.Out("guest", "hostile.elf")
+	if err := b.assemble("images/guests/hostile/hostile.S", elf, "--64", "-T", "images/guests/hostile/hostile.ld"); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(elf)
+}

@@ -1,0 +1,184 @@
+//go:build linux
+
+// Command bench measures, inside a guest, what the guest feels of its
+// hypervisor. Each figure is a line "BENCH name unit median p99.9 samples".
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+func main() {
+	which := "all"
+	if len(os.Args) > 1 {
+		which = os.Args[1]
+	}
+	failed := false
+	for _, b := range []struct {
+		name string
+		run  func() error
+	}{
+		{"getppid", getppid},
+		{"clock", clock},
+		{"loop", loop},
+		{"fork", fork},
+		{"hypercall", hypercall},
+		{"evtchn", evtchn},
+	} {
+		if which != "all" && which != b.name {
+			continue
+		}
+		if err := b.run(); err != nil {
+			fmt.Printf("BENCH-SKIP %s: %v\n", b.name, err)
+			failed = true
+		}
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// measure times batches of a call and prints a figure for one call.
+func measure(name, unit string, per time.Duration, batches, batch int, call func() error) error {
+	samples := make([]float64, 0, batches)
+	for range batches {
+		begin := time.Now()
+		for range batch {
+			if err := call(); err != nil {
+				return err
+			}
+		}
+		samples = append(samples, float64(time.Since(begin))/float64(batch)/float64(per))
+	}
+	slices.Sort(samples)
+	fmt.Printf("BENCH %s %s %.4g %.4g %d\n", name, unit, samples[len(samples)/2], samples[min(len(samples)-1, len(samples)*999/1000)], len(samples))
+	return nil
+}
+
+func getppid() error {
+	return measure("getppid", "ns", 1, 1000, 20, func() error {
+		syscall.RawSyscall(syscall.SYS_GETPPID, 0, 0, 0)
+		return nil
+	})
+}
+
+func clock() error {
+	return measure("clock_gettime", "ns", 1, 1000, 20, func() error {
+		time.Now()
+		return nil
+	})
+}
+
+func loop() error {
+	var sum uint64
+	err := measure("loop of 1M additions", "us", time.Microsecond, 51, 1, func() error {
+		for i := range uint64(1_000_000) {
+			sum += i ^ sum
+		}
+		return nil
+	})
+	if sum == 1 { // so that the loop stays
+		fmt.Println()
+	}
+	return err
+}
+
+// fork forks and waits for a child that ends at once. Between the two the child
+// makes no call of Go: it has only one thread.
+func fork() error {
+	return measure("fork+wait", "us", time.Microsecond, 300, 1, func() error {
+		pid, _, e := syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+		if e != 0 {
+			return fmt.Errorf("fork: %w", e)
+		}
+		if pid == 0 {
+			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+		}
+		_, err := syscall.Wait4(int(pid), nil, 0, nil)
+		return err
+	})
+}
+
+// privcmd is Linux's struct privcmd_hypercall (uapi xen/privcmd.h).
+type privcmd struct{ op, arg0, arg1, arg2, arg3, arg4 uint64 }
+
+// ioc makes an ioctl's number (uapi asm-generic/ioctl.h, _IOC_NONE).
+func ioc(letter, number, size uintptr) uintptr { return size<<16 | letter<<8 | number }
+
+// device opens a misc device of Xen's, making its node if it has none.
+func device(name string) (int, error) {
+	fd, err := syscall.Open("/dev/xen/"+name, syscall.O_RDWR|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("/dev/xen/%s: %w", name, err)
+	}
+	return fd, nil
+}
+
+func hypercall() error {
+	fd, err := device("privcmd")
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	do := func(op, a0, a1 uint64) func() error {
+		return func() error {
+			h := privcmd{op: op, arg0: a0, arg1: a1}
+			_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), ioc('P', 0, unsafe.Sizeof(h)), uintptr(unsafe.Pointer(&h)))
+			if e != 0 {
+				return e
+			}
+			return nil
+		}
+	}
+	const xenVersion, schedOp = 17, 29
+	if err := measure("hypercall xen_version", "us", time.Microsecond, 2000, 1, do(xenVersion, 0, 0)); err != nil {
+		return fmt.Errorf("xen_version: %w", err)
+	}
+	return measure("hypercall yield", "us", time.Microsecond, 2000, 1, do(schedOp, 0, 0))
+}
+
+// evtchn sends an event to this guest itself and reads it (uapi xen/evtchn.h).
+func evtchn() error {
+	a, err := device("evtchn")
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(a)
+	b, err := device("evtchn")
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(b)
+	const domidSelf = 0x7ff0
+	ioctl := func(fd int, n uintptr, arg []uint32) (uint32, error) {
+		r, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), ioc('E', n, uintptr(len(arg)*4)), uintptr(unsafe.Pointer(&arg[0])))
+		if e != 0 {
+			return 0, e
+		}
+		return uint32(r), nil
+	}
+	port, err := ioctl(a, 2, []uint32{domidSelf}) // IOCTL_EVTCHN_BIND_UNBOUND_PORT
+	if err != nil {
+		return fmt.Errorf("bind unbound port: %w", err)
+	}
+	to, err := ioctl(b, 1, []uint32{domidSelf, port}) // IOCTL_EVTCHN_BIND_INTERDOMAIN
+	if err != nil {
+		return fmt.Errorf("bind interdomain: %w", err)
+	}
+	buf := make([]byte, 4)
+	return measure("evtchn to oneself", "us", time.Microsecond, 1000, 1, func() error {
+		if _, err := ioctl(b, 4, []uint32{to}); err != nil { // IOCTL_EVTCHN_NOTIFY
+			return err
+		}
+		if _, err := syscall.Read(a, buf); err != nil {
+			return err
+		}
+		_, err := syscall.Write(a, buf)
+		return err
+	})
+}

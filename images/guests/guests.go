@@ -1,0 +1,94 @@
+// Package guests holds what is particular to the guests that this project boots
+// for people, regressions and benchmarks: Debian's kernel with an initramfs.
+package guests
+
+import (
+	"bytes"
+	"compress/gzip"
+	_ "embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/therootcompany/xz"
+)
+
+// Init is the initramfs's /init. It prints a line that begins with Up, then acts
+// on the word test= of the kernel's command line.
+//
+//go:embed init.sh
+var Init string
+
+// Applets are the names of busybox in /bin.
+const Applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dmesg uname free
+	grep sed cut head tail tr wc date ps kill env true false test seq setsid cttyhack
+	awk clear cp dd df find hostname id ln more mknod mv nproc printf rm stty taskset time
+	top uptime vi which insmod lsmod sync`
+
+// Modules are drivers of Debian's kernel that the benchmark loads from /lib.
+var Modules = [...]string{"xen-privcmd.ko", "xen-evtchn.ko"}
+
+// DebianConfig is the domain that run starts.
+const DebianConfig = `# Debian's kernel and a shell, as a PVH domain.
+name    = "debian"
+type    = "pvh"
+kernel  = "vmlinuz"
+ramdisk = "initrd.gz"
+memory  = 256
+vcpus   = 1
+extra   = "console=hvc0 loglevel=4"
+`
+
+// Vmlinux takes the ELF file out of a bzImage: Linux's boot.rst, "The real-mode
+// kernel header", payload_offset and payload_length.
+func Vmlinux(bzImage []byte) ([]byte, error) {
+	const setupSects, magic, payloadOffset, payloadLength, headerEnd = 0x1f1, 0x202, 0x248, 0x24c, 0x250
+	if len(bzImage) < headerEnd || string(bzImage[magic:magic+4]) != "HdrS" {
+		return nil, errors.New("not a bzImage")
+	}
+	le := binary.LittleEndian
+	start := (uint64(bzImage[setupSects])+1)*512 + uint64(le.Uint32(bzImage[payloadOffset:]))
+	end := start + uint64(le.Uint32(bzImage[payloadLength:]))
+	if end > uint64(len(bzImage)) {
+		return nil, fmt.Errorf("bzImage of %d bytes ends before its payload, at %d", len(bzImage), end)
+	}
+	elf, err := unpack(bzImage[start:end])
+	if err != nil {
+		return nil, fmt.Errorf("bzImage's payload: %w", err)
+	}
+	if !bytes.HasPrefix(elf, []byte("\x7fELF")) {
+		return nil, errors.New("bzImage's payload is no ELF file")
+	}
+	return elf, nil
+}
+
+// unpack undoes the packings that Debian's kernels have had. Four bytes with the
+// unpacked size follow the packed data.
+func unpack(data []byte) ([]byte, error) {
+	switch {
+	case bytes.HasPrefix(data, []byte("\xfd7zXZ\x00")):
+		r, err := xz.NewReader(bytes.NewReader(data), xz.DefaultDictMax)
+		if err != nil {
+			return nil, err
+		}
+		r.Multistream(false)
+		return io.ReadAll(r)
+	case bytes.HasPrefix(data, []byte("\x1f\x8b")):
+		r, err := gzip.NewReader(bytes.NewReader(data))
+		if err != nil {
+			return nil, err
+		}
+		r.Multistream(false)
+		return io.ReadAll(r)
+	case bytes.HasPrefix(data, []byte("\x28\xb5\x2f\xfd")) && len(data) > 4:
+		r, err := zstd.NewReader(bytes.NewReader(data[:len(data)-4]))
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		return io.ReadAll(r)
+	}
+	return nil, fmt.Errorf("packed in a way that is not known here: it begins with % x", data[:min(6, len(data))])
+}

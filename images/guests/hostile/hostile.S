@@ -1,0 +1,462 @@
+# A PVH guest that does all the wrong it can. The last word of its command line
+# says what; progress goes to the console by the console_io hypercall and to port
+# 0xe9, as lines "HOSTILE word ...". It ends with SCHEDOP_shutdown.
+#
+#   triple     loads an empty IDT and raises #UD
+#   spin       holds its CPU with interrupts off
+#   hypercalls calls every number with every pair of bad arguments
+#   events     sends and binds event channels without end, for some seconds
+#   msrs       reads and writes MSRs of all ranges that mean something
+#   ports      reads and writes all 65536 ports
+#   apic       writes all over the local APIC's page, and below and above it
+#   memory     touches guest-physical addresses that are nothing
+#
+# References: xen docs pvh.pandoc, misc/pvh; public headers
+# arch-x86/hvm/start_info.h, arch-x86/cpuid.h, xen.h, sched.h, event_channel.h,
+# version.h; APM vol. 2, 8 (exceptions), 14.6 (long mode).
+	.set	CMDLINE, 24		# struct hvm_start_info.cmdline_paddr
+	.set	HC_CONSOLE_IO, 18
+	.set	HC_SCHED_OP_COMPAT, 6
+	.set	HC_VCPU_OP, 24
+	.set	VCPUOP_DOWN, 2
+	.set	HC_SCHED_OP, 29
+	.set	HC_EVTCHN_OP, 32
+	.set	SCHEDOP_SHUTDOWN, 2
+	.set	NONCANON, 0x8000000000000000
+	.set	RDONLY, 0x180000		# mapped read-only, 2 MiB page 0 split
+	.set	UNMAPPED, 0x4000000000
+	.set	NOTRAM, 0xf0000000		# mapped, no RAM behind it
+
+	.section .note, "a", @note
+	.long	4, 4, 18		# XEN_ELFNOTE_PHYS32_ENTRY
+	.asciz	"Xen"
+	.long	entry32
+
+	.text
+	.code32
+	.globl	entry32
+entry32:
+	cli
+	cld
+	mov	$stack_end, %esp
+	mov	%ebx, start_info
+	# identity map of 4 GiB with 2 MiB pages, the first of them in 4 KiB pages
+	movl	$(l3+7), l4
+	mov	$(l2+7), %eax
+	mov	$l3, %edi
+	mov	$4, %ecx
+1:	mov	%eax, (%edi)
+	add	$0x1000, %eax
+	add	$8, %edi
+	loop	1b
+	mov	$0x87, %eax
+	mov	$l2, %edi
+	mov	$2048, %ecx
+1:	mov	%eax, (%edi)
+	add	$0x200000, %eax
+	add	$8, %edi
+	loop	1b
+	movl	$(l1+7), l2
+	mov	$7, %eax
+	mov	$l1, %edi
+	mov	$512, %ecx
+1:	mov	%eax, (%edi)
+	add	$0x1000, %eax
+	add	$8, %edi
+	loop	1b
+	andl	$~2, l1+(RDONLY>>12)*8
+	mov	$0x6a0, %eax		# PAE PGE OSFXSR OSXMMEXCPT
+	mov	%eax, %cr4
+	mov	$l4, %eax
+	mov	%eax, %cr3
+	mov	$0xc0000080, %ecx
+	rdmsr
+	or	$0x100, %eax		# LME
+	wrmsr
+	mov	$0x80010033, %eax	# PG WP NE ET MP PE
+	mov	%eax, %cr0
+	lgdt	gdtr
+	ljmp	$8, $start64
+
+	.code64
+start64:
+	mov	$0x10, %eax
+	mov	%eax, %ds
+	mov	%eax, %es
+	mov	%eax, %ss
+	# every exception goes to the handler that skips what raised it
+	lea	idt, %rdi
+	lea	stubs, %rax
+	mov	$32, %ecx
+1:	mov	%ax, (%rdi)
+	movw	$8, 2(%rdi)
+	movw	$0x8e00, 4(%rdi)
+	mov	%rax, %rdx
+	shr	$16, %rdx
+	mov	%dx, 6(%rdi)
+	add	$16, %rdi
+	add	$STUBSIZE, %rax
+	loop	1b
+	lidt	idtr
+	mov	$0x40000000, %esi
+	# the hypercall page: the base leaf may be higher, by steps of 0x100
+2:	mov	%esi, %eax
+	cpuid
+	cmp	$0x566e6558, %ebx	# "XenV"
+	je	3f
+	add	$0x100, %esi
+	cmp	$0x40010000, %esi
+	jb	2b
+	jmp	shutdown
+3:	lea	2(%esi), %eax
+	cpuid
+	mov	%ebx, %ecx
+	lea	hypercall_page, %rax
+	xor	%edx, %edx
+	wrmsr
+	lea	hello, %rdi
+	call	puts
+
+	mov	start_info, %ebx
+	mov	CMDLINE(%rbx), %rbx
+	test	%rbx, %rbx
+	jz	unknown
+	# the last word
+	mov	%rbx, %r12
+4:	mov	(%rbx), %al
+	inc	%rbx
+	cmp	$' ', %al
+	cmove	%rbx, %r12
+	test	%al, %al
+	jnz	4b
+	lea	table, %r13
+5:	mov	(%r13), %rsi
+	test	%rsi, %rsi
+	jz	unknown
+	mov	%r12, %rdi
+6:	mov	(%rsi), %al
+	cmp	(%rdi), %al
+	jne	7f
+	inc	%rsi
+	inc	%rdi
+	test	%al, %al
+	jnz	6b
+	mov	%r12, %rdi
+	call	puts
+	lea	begins, %rdi
+	call	puts
+	call	*8(%r13)
+	mov	%r12, %rdi
+	push	%rdi
+	lea	hello, %rdi
+	call	puts
+	pop	%rdi
+	call	puts
+	lea	survived, %rdi
+	call	puts
+	jmp	shutdown
+7:	add	$16, %r13
+	jmp	5b
+unknown:
+	lea	what, %rdi
+	call	puts
+shutdown:
+	movl	$0, pad
+	mov	$SCHEDOP_SHUTDOWN, %edi
+	lea	pad, %rsi
+	mov	$HC_SCHED_OP, %eax
+	call	hcall
+1:	hlt
+	jmp	1b
+
+# hcall: hypercall EAX with RDI, RSI, RDX, R10, R8.
+hcall:	shl	$5, %eax
+	add	$hypercall_page, %rax
+	jmp	*%rax
+
+# puts: the text at RDI, to port 0xe9 and the domain's console.
+puts:	push	%rsi
+	push	%rdx
+	mov	%rdi, %rdx
+	xor	%esi, %esi
+1:	mov	(%rdx,%rsi), %al
+	test	%al, %al
+	jz	2f
+	out	%al, $0xe9
+	inc	%esi
+	jmp	1b
+2:	xor	%edi, %edi		# CONSOLEIO_write
+	mov	$HC_CONSOLE_IO, %eax
+	call	hcall
+	pop	%rdx
+	pop	%rsi
+	ret
+
+# Exceptions. RESUME, if not 0, is where to go on; else the guest ends. Each stub
+# pushes an error code where the CPU pushes none.
+	.balign	16
+	.set	STUBSIZE, 16
+stubs:	.set	i, 0
+	.rept	32
+	.balign	16
+	.if	i != 8 && (i < 10 || i > 14) && i != 17 && i != 21 && i != 29 && i != 30
+	push	$0
+	.endif
+	jmp	fault
+	.set	i, i+1
+	.endr
+	.balign 16
+fault:	add	$8, %rsp		# the error code
+	incl	faults
+	push	%rax
+	mov	resume, %rax
+	test	%rax, %rax
+	jz	1f
+	mov	%rax, 8(%rsp)		# RIP
+	pop	%rax
+	iretq
+1:	lea	unexpected, %rdi
+	call	puts
+	jmp	shutdown
+
+triple:	lidt	noidt
+	ud2
+
+spin:	cli
+1:	jmp	1b
+
+# Every hypercall number from 0 to 95 and some large ones; the first argument is
+# each command from 0 to 63 and each bad pointer, the others are bad pointers.
+# What stops this vcpu as it should is left out: sched_op, and vcpu_op down.
+hypercalls:
+	xor	%r14d, %r14d		# number
+1:	xor	%r15d, %r15d		# first argument's index
+2:	xor	%ebx, %ebx		# the others'
+3:	mov	%r15, %rdi
+	cmp	$64, %r15
+	jb	4f
+	mov	values-64*8(,%r15,8), %rdi
+4:	cmp	$HC_SCHED_OP, %r14d
+	je	7f
+	cmp	$HC_SCHED_OP_COMPAT, %r14d
+	je	7f
+	cmp	$HC_VCPU_OP, %r14d
+	jne	5f
+	cmp	$VCPUOP_DOWN, %r15d
+	je	7f
+5:
+	mov	values(,%rbx,8), %rsi
+	mov	%rsi, %rdx
+	mov	%rsi, %r10
+	mov	%rsi, %r8
+	mov	%rsi, %r9
+	movq	$6f, resume
+	mov	%rsp, saved_rsp
+	mov	%r14d, %eax
+	cmp	$128, %r14d		# beyond the page: VMMCALL by hand
+	jae	8f
+	call	hcall
+	jmp	6f
+8:	mov	bignumbers-128*4(,%r14,4), %eax
+	vmmcall
+6:	mov	saved_rsp, %rsp
+	movq	$0, resume
+7:	inc	%ebx
+	cmp	$NVALUES, %ebx
+	jb	3b
+	inc	%r15
+	cmp	$(64+NVALUES), %r15
+	jb	2b
+	test	$7, %r14b
+	jnz	8f
+	lea	dot, %rdi
+	call	puts
+8:	inc	%r14d
+	cmp	$96, %r14d
+	jb	1b
+	cmp	$128, %r14d
+	jae	9f
+	mov	$128, %r14d
+9:	cmp	$(128+NBIG), %r14d
+	jb	1b
+	ret
+
+# Bind, send, unmask and close ports as fast as it goes.
+events:	mov	$20000, %r14d
+1:	movl	$0x7ff07ff0, evtbuf	# alloc_unbound: DOMID_SELF, DOMID_SELF
+	movl	$0, evtbuf+4
+	mov	$6, %edi
+	call	evtop
+	mov	evtbuf+4, %eax
+	mov	%eax, port
+	mov	%r14d, %eax		# send to a port from 0 on, existing or not
+	and	$0x1fff, %eax
+	mov	%eax, evtbuf
+	mov	$4, %edi
+	call	evtop
+	mov	port, %eax
+	mov	%eax, evtbuf
+	mov	$4, %edi
+	call	evtop
+	movl	$-1, evtbuf
+	mov	$9, %edi		# unmask
+	call	evtop
+	dec	%r14d
+	jnz	1b
+	ret
+evtop:	lea	evtbuf, %rsi
+	mov	$HC_EVTCHN_OP, %eax
+	jmp	hcall
+
+# MSRs: read each, write back what was read, and all ones. EFER stays: without
+# long mode nothing here runs on.
+msrs:	lea	ranges, %r14
+1:	mov	(%r14), %ebx
+	mov	4(%r14), %r15d
+	test	%r15d, %r15d
+	jz	9f
+2:	cmp	$0xc0000080, %ebx
+	je	5f
+	cmp	$0x1b, %ebx		# the APIC's base: only read
+	mov	%ebx, %ecx
+	movq	$5f, resume
+	rdmsr
+	je	5f
+	movq	$3f, resume
+	wrmsr
+3:	mov	$-1, %eax
+	mov	$-1, %edx
+	mov	%ebx, %ecx
+	movq	$5f, resume
+	wrmsr
+5:	inc	%ebx
+	dec	%r15d
+	jnz	2b
+	add	$8, %r14
+	jmp	1b
+9:	movq	$0, resume
+	ret
+
+# Ports. 0x64/0xcf9-like resets and the ACPI block must at most end this guest.
+ports:	xor	%ebx, %ebx
+1:	mov	%ebx, %edx
+	movq	$2f, resume
+	in	%dx, %al
+	in	%dx, %ax
+	in	%dx, %eax
+2:	cmp	$0xcf9, %ebx
+	je	4f
+	cmp	$0x64, %ebx
+	je	4f
+	cmp	$0x92, %ebx
+	je	4f
+	cmp	$0x600, %ebx		# ACPI's registers: a write of SLP_EN ends the domain
+	jb	3f
+	cmp	$0x610, %ebx
+	jb	4f
+3:	movq	$4f, resume
+	mov	%ebx, %edx
+	mov	$0xff, %eax
+	out	%al, %dx
+	mov	$-1, %eax
+	out	%eax, %dx
+4:	inc	%ebx
+	test	$0xfff, %ebx
+	jnz	5f
+	lea	dot, %rdi
+	movq	$0, resume
+	call	puts
+5:	cmp	$65536, %ebx
+	jb	1b
+	movq	$0, resume
+	ret
+
+# The APIC's page: all offsets, all widths, aligned or not; then its neighbours.
+apic:	mov	$0xfedff000, %ebx
+1:	movq	$2f, resume
+	mov	(%rbx), %al
+2:	movq	$3f, resume
+	mov	(%rbx), %rax
+3:	movq	$4f, resume
+	movb	$0xff, (%rbx)
+4:	movq	$5f, resume
+	movl	$-1, (%rbx)
+5:	movq	$6f, resume
+	movq	$0, (%rbx)
+6:	movq	$7f, resume
+	lock xaddl %eax, (%rbx)
+7:	add	$3, %ebx
+	cmp	$0xfee02000, %ebx
+	jb	1b
+	movq	$0, resume
+	ret
+
+# Guest-physical addresses: each 2 MiB step from 1 GiB to 4 GiB.
+memory:	mov	$0x40000000, %ebx
+1:	movq	$2f, resume
+	mov	(%rbx), %rax
+2:	movq	$3f, resume
+	mov	%rax, (%rbx)
+3:	add	$0x200000, %rbx
+	bt	$32, %rbx
+	jnc	1b
+	movq	$0, resume
+	ret
+
+	.data
+	.balign	8
+table:	.quad	w1, triple, w2, spin, w3, hypercalls, w4, events, w5, msrs, w6, ports, w7, apic, w8, memory, 0
+w1:	.asciz	"triple"
+w2:	.asciz	"spin"
+w3:	.asciz	"hypercalls"
+w4:	.asciz	"events"
+w5:	.asciz	"msrs"
+w6:	.asciz	"ports"
+w7:	.asciz	"apic"
+w8:	.asciz	"memory"
+hello:	.asciz	"HOSTILE "
+begins:	.asciz	" begins\n"
+survived: .asciz " survived\n"
+unexpected: .asciz "HOSTILE unexpected exception\n"
+what:	.asciz	"unknown word\n"
+dot:	.asciz	"."
+	.balign	8
+# NULL, all ones, non-canonical, unmapped, read-only, no RAM, across the end of
+# what is mapped, across a page into a read-only one, a good page, odd, huge.
+values:	.quad	0, -1, NONCANON, UNMAPPED, RDONLY, NOTRAM, 0xfffffffc, RDONLY-4, scratch, scratch+1, 0x7fffffffffffffff, 0xffff830000000000, 0xffff82d080400000
+	.set	NVALUES, (. - values) / 8
+bignumbers: .long 96, 127, 128, 255, 256, 65535, 0x7fffffff, 0x80000000, 0xffffffff
+	.set	NBIG, (. - bignumbers) / 4
+ranges:	.long	0, 0x1000		# architectural
+	.long	0x40000000, 0x300	# hypervisors'
+	.long	0xc0000000, 0x1000	# AMD's
+	.long	0xc0010000, 0x2000
+	.long	0x4b564d00, 16		# KVM's
+	.long	0, 0
+	.balign	8
+gdt:	.quad	0, 0x00209a0000000000, 0x00cf92000000ffff
+gdtr:	.word	23
+	.quad	gdt
+idtr:	.word	32*16-1
+	.quad	idt
+noidt:	.word	0
+	.quad	0
+
+	.bss
+	.balign	4096
+l4:	.skip	4096
+l3:	.skip	4096
+l2:	.skip	4*4096
+l1:	.skip	4096
+hypercall_page: .skip 4096
+idt:	.skip	4096
+scratch: .skip	8192
+stack:	.skip	8192
+stack_end:
+start_info: .skip 8
+resume:	.skip	8
+saved_rsp: .skip 8
+faults:	.skip	8
+pad:	.skip	8
+evtbuf:	.skip	64
+port:	.skip	8

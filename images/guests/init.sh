@@ -1,0 +1,31 @@
+#!/bin/sh
+# The guests' init. Regressions and benchmarks wait for the lines in capitals.
+export PATH=/bin HOME=/root PS1='guest# '
+mount -t proc proc /proc
+up=$(cut -d' ' -f1 /proc/uptime)
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+exec </dev/console >/dev/console 2>&1
+echo "NIDUS-GUEST-UP cpus=$(nproc) mem=$(sed -n 's/MemTotal: *\([0-9]*\) .*/\1/p' /proc/meminfo) uptime=$up"
+for word in $(cat /proc/cmdline); do
+	case $word in test=*) test=${word#test=} ;; esac
+done
+case $test in
+up) ;; # up and down again
+bench)
+	for m in /lib/*.ko; do insmod $m; done
+	bench all ;;
+busy) # say each second that we live; the loops hold all CPUs
+	for i in $(seq $(nproc)); do (while :; do :; done) & done
+	while :; do echo "NIDUS-GUEST-ALIVE $(cut -d' ' -f1 /proc/uptime)"; sleep 1; done ;;
+tick) # the same with idle CPUs
+	n=0
+	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;
+panic) echo c >/proc/sysrq-trigger ;;
+*)
+	echo "Nidus runs this $(uname -sr). \"poweroff -f\" ends the domain; Ctrl-A three times goes to Nidus's shell."
+	cd /root
+	setsid cttyhack sh ;;
+esac
+echo "NIDUS-GUEST-END uptime=$(cut -d' ' -f1 /proc/uptime)"
+poweroff -f

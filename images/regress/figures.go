@@ -1,0 +1,271 @@
+package regress
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"nidus/images/builder"
+)
+
+// Figure is one measured value.
+type Figure struct {
+	Name string
+	Unit string
+	// Median and P999 of Samples values; P999 is 0 where a tail has no meaning.
+	Median, P999 float64
+	Samples      int
+}
+
+// Row is the figure without its value, to compare with another system's.
+func (f Figure) Row() string { return f.Name + " [" + f.Unit + "]" }
+
+// Bench is a measurement that gives some figures.
+type Bench struct {
+	Name  string
+	What  string
+	Needs []string
+	Run   func(t *T) ([]Figure, error)
+}
+
+// repeats is how often a boot is measured.
+const repeats = 3
+
+// Benches returns all measurements.
+func Benches() []Bench {
+	debian := []string{builder.Vmlinux, builder.Vmlinuz, builder.Initrd}
+	return []Bench{
+		{Name: "size", What: "the image", Run: imageSize},
+		{Name: "boot", What: "QEMU's start to the shell's prompt; memory that the hypervisor uses", Run: bootTime},
+		{Name: "to-guest", What: "QEMU's start to the init of a guest that starts by itself", Needs: debian, Run: toGuest},
+		{Name: "create", What: "create to the guest's init", Needs: debian, Run: createTime},
+		{Name: "guest", What: "calls as the guest feels them", Needs: debian, Run: insideGuest},
+	}
+}
+
+// SelectBenches returns those with the names, or all without a name.
+func SelectBenches(names []string) ([]Bench, error) {
+	all := Benches()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var out []Bench
+	for _, n := range names {
+		i := slices.IndexFunc(all, func(b Bench) bool { return b.Name == n })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no measurement %q; \"./build.sh bench -l\" lists them", n)
+		}
+		out = append(out, all[i])
+	}
+	return out, nil
+}
+
+// Measure runs measurements and calls got with each one's figures. An error of
+// one does not keep the others from running.
+func Measure(ctx context.Context, b *builder.Builder, benches []Bench, got func(Figure)) error {
+	var errs []error
+	for _, m := range benches {
+		if ctx.Err() != nil {
+			break
+		}
+		c := Case{Name: "bench-" + m.Name, Needs: m.Needs, Timeout: 15 * time.Minute, Run: func(t *T) error {
+			fs, err := m.Run(t)
+			for _, f := range fs {
+				got(f)
+			}
+			return err
+		}}
+		if err := runOne(ctx, b, c); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %s", m.Name, oneLine(err)))
+		}
+	}
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// Print writes a figure as a line of the table.
+func (f Figure) Print(out io.Writer) {
+	tail := ""
+	if f.P999 != 0 {
+		tail = fmt.Sprintf("p99.9 %.4g", f.P999)
+	}
+	fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%-44s %10.4g %-6s %-16s n=%d", f.Name, f.Median, f.Unit, tail, f.Samples), " "))
+}
+
+// median makes a figure of values.
+func median(name, unit string, values []float64) Figure {
+	slices.Sort(values)
+	return Figure{Name: name, Unit: unit, Median: values[len(values)/2], Samples: len(values)}
+}
+
+func imageSize(t *T) ([]Figure, error) {
+	var fs []Figure
+	for _, kind := range []string{"", ", gzip'd"} {
+		data, err := os.ReadFile(t.Out("nidus"))
+		if err == nil && kind != "" {
+			data, err = builder.Gzip(data)
+		}
+		if err != nil {
+			return fs, err
+		}
+		fs = append(fs, Figure{Name: "image size" + kind, Unit: "MiB", Median: float64(len(data)) / (1 << 20), Samples: 1})
+	}
+	return fs, nil
+}
+
+func bootTime(t *T) ([]Figure, error) {
+	var times, used []float64
+	for range repeats {
+		const memory = 4096
+		h, err := t.boot(Boot{MemoryMiB: memory, NoPrompt: true})
+		if err != nil {
+			return nil, err
+		}
+		m, err := h.Expect(prompt, h.t.within(time.Minute))
+		if err != nil {
+			return nil, err
+		}
+		times = append(times, m.At.Seconds())
+		total, err := h.info("total_memory")
+		if err != nil {
+			return nil, err
+		}
+		free, err := h.info("free_memory")
+		if err != nil {
+			return nil, err
+		}
+		used = append(used, float64(total-free))
+		t.closeAll()
+	}
+	return []Figure{median("QEMU start to the shell's prompt", "s", times), median("memory the hypervisor uses, of 4 GiB", "MiB", used)}, nil
+}
+
+func toGuest(t *T) ([]Figure, error) {
+	var times []float64
+	for i := range repeats {
+		b := Boot{NoPrompt: true, Line: "xendomains=g.cfg", MemoryMiB: 4096}
+		parts := []string{builder.Vmlinux, builder.Initrd}
+		configs := map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, 1, "tick")}
+		if i > 0 { // the files are there
+			b.Modules, parts, configs = []string{builder.Vmlinux, builder.Initrd, "g.cfg"}, nil, nil
+		}
+		h, err := t.bootGuests(b, parts, configs)
+		if err != nil {
+			return nil, err
+		}
+		m, err := h.guestUp(1, 2*time.Minute)
+		if err != nil {
+			return nil, err
+		}
+		times = append(times, m.At.Seconds())
+		t.closeAll()
+	}
+	return []Figure{median("QEMU start to the guest's init", "s", times)}, nil
+}
+
+// createTime measures each kind of kernel, the first time in a boot (cold) and
+// again (warm: the unpacked kernel is kept).
+func createTime(t *T) ([]Figure, error) {
+	kinds := []string{builder.Vmlinux, builder.Vmlinuz}
+	values := map[string][]float64{}
+	for i := range repeats {
+		b := Boot{MemoryMiB: 4096}
+		parts := []string{builder.Vmlinux, builder.Vmlinuz, builder.Initrd}
+		configs := map[string][]byte{}
+		for _, k := range kinds {
+			configs[k+".cfg"] = linux("g", k, 1, "tick")
+		}
+		if i > 0 {
+			b.Modules = append(parts, "vmlinux.cfg", "vmlinuz.cfg")
+			parts, configs = nil, nil
+		}
+		h, err := t.bootGuests(b, parts, configs)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range kinds {
+			for _, state := range []string{"cold", "warm"} {
+				begin := h.Since()
+				if err := h.Send("xl create -c " + k + ".cfg\r"); err != nil {
+					return nil, err
+				}
+				m, err := h.guestUp(1, 2*time.Minute)
+				if err != nil {
+					return nil, err
+				}
+				up, err := strconv.ParseFloat(m.Groups[3], 64)
+				if err != nil {
+					return nil, err
+				}
+				all := (m.At - begin).Seconds()
+				name := fmt.Sprintf("%s, %s", k, state)
+				values["create to the guest's init, "+name] = append(values["create to the guest's init, "+name], all)
+				values["  of it outside the guest's kernel, "+name] = append(values["  of it outside the guest's kernel, "+name], all-up)
+				values["guest kernel's uptime at init"] = append(values["guest kernel's uptime at init"], up)
+				if err := h.leave(); err != nil {
+					return nil, err
+				}
+				if _, err := h.mustDo("xl destroy g"); err != nil {
+					return nil, err
+				}
+				if err := h.gone("g", 20*time.Second); err != nil {
+					return nil, err
+				}
+			}
+		}
+		t.closeAll()
+	}
+	var fs []Figure
+	for name, v := range values {
+		fs = append(fs, median(name, "s", v))
+	}
+	slices.SortFunc(fs, func(a, b Figure) int { return strings.Compare(strings.TrimSpace(a.Name), strings.TrimSpace(b.Name)) })
+	return fs, nil
+}
+
+// benchLine is what images/guests/bench prints.
+var benchLine = regexp.MustCompile(`BENCH (.+) (\S+) ([\d.e+-]+) ([\d.e+-]+) (\d+)\r?\n|NIDUS-GUEST-END|BENCH-SKIP ([^\r\n]*)`)
+
+func insideGuest(t *T) ([]Figure, error) {
+	h, err := t.bootGuests(Boot{MemoryMiB: 4096}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, 1, "bench")})
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return nil, err
+	}
+	if _, err := h.guestUp(1, 2*time.Minute); err != nil {
+		return nil, err
+	}
+	return readBench(h)
+}
+
+// readBench reads the figures until the guest's end.
+func readBench(h *Host) ([]Figure, error) {
+	var fs []Figure
+	var skipped error
+	for {
+		m, err := h.Expect(benchLine, h.t.within(3*time.Minute))
+		if err != nil {
+			return fs, err
+		}
+		switch g := m.Groups; {
+		case g[1] != "":
+			f := Figure{Name: g[1], Unit: g[2]}
+			f.Median, _ = strconv.ParseFloat(g[3], 64) // the pattern leaves only numbers
+			f.P999, _ = strconv.ParseFloat(g[4], 64)
+			f.Samples, _ = strconv.Atoi(g[5])
+			fs = append(fs, f)
+		case g[6] != "":
+			skipped = errors.Join(skipped, errors.New("not measured: "+g[6]))
+		default:
+			return fs, skipped
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package regress
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestParseList(t *testing.T) {
+	out := "Name                                        ID   Mem VCPUs\tState\tTime(s)\n" +
+		"Domain-0                                     0   512     2     r-----       3.1\n" +
+		"a                                            7   256     1     -b----       0.4\n"
+	ds, err := parseList(out)
+	if err != nil || len(ds) != 2 || ds[1] != (domain{"a", 7, 1, 256, "-b----"}) {
+		t.Errorf("parseList = %+v, %v", ds, err)
+	}
+	for _, bad := range []string{"", "Name ID\n", "a 1 2 3 ------ 0.0\n", "Domain-0 x 2 3 ------ 0.0\n"} {
+		if ds, err := parseList(bad); err == nil {
+			t.Errorf("parseList(%q) = %+v", bad, ds)
+		}
+	}
+}
+
+func TestPrompt(t *testing.T) {
+	for _, c := range []struct {
+		out  string
+		want bool
+	}{
+		{"hello\r\n\rnidus# \x1b[K", true},
+		{"hello\r\nnidus# ", true},
+		{"\rnidus# xl li\x1b[K", false}, // a redraw
+		{"xl list\r\n", false},
+	} {
+		if got := prompt.MatchString(c.out); got != c.want {
+			t.Errorf("prompt in %q: %v", c.out, got)
+		}
+	}
+}
+
+func TestSelect(t *testing.T) {
+	seen := map[string]bool{}
+	for _, c := range Cases() {
+		if seen[c.Name] || c.Timeout == 0 || c.What == "" || c.Run == nil {
+			t.Errorf("case %q is incomplete or there twice", c.Name)
+		}
+		seen[c.Name] = true
+	}
+	if cs, err := Select([]string{"pvh-smp4", "boot-bios"}); err != nil || len(cs) != 2 || cs[0].Name != "pvh-smp4" {
+		t.Errorf("Select: %v, %v", cs, err)
+	}
+	if _, err := Select([]string{"no-such"}); err == nil || !strings.Contains(err.Error(), "no-such") {
+		t.Errorf("Select of an unknown name: %v", err)
+	}
+	if got := oneLine(errors.New("a\n b\tc" + strings.Repeat("x", 1000))); strings.ContainsAny(got, "\n\t") || len(got) > 410 {
+		t.Errorf("oneLine = %q", got)
+	}
+}

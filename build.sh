@@ -55,5 +55,6 @@ fi
 
 export GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"
 mkdir -p out
+echo "module out" >out/go.mod # keeps what is generated there out of ./...
 go build -o out/door ./images/door
 exec out/door "$@"

@@ -97,6 +97,9 @@ func (b *Builder) initrd() ([]byte, error) {
 		}
 		m.File("lib/"+name, 0o644, ko)
 	}
+	for _, s := range guests.Scripts {
+		m.File(s.Name, 0o755, []byte(s.Text))
+	}
 	for _, dir := range []string{"dev", "proc", "sys", "tmp", "root", "mnt"} {
 		m.Dir(dir)
 	}

@@ -27,6 +27,16 @@ const Applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dm
 	awk clear cp dd df find hostname id ln more mknod mv nproc printf rm stty taskset time
 	top uptime vi which insmod lsmod sync`
 
+// Scripts are further files. Linux runs these two when its host asks it to shut
+// down or reboot; init has nothing to tidy up.
+var Scripts = [...]Script{
+	{"sbin/poweroff", "#!/bin/sh\nexec /bin/poweroff -f\n"},
+	{"sbin/reboot", "#!/bin/sh\nexec /bin/reboot -f\n"},
+}
+
+// Script is an executable file of the initramfs.
+type Script struct{ Name, Text string }
+
 // Modules are drivers of Debian's kernel that the benchmark loads from /lib.
 var Modules = [...]string{"xen-privcmd.ko", "xen-evtchn.ko"}
 

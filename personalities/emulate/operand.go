@@ -78,6 +78,11 @@ func (c *CPU) arg(n int) (operand, error) {
 func (c *CPU) offset(m x86asm.Mem) (off uint64, seg int, err error) {
 	seg = DS
 	off = uint64(m.Disp)
+	if op := c.inst.Opcode >> 24; op&^3 != 0xa0 {
+		// x86asm doesn't extend the sign of 32 bits; only MOV's moffs form
+		// (A0 to A3) has more.
+		off = uint64(int64(int32(m.Disp)))
+	}
 	switch m.Base {
 	case 0:
 	case x86asm.RIP, x86asm.EIP, x86asm.IP:

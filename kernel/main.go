@@ -1,39 +1,159 @@
 //go:build tamago
 
-// Nidus, a Type-1 microhypervisor: the image's main package.
+// Nidus, a Type-1 microhypervisor: the image's main package. It brings the host
+// up, makes the core, and keeps a control plane running over it. docs/boot.md
+// walks through it.
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"nidus/kernel/baremetal"
+	"nidus/kernel/boot"
+	"nidus/kernel/console"
+	"nidus/kernel/core"
+	"nidus/kernel/domain"
+	"nidus/kernel/evtchn"
 	"nidus/kernel/machine"
+	"nidus/kernel/virt"
+	"nidus/kernel/virt/svm"
+	"nidus/kernel/virt/vmx"
+	"nidus/kernel/xenstore"
+	"nidus/mm"
 )
 
+// logSize is how much of the log xl dmesg shows, in bytes.
+const logSize = 128 << 10
+
 func main() {
-	fmt.Println("Nidus", runtime.Version(), "up after", time.Duration(baremetal.Nanotime()))
-	baremetal.DebugExit = 0xf4
-	m, err := machine.Discover(func(f string, a ...any) { fmt.Printf(f+"\n", a...) })
+	tty := newTTY()
+	log := console.NewLog(console.LogConfig{
+		Size: logSize, Prefix: "(NID) ", Timestamps: true,
+		Now: func() time.Duration { return time.Duration(baremetal.Nanotime()) }, Out: tty,
+		Host: console.DefaultHostThreshold, Guest: console.DefaultGuestThreshold,
+	})
+	host, err := bringUp(log, tty)
 	if err != nil {
-		panic(err)
+		log.Printf(console.LevelError, "%v", err)
+		baremetal.Crash("the host can't be brought up; the line above says why")
 	}
+	host.supervise()
+}
+
+// host is what main has made of the machine.
+type host struct {
+	*machine.Machine
+	log  *console.Log
+	tty  *tty
+	core *core.Core
+}
+
+func bringUp(log *console.Log, tty *tty) (*host, error) {
+	info := func(format string, args ...any) { log.Printf(console.LevelInfo, format, args...) }
+	info("Nidus, %s, %d MiB of memory", runtime.Version(), baremetal.Frames.Stats().Total>>8)
+	m, err := machine.Discover(info)
+	if err != nil {
+		return nil, err
+	}
+	log.SetThresholds(threshold(m.Options.LogLevel), threshold(m.Options.GuestLogLevel))
 	cal := m.StartCalibration()
 	m.StartCPUs()
-	m.Finish(cal)
 	m.SetWallClock()
-	t := time.Now()
-	for range 100 {
-		runtime.GC()
+	m.Finish(cal)
+	limitHeap()
+	pool := mm.NewPool(&baremetal.Frames, baremetal.FrameLists{}, baremetal.DirectPages{})
+	v, err := virtualization(machine.Pages{Memory: pool}, info)
+	if err != nil {
+		return nil, err
 	}
-	fmt.Println("100 GC", time.Since(t), time.Now())
-	time.Sleep(time.Second)
-	fmt.Println(time.Since(t), baremetal.Stats(0), baremetal.Stats(1))
-	func() {
-		defer func() { fmt.Println("recovered:", recover()) }()
-		var p *int
-		*p = 1
-	}()
-	panic("bye")
+	hub := &evtchn.Hub{}
+	dom0, err := hub.NewDomain(evtchn.Config{ID: 0, VCPUs: 1, MaxPorts: 4095, Privileged: true})
+	if err != nil {
+		return nil, err
+	}
+	dh := &domain.Host{
+		Memory: pool, Virt: v, Hub: hub, Dom0: dom0, Store: xenstore.New(xenstore.DefaultQuota), Log: log,
+		Clock: machine.Clock{}, Thread: machine.Threads{}, LargestPage: largestPage(),
+	}
+	h := &host{Machine: m, log: log, tty: tty, core: core.New(dh, modules(m.Info), baremetal.NumCPU())}
+	// A vcpu in its guest keeps a P, as a thread in a system call does: with one
+	// for each, and one for each CPU, nobody else waits for it.
+	h.core.VCPUsChanged = func(n int) { runtime.GOMAXPROCS(baremetal.NumCPU() + n) }
+	h.core.Point = h.deathPoint
+	return h, nil
+}
+
+func threshold(l boot.LogLevels) console.Threshold {
+	t, err := console.ParseThreshold(l.Always.String() + "/" + l.Limited.String())
+	if err != nil {
+		return console.DefaultHostThreshold
+	}
+	return t
+}
+
+// limitHeap makes the collector keep up before memory runs out.
+func limitHeap() {
+	const part, least = 4, 64 << 20
+	debug.SetMemoryLimit(int64(max(baremetal.Frames.Stats().Total*mm.PageSize/part, least)))
+	debug.SetMaxThreads(baremetal.MaxThreads - baremetal.MaxCPUs)
+}
+
+// virtualization makes SVM or VMX work on every CPU.
+func virtualization(pages virt.Pages, info func(string, ...any)) (virt.Machine, error) {
+	var m virt.Machine
+	m, err := svm.New(pages, baremetal.NumCPU())
+	if errors.Is(err, svm.ErrNoSVM) {
+		m, err = vmx.New(pages, baremetal.NumCPU())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("hardware virtualization: %w", err)
+	}
+	for i := range baremetal.NumCPU() {
+		var err error
+		baremetal.OnCPU(i, func() { err = m.Enable() })
+		if err != nil {
+			return nil, fmt.Errorf("hardware virtualization of CPU %d: %w", i, err)
+		}
+	}
+	f := m.Features()
+	info("%s with nested paging on %d CPUs, %d tags", f.Name, baremetal.NumCPU(), f.Tags)
+	return m, nil
+}
+
+// largestPage is the order of the largest page of nested tables.
+func largestPage() uint {
+	if _, _, _, d := baremetal.CPUID(0x80000001, 0); d>>26&1 != 0 {
+		return 18
+	}
+	return 9
+}
+
+// modules names the loader's files. Their memory stays as it is.
+func modules(i *boot.Info) []core.Module {
+	var all []core.Module
+	for n, m := range i.Modules {
+		name := m.Name()
+		if name == "" {
+			name = fmt.Sprintf("module%d", n)
+		}
+		all = append(all, core.Module{Name: name, Args: m.Args(), Data: machine.Bytes(m.Start, m.End)})
+	}
+	return all
+}
+
+// supervise keeps a control plane alive over the core.
+func (h *host) supervise() {
+	h.tty.start(h)
+	for first := true; ; first = false {
+		ctx, kill := context.WithCancel(context.Background())
+		h.setKill(kill)
+		h.runPlane(ctx, first)
+		kill()
+		h.log.Printf(console.LevelWarning, "the control plane has ended; a new one takes over %d domains", len(h.core.Domains()))
+	}
 }

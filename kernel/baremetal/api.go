@@ -193,3 +193,23 @@ func CPUID(leaf, sub uint32) (a, b, c, d uint32) { return cpuid(leaf, sub) }
 
 // Wall is the time of day in ns since 1970.
 func Wall() int64 { return Nanotime() + wallOffset }
+
+// ImageSize is what the image occupies in memory, in bytes.
+func ImageSize() uint64 { return addr(&runtimeEnd) - addr(&runtimeText) }
+
+// VCPUTime is how long threads of vcpus that still exist have run, in ns.
+func VCPUTime() int64 {
+	t := int64(0)
+	for i := range threads {
+		if threads[i].kickWord != 0 {
+			t += atomic.LoadInt64(&threads[i].runNS)
+		}
+	}
+	return t
+}
+
+// Yield lets other threads run.
+func Yield() {
+	const schedYield = 24
+	sys.RawSyscall(schedYield, 0, 0, 0)
+}

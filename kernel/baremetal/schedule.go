@@ -79,6 +79,7 @@ func block(c *pcpu, t *thread, kind uint32, deadline int64) {
 	t.kind = kind
 	c.leaving = sched.Blocked
 	c.resched = 1
+	cancelDeadline(t) // a vcpu's: it is set again when the vcpu runs
 	if deadline != 0 {
 		setDeadline(c, t, deadline)
 	}
@@ -184,6 +185,7 @@ func futexWake(a, n uint64) (woken uint64) {
 
 // The deadline heap of a CPU: threads that block, or run a guest, on it.
 
+// setDeadline puts t on c's heap. Preconditions: it is on none.
 func setDeadline(c *pcpu, t *thread, at int64) {
 	t.deadline = at
 	t.heapCPU = int32(c.id)

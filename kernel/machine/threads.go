@@ -59,3 +59,6 @@ func (Clock) TSC() uint64 { return baremetal.TSC() }
 
 // TSCKHz implements domain.Clock.
 func (Clock) TSCKHz() uint32 { return uint32((baremetal.TSCHz() + 500) / 1000) }
+
+// Yield implements domain.Threads.
+func (Threads) Yield() { baremetal.Yield() }

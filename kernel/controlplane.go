@@ -1,0 +1,170 @@
+//go:build tamago
+
+package main
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nidus/kernel/baremetal"
+	"nidus/kernel/console"
+	"nidus/kernel/plane"
+	"nidus/mm"
+	"nidus/rpc/control"
+	"nidus/xltool/shell"
+	"nidus/xltool/xlcfg"
+)
+
+// runPlane runs one control plane until it is killed: the shell, the consoles on
+// the line, and the first time the domains named at boot.
+func (h *host) runPlane(ctx context.Context, first bool) {
+	p := plane.New(ctx, h.core, h)
+	var wg sync.WaitGroup
+	wg.Go(func() { h.showDomains(ctx, p) })
+	if first {
+		wg.Go(func() {
+			p.Autostart(ctx, h.Options.XenDomains, func(ctx context.Context, name string) error { return h.autostart(ctx, p, name) })
+		})
+	}
+	for ctx.Err() == nil {
+		if err := shell.Run(ctx, &shellTTY{t: h.tty}, p); err != nil && ctx.Err() == nil {
+			h.log.Printf(console.LevelError, "shell: %v", err)
+		}
+	}
+	wg.Wait()
+}
+
+// autostart creates the domain of a configuration among the boot modules.
+func (h *host) autostart(ctx context.Context, p *plane.Plane, name string) error {
+	m, err := h.core.Module(name)
+	if err != nil {
+		return err
+	}
+	cfg, warnings, err := xlcfg.Load(name, m.Data)
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		h.log.Printf(console.LevelWarning, "%v", w)
+	}
+	id, err := p.Create(ctx, *cfg, control.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	if e, err := h.core.Domain(mm.DomID(id)); err == nil {
+		h.tty.add(e.ID, e.Console, !h.Options.StayOnShell)
+	}
+	return nil
+}
+
+// showDomains keeps the line's circle of consoles as the domains are.
+func (h *host) showDomains(ctx context.Context, p *plane.Plane) {
+	events, err := p.Events(ctx)
+	if err != nil {
+		return
+	}
+	defer events.Close()
+	shown := map[mm.DomID]bool{}
+	for {
+		alive := map[mm.DomID]bool{}
+		for _, e := range h.core.Domains() {
+			alive[e.ID] = true
+			h.tty.add(e.ID, e.Console, false)
+		}
+		for id := range shown {
+			if !alive[id] {
+				h.tty.remove(id)
+			}
+		}
+		shown = alive
+		if _, err := events.Next(ctx); err != nil {
+			return
+		}
+	}
+}
+
+// The control plane can be made to die, by debug keys: k kills it now, K at the
+// next named point that it passes, and with each K pressed one point later.
+var (
+	killMu    sync.Mutex
+	killPlane context.CancelFunc
+	fuse      atomic.Int32
+)
+
+func (h *host) setKill(kill context.CancelFunc) {
+	killMu.Lock()
+	defer killMu.Unlock()
+	killPlane = kill
+}
+
+func (h *host) kill() {
+	killMu.Lock()
+	defer killMu.Unlock()
+	killPlane()
+}
+
+// deathPoint is core.Core's Point.
+func (h *host) deathPoint(name string) {
+	if fuse.Load() > 0 && fuse.Add(-1) == 0 {
+		h.log.Printf(console.LevelWarning, "the control plane is killed at %q", name)
+		h.kill()
+	}
+}
+
+// DebugKey implements plane.Machine.
+func (h *host) DebugKey(key byte) bool {
+	switch key {
+	case 'h':
+		h.log.Printf(console.LevelError, "debug keys: d CPUs, m memory, k kill the control plane, K kill it at the next point")
+	case 'd':
+		for i := range baremetal.NumCPU() {
+			h.log.Printf(console.LevelError, "CPU %d: %+v", i, baremetal.Stats(i))
+		}
+	case 'm':
+		s := h.core.Host.Memory.Stats()
+		h.log.Printf(console.LevelError, "frames: total %d, free %d, kinds %v", s.Total, s.Free, s.Kinds)
+	case 'k':
+		go func() {
+			time.Sleep(10 * time.Millisecond) // the answer goes out first
+			h.kill()
+		}()
+	case 'K':
+		fuse.Add(1)
+	default:
+		return false
+	}
+	return true
+}
+
+// PowerOff implements plane.Machine.
+func (h *host) PowerOff() error { return h.Machine.PowerOff() }
+
+// Used implements plane.Machine.
+func (h *host) Used() uint64 {
+	s := h.core.Host.Memory.Stats()
+	return (s.Kinds[mm.FrameKernel]+s.Kinds[mm.FrameSpecial]+s.Kinds[mm.FrameTable])*mm.PageSize + baremetal.ImageSize()
+}
+
+// BusyTime implements plane.Machine.
+func (h *host) BusyTime() time.Duration {
+	t := int64(0)
+	for i := range baremetal.NumCPU() {
+		t += baremetal.Nanotime() - baremetal.Stats(i).IdleNS
+	}
+	return time.Duration(max(t-baremetal.VCPUTime(), 0))
+}
+
+// Info implements plane.Machine.
+func (h *host) Info() control.HostInfo {
+	_, _, ecx, edx := baremetal.CPUID(1, 0)
+	_, b7, _, _ := baremetal.CPUID(7, 0)
+	_, _, xc, xd := baremetal.CPUID(0x80000001, 0)
+	return control.HostInfo{
+		Hostname: "nidus", Release: "Nidus", Version: "1", Machine: "x86_64",
+		CPUs: baremetal.NumCPU(), MaxCPUID: baremetal.NumCPU() - 1, Nodes: 1, CoresPerSocket: baremetal.NumCPU(), ThreadsPerCore: 1,
+		CPUHz: baremetal.TSCHz(), HWCaps: [8]uint32{edx, ecx, xd, xc, 0, b7}, VirtCaps: []string{"hvm", "hap"},
+		TotalMemoryBytes: h.core.Host.Memory.Stats().Total * mm.PageSize, CommandLine: h.Machine.Info.CommandLine,
+	}
+}

@@ -1,0 +1,268 @@
+// Package core holds what outlives the control plane: the domains, with their
+// names and configurations, and the boot modules. It makes and unmakes domains
+// whole: whatever is cancelled half-way leaves nothing.
+package core
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"nidus/kernel/domain"
+	"nidus/kernel/xenstore"
+	"nidus/mm"
+	"nidus/personalities/image"
+	"nidus/rpc/control"
+)
+
+// Limits of the host.
+const (
+	// MaxDomains bounds the domains at a time.
+	MaxDomains = 256
+	// MaxVCPUs bounds the vcpus of all domains: each needs a thread.
+	MaxVCPUs = 512
+	// kernelCache bounds the unpacked kernels that are kept, in bytes.
+	kernelCache = 192 << 20
+)
+
+// Module is a file that the boot loader brought along.
+type Module struct {
+	Name, Args string
+	Data       []byte // never written
+}
+
+// Entry is a domain as the core knows it.
+type Entry struct {
+	*domain.Domain
+	mu     sync.Mutex
+	name   string
+	config control.DomainConfig
+}
+
+// Name returns the domain's name.
+func (e *Entry) Name() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.name
+}
+
+// Config returns what the domain was made from.
+func (e *Entry) Config() control.DomainConfig {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := e.config
+	c.Name = e.name
+	return c
+}
+
+// Core is the one of the host.
+type Core struct {
+	Host    *domain.Host
+	Modules []Module
+	// CPUs is how many the host has.
+	CPUs int
+	// VCPUsChanged is told how many vcpus there are; may be nil.
+	VCPUsChanged func(n int)
+	// Point is called at named steps of what can be cancelled; a test makes the
+	// control plane die there. May be nil.
+	Point func(name string)
+
+	kernels *image.Cache
+
+	mu       sync.Mutex
+	domains  map[mm.DomID]*Entry
+	building map[string]mm.DomID // names in use by domains being made
+	next     mm.DomID
+	vcpus    int
+	groups   [MaxDomains]bool // of package sched, in use
+}
+
+// New makes a core without domains.
+func New(h *domain.Host, modules []Module, cpus int) *Core {
+	return &Core{
+		Host: h, Modules: modules, CPUs: cpus, kernels: image.NewCache(kernelCache),
+		domains: map[mm.DomID]*Entry{}, building: map[string]mm.DomID{}, next: 1,
+	}
+}
+
+// Domains returns all of them by number.
+func (c *Core) Domains() []*Entry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []*Entry
+	for _, e := range c.domains {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b *Entry) int { return int(a.ID) - int(b.ID) })
+	return all
+}
+
+// Domain returns one domain.
+func (c *Core) Domain(id mm.DomID) (*Entry, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.domains[id]; e != nil {
+		return e, nil
+	}
+	return nil, control.Errorf(control.ErrNoDomain, "there is no domain %d; \"list\" shows those that there are", id)
+}
+
+// Lookup returns the domain of a name, or nil.
+func (c *Core) Lookup(name string) *Entry {
+	for _, e := range c.Domains() {
+		if e.Name() == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// Module returns a boot module by its name, or by a path that ends in it.
+func (c *Core) Module(name string) (*Module, error) {
+	base := name[strings.LastIndexByte(name, '/')+1:]
+	for i := range c.Modules {
+		if m := &c.Modules[i]; m.Name == name || m.Name == base {
+			return m, nil
+		}
+	}
+	return nil, control.Errorf(control.ErrNoFile, "no boot module %q; \"modules\" lists those that the loader brought", name)
+}
+
+// point is a step at which the control plane can be made to die.
+func (c *Core) point(ctx context.Context, name string) error {
+	if c.Point != nil {
+		c.Point(name)
+	}
+	return ctx.Err()
+}
+
+// reserve takes a number, a name and vcpus for a domain that is to be made.
+func (c *Core) reserve(cfg *control.DomainConfig) (id mm.DomID, group uint16, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.building[cfg.Name]; ok {
+		return 0, 0, control.Errorf(control.ErrExists, "a domain %q is being created", cfg.Name)
+	}
+	for _, e := range c.domains {
+		if e.Name() == cfg.Name {
+			return 0, 0, control.Errorf(control.ErrExists, "the name %q is taken by domain %d; rename one of them", cfg.Name, e.ID)
+		}
+		if cfg.UUID != (control.UUID{}) && e.UUID == cfg.UUID {
+			return 0, 0, control.Errorf(control.ErrExists, "the uuid %s is taken by domain %d (%s); leave uuid= out to get a new one", cfg.UUID, e.ID, e.Name())
+		}
+	}
+	if len(c.domains)+len(c.building) >= MaxDomains {
+		return 0, 0, control.Errorf(control.ErrNoMemory, "%d domains are the most that there can be", MaxDomains)
+	}
+	if c.vcpus+cfg.MaxVCPUs > MaxVCPUs {
+		return 0, 0, control.Errorf(control.ErrNoMemory, "%d vcpus more are too many: %d of %d are in use", cfg.MaxVCPUs, c.vcpus, MaxVCPUs)
+	}
+	c.vcpus += cfg.MaxVCPUs
+	if c.VCPUsChanged != nil {
+		c.VCPUsChanged(c.vcpus)
+	}
+	for c.domains[c.next] != nil || c.isBuilding(c.next) || c.next == 0 {
+		c.next = (c.next + 1) % mm.DomIDFirstReserved
+	}
+	id = c.next
+	c.next = (c.next + 1) % mm.DomIDFirstReserved
+	c.building[cfg.Name] = id
+	if cfg.UUID == (control.UUID{}) {
+		rand.Read(cfg.UUID[:])
+		cfg.UUID[6] = cfg.UUID[6]&0x0f | 0x40 // version 4 (RFC 9562, 5.4)
+		cfg.UUID[8] = cfg.UUID[8]&0x3f | 0x80
+	}
+	for c.groups[group] { // there are as many as domains
+		group++
+	}
+	c.groups[group] = true
+	return id, group, nil
+}
+
+func (c *Core) isBuilding(id mm.DomID) bool {
+	for _, b := range c.building {
+		if b == id {
+			return true
+		}
+	}
+	return false
+}
+
+// release gives vcpus and a group back. c.mu is held.
+func (c *Core) release(vcpus int, group uint16) {
+	c.groups[group] = false
+	c.vcpus -= vcpus
+	if c.VCPUsChanged != nil {
+		c.VCPUsChanged(c.vcpus)
+	}
+}
+
+// Destroy ends a domain and forgets it.
+func (c *Core) Destroy(id mm.DomID) error {
+	c.mu.Lock()
+	e := c.domains[id]
+	delete(c.domains, id)
+	c.mu.Unlock()
+	if e == nil {
+		return control.Errorf(control.ErrNoDomain, "there is no domain %d", id)
+	}
+	return c.unmake(e)
+}
+
+func (c *Core) unmake(e *Entry) error {
+	err := e.Destroy()
+	err2 := c.removeNodes(e)
+	c.Host.Log.Forget(e.ID)
+	c.mu.Lock()
+	c.release(len(e.VCPUs), e.VCPUs[0].Sched().Group)
+	c.mu.Unlock()
+	if err != nil || err2 != nil {
+		return control.Errorf(control.ErrInternal, "domain %d is gone, but not all that it had: %v %v", e.ID, err, err2)
+	}
+	return nil
+}
+
+// removeNodes removes the domain's xenstore nodes. The control plane may be dying:
+// this is not to be cancelled with it.
+func (c *Core) removeNodes(e *Entry) error {
+	conn := c.Host.Store.Open(0)
+	defer conn.Close()
+	return xenstore.DomainPaths{Dom: e.ID, Name: e.Name(), UUID: control.UUID(e.UUID).String()}.Remove(context.Background(), conn)
+}
+
+// Rename changes a domain's name.
+func (c *Core) Rename(id mm.DomID, name string) error {
+	if err := control.CheckName(name); err != nil {
+		return err
+	}
+	e, err := c.Domain(id)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.domains {
+		if o != e && o.Name() == name {
+			return control.Errorf(control.ErrExists, "the name %q is taken by domain %d", name, o.ID)
+		}
+	}
+	conn := c.Host.Store.Open(0)
+	defer conn.Close()
+	if err := conn.Write(fmt.Sprintf("/local/domain/%d/name", id), name); err != nil {
+		return fmt.Errorf("rename: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.name = name
+	return nil
+}
+
+// VCPUs returns how many there are.
+func (c *Core) VCPUs() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.vcpus
+}

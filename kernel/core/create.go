@@ -1,0 +1,191 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"nidus/kernel/console"
+	"nidus/kernel/domain"
+	"nidus/mm"
+	"nidus/personalities/cpuid"
+	"nidus/personalities/image"
+	"nidus/personalities/pvh"
+	"nidus/personalities/pvh/startinfo"
+	"nidus/rpc/control"
+)
+
+// ABI is the version of Xen that guests see.
+const (
+	ABIMajor = 4
+	ABIMinor = 17
+)
+
+// Create makes a domain and starts it, paused if that is asked for. Cancelled, or
+// failed, it leaves nothing behind.
+func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control.CreateOptions) (mm.DomID, error) {
+	if err := c.check(&cfg); err != nil {
+		return 0, err
+	}
+	id, group, err := c.reserve(&cfg)
+	if err != nil {
+		return 0, err
+	}
+	d, err := c.build(ctx, id, group, &cfg)
+	if err == nil {
+		if err = c.point(ctx, "create: built"); err != nil {
+			d.Destroy()
+		}
+	}
+	e := &Entry{Domain: d, name: cfg.Name, config: cfg}
+	c.mu.Lock()
+	delete(c.building, cfg.Name)
+	if err != nil {
+		c.release(cfg.MaxVCPUs, group)
+		c.mu.Unlock()
+		c.removeNodes(&Entry{Domain: &domain.Domain{ID: id, UUID: cfg.UUID}, name: cfg.Name})
+		return 0, err
+	}
+	c.domains[id] = e
+	c.mu.Unlock()
+	d.Start(opt.Paused, pvh.Run)
+	c.Host.Log.Printf(console.LevelInfo, "d%d (%s) created: %d MiB, %d vcpus", id, cfg.Name, cfg.MemoryBytes>>20, cfg.VCPUs)
+	return id, nil
+}
+
+// check refuses what can't work here whatever the guest is.
+func (c *Core) check(cfg *control.DomainConfig) error {
+	if err := control.CheckName(cfg.Name); err != nil {
+		return err
+	}
+	if cfg.Type != control.PVH {
+		return control.Errorf(control.ErrNotYet, "type=%q: this version runs PVH domains only; use type=\"pvh\"", cfg.Type)
+	}
+	const most = 16
+	if cfg.MaxVCPUs < 1 || cfg.MaxVCPUs > most || cfg.VCPUs < 1 || cfg.VCPUs > cfg.MaxVCPUs {
+		return control.Errorf(control.ErrBadConfig, "%d of %d vcpus: 1 to %d can be had", cfg.VCPUs, cfg.MaxVCPUs, most)
+	}
+	if cfg.Sched.Weight == 0 {
+		cfg.Sched.Weight = control.DefaultWeight
+	}
+	return cfg.Sched.Check()
+}
+
+func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *control.DomainConfig) (*domain.Domain, error) {
+	kernel, err := c.kernel(cfg.Kernel)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.point(ctx, "create: kernel decoded"); err != nil {
+		return nil, err
+	}
+	var ramdisk []byte
+	if cfg.Ramdisk != "" {
+		m, err := c.Module(cfg.Ramdisk)
+		if err != nil {
+			return nil, fmt.Errorf("ramdisk: %w", err)
+		}
+		ramdisk = m.Data
+	}
+	if err := c.admit(cfg); err != nil {
+		return nil, err
+	}
+	p, err := c.params(id, group, cfg)
+	if err != nil {
+		return nil, err
+	}
+	d, err := pvh.Build(ctx, c.Host, pvh.Config{
+		Params: p, Name: cfg.Name, Memory: cfg.MemoryBytes, MaxMemory: cfg.MaxMemoryBytes,
+		OnlineVCPUs: cfg.VCPUs, Kernel: kernel, Cmdline: cfg.Cmdline, Ramdisk: ramdisk, RamdiskName: cfg.Ramdisk,
+		Progress: func(done, all uint64) error { return c.point(ctx, "create: memory") },
+	})
+	switch {
+	case err == nil:
+		return d, nil
+	case errors.Is(err, mm.ErrNoMemory), errors.Is(err, mm.ErrNoTables):
+		return nil, control.Errorf(control.ErrNoMemory, "%v; free some or give the domain less (memory=)", err)
+	case errors.Is(err, startinfo.ErrMemory), errors.Is(err, startinfo.ErrParams), errors.Is(err, image.ErrNoPVHEntry), errors.Is(err, image.ErrPlacement):
+		return nil, control.Errorf(control.ErrBadKernel, "%v", err)
+	}
+	return nil, err
+}
+
+// kernel decodes a kernel, or finds it decoded.
+func (c *Core) kernel(name string) (*image.Kernel, error) {
+	m, err := c.Module(name)
+	if err != nil {
+		return nil, fmt.Errorf("kernel: %w", err)
+	}
+	k, warm, err := c.kernels.Decode(m.Name, name, m.Data, image.Limits{})
+	if err != nil {
+		return nil, control.Errorf(control.ErrBadKernel, "%v", err)
+	}
+	if !warm {
+		c.Host.Log.Printf(console.LevelInfo, "kernel %s: %s", name, k.Format)
+	}
+	return k, nil
+}
+
+// admit refuses a domain that the machine's memory can't hold.
+func (c *Core) admit(cfg *control.DomainConfig) error {
+	free := c.Host.Memory.Stats().Free * mm.PageSize
+	// page tables, grant frames, and what the host itself needs to go on
+	const reserve = 16 << 20
+	need := cfg.MemoryBytes + cfg.MemoryBytes/256 + reserve
+	if need > free {
+		return control.Errorf(control.ErrNoMemory, "the domain needs %d MiB (memory=%d and %d for itself), but only %d MiB are free",
+			need>>20, cfg.MemoryBytes>>20, (need-cfg.MemoryBytes)>>20, free>>20)
+	}
+	return nil
+}
+
+func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig) (domain.Params, error) {
+	policy, err := cpuid.New(hostCPUID, cpuid.Config{
+		VCPUs: cfg.MaxVCPUs, DomID: uint16(id), PhysBits: 40, TSCKHz: c.Host.Clock.TSCKHz(),
+		TSCMode: cpuid.TSCNeverEmulate, TSCReliable: true, TSCDeadline: true,
+		XenMajor: ABIMajor, XenMinor: ABIMinor,
+	})
+	if err != nil {
+		return domain.Params{}, err
+	}
+	p := domain.Params{
+		ID: id, UUID: cfg.UUID, VCPUs: cfg.MaxVCPUs, MaxPorts: uint32(cfg.MaxEventChannels), MaxGrants: cfg.MaxGrantFrames,
+		Sched:  domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0)},
+		Policy: policy,
+	}
+	for i := range cfg.MaxVCPUs {
+		s := p.Sched
+		if i < len(cfg.HardAffinity) {
+			if s.Hard, err = c.cpus(cfg.HardAffinity[i]); err != nil {
+				return p, fmt.Errorf("cpus= of vcpu %d: %w", i, err)
+			}
+		}
+		if i < len(cfg.SoftAffinity) {
+			if s.Soft, err = c.cpus(cfg.SoftAffinity[i]); err != nil {
+				return p, fmt.Errorf("cpus_soft= of vcpu %d: %w", i, err)
+			}
+		}
+		p.Affinity = append(p.Affinity, s)
+	}
+	return p, nil
+}
+
+func (c *Core) cpus(l control.CPUList) (uint64, error) {
+	set, err := l.Resolve(c.CPUs, func(int) int { return 0 })
+	if err != nil {
+		return 0, err
+	}
+	return Mask(set, c.CPUs)
+}
+
+// Mask makes a CPU set a word; one without any CPU of the host is an error.
+func Mask(set control.CPUSet, cpus int) (uint64, error) {
+	var m uint64
+	if len(set) > 0 {
+		m = set[0]
+	}
+	if m&(1<<cpus-1) == 0 {
+		return 0, control.Errorf(control.ErrBadArgument, "CPUs %s: the host has %d, numbered from 0", set, cpus)
+	}
+	return m, nil
+}

@@ -1,0 +1,95 @@
+package plane
+
+import (
+	"context"
+	"time"
+
+	"nidus/kernel/console"
+	"nidus/kernel/core"
+	"nidus/mm"
+	"nidus/rpc/control"
+)
+
+func mmID(id control.DomID) mm.DomID  { return mm.DomID(id) }
+func duration(ns int64) time.Duration { return time.Duration(ns) }
+
+// watch acts on the domain's end, once.
+func (p *Plane) watch(e *core.Entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.watched[e.ID] {
+		return
+	}
+	p.watched[e.ID] = true
+	go func() {
+		select {
+		case <-p.ctx.Done():
+		case <-e.Done():
+			p.ended(e)
+		}
+		p.mu.Lock()
+		delete(p.watched, e.ID)
+		p.mu.Unlock()
+	}()
+}
+
+// fastRestart is how soon after a restart another end counts as one that will
+// happen again: such a domain is kept down, as Xen's tools do.
+const fastRestart = 2 * time.Second
+
+// ended does what on_poweroff and its kin say.
+func (p *Plane) ended(e *core.Entry) {
+	if e.Dying() {
+		return
+	}
+	c := e.Config()
+	reason := control.ShutdownReason(e.Reason())
+	p.emit(control.EventShutdown, e, reason)
+	action := map[control.ShutdownReason]control.Action{
+		control.ShutdownPowerOff: c.OnPoweroff, control.ShutdownReboot: c.OnReboot, control.ShutdownCrash: c.OnCrash,
+		control.ShutdownWatchdog: c.OnWatchdog, control.ShutdownSoftReset: c.OnSoftReset, control.ShutdownSuspend: control.ActionPreserve,
+	}[reason]
+	p.log.Printf(console.LevelInfo, "d%d (%s) ended: %v; action: %v", e.ID, c.Name, reason, action)
+	restart := false
+	switch action {
+	case control.ActionRestart, control.ActionRenameRestart, control.ActionCoredumpRestart:
+		restart = true
+	case control.ActionSoftReset:
+		restart = true // what a soft reset keeps, a restart makes anew
+	}
+	if restart && time.Duration(e.Host.Clock.Now()-e.Created) < fastRestart {
+		p.log.Printf(console.LevelError, "d%d (%s) ended within %v of its start: it is not restarted", e.ID, c.Name, fastRestart)
+		restart = false
+	}
+	if action == control.ActionPreserve {
+		return
+	}
+	if action == control.ActionRenameRestart && restart {
+		if err := p.core.Rename(e.ID, c.Name+"-"+control.UUID(e.UUID).String()[:8]); err != nil {
+			p.log.Printf(console.LevelError, "d%d: %v", e.ID, err)
+		}
+	} else if err := p.core.Destroy(e.ID); err != nil {
+		p.log.Printf(console.LevelError, "d%d: %v", e.ID, err)
+		return
+	} else {
+		p.emit(control.EventDestroyed, e, reason)
+	}
+	if !restart {
+		return
+	}
+	if action == control.ActionRenameRestart {
+		c.UUID = control.UUID{}
+	}
+	if _, err := p.Create(p.ctx, c, control.CreateOptions{}); err != nil {
+		p.log.Printf(console.LevelError, "%s: restart: %v", c.Name, err)
+	}
+}
+
+// Autostart creates the domains of the named boot modules, in order.
+func (p *Plane) Autostart(ctx context.Context, names []string, create func(ctx context.Context, name string) error) {
+	for _, n := range names {
+		if err := create(ctx, n); err != nil {
+			p.log.Printf(console.LevelError, "autostart of %s: %v", n, err)
+		}
+	}
+}

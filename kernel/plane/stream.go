@@ -1,0 +1,68 @@
+package plane
+
+import (
+	"context"
+
+	"nidus/kernel/core"
+	"nidus/rpc/control"
+)
+
+// stream is one listener to events.
+type stream struct {
+	p    *Plane
+	c    chan control.Event
+	lost bool // guarded by p.mu
+}
+
+// streamLen is how far a listener can fall behind.
+const streamLen = 256
+
+// Events implements control.Plane.
+func (p *Plane) Events(context.Context) (control.EventStream, error) {
+	s := &stream{p: p, c: make(chan control.Event, streamLen)}
+	p.mu.Lock()
+	p.streams[s] = true
+	p.mu.Unlock()
+	return s, nil
+}
+
+func (p *Plane) emit(kind control.EventKind, e *core.Entry, reason control.ShutdownReason) {
+	ev := control.Event{Kind: kind, ID: control.DomID(e.ID), Name: e.Name(), Reason: reason, At: p.now()}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.streams {
+		if s.lost {
+			select {
+			case s.c <- control.Event{Kind: control.EventLost, At: p.now()}:
+				s.lost = false
+			default:
+				continue
+			}
+		}
+		select {
+		case s.c <- ev:
+		default:
+			s.lost = true
+		}
+	}
+}
+
+// Next implements control.EventStream.
+func (s *stream) Next(ctx context.Context) (control.Event, error) {
+	select {
+	case ev := <-s.c:
+		return ev, nil
+	case <-ctx.Done():
+		return control.Event{}, ctx.Err()
+	case <-s.p.ctx.Done():
+		return control.Event{}, s.p.ctx.Err()
+	}
+}
+
+// Close implements control.EventStream.
+func (s *stream) Close() error {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	delete(s.p.streams, s)
+	return nil
+}

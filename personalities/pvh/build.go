@@ -1,0 +1,190 @@
+package pvh
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"nidus/kernel/domain"
+	"nidus/kernel/virt"
+	"nidus/kernel/xenabi"
+	"nidus/kernel/xenstore"
+	"nidus/mm"
+	"nidus/personalities/acpi"
+	"nidus/personalities/image"
+	"nidus/personalities/pvh/startinfo"
+)
+
+// Config is what a PVH domain is made of, besides domain.Params.
+type Config struct {
+	domain.Params
+	Name        string
+	Memory      uint64 // bytes at the start
+	MaxMemory   uint64 // bytes that it can have; what is beyond Memory is populated on demand
+	OnlineVCPUs int
+	Kernel      *image.Kernel
+	Cmdline     string
+	// Ramdisk is the file's bytes, which stay as they are while Build runs.
+	Ramdisk     []byte
+	RamdiskName string
+	// Progress hears how much of the memory is there, in bytes; may be nil. Its
+	// error ends Build.
+	Progress func(done, all uint64) error
+}
+
+// Build makes a domain that only needs Start. If it fails nothing is left.
+func Build(ctx context.Context, h *domain.Host, c Config) (*domain.Domain, error) {
+	if err := c.Kernel.CheckPVH(); err != nil {
+		return nil, err
+	}
+	plan, err := layout(&c)
+	if err != nil {
+		return nil, err
+	}
+	// the special pages come on top of the memory
+	c.Params.MaxPages = c.MaxMemory>>mm.PageShift + plan.Special.Pages.Size>>mm.PageShift
+	d, err := domain.New(h, c.Params)
+	if err != nil {
+		return nil, err
+	}
+	if err := fill(ctx, d, &c, plan); err != nil {
+		if e := d.Destroy(); e != nil {
+			return nil, fmt.Errorf("%w (and then: %v)", err, e)
+		}
+		return nil, err
+	}
+	return d, nil
+}
+
+func layout(c *Config) (*startinfo.Plan, error) {
+	lo, hi := c.Kernel.Span()
+	p := startinfo.Params{Memory: c.MaxMemory, KernelStart: lo, KernelEnd: hi, Cmdline: c.Cmdline}
+	if c.Ramdisk != nil {
+		p.Modules = []startinfo.Module{{Name: c.RamdiskName, Size: uint64(len(c.Ramdisk))}}
+	}
+	for i := range c.VCPUs {
+		p.CPUs = append(p.CPUs, acpi.CPU{UID: uint32(i), APICID: c.Policy.APICID(uint32(i)), Enabled: true})
+	}
+	return startinfo.Layout(p)
+}
+
+// fill gives the domain its memory and puts everything into it.
+func fill(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan) error {
+	if err := populate(ctx, d, c, plan); err != nil {
+		return err
+	}
+	if err := c.Kernel.Load(d.Space, image.LoadOptions{Bottom: plan.Kernel.Start, Top: plan.Kernel.End(), Zeroed: true}); err != nil {
+		return err
+	}
+	if err := plan.Write(d.Space); err != nil {
+		return err
+	}
+	for _, m := range plan.Modules {
+		if err := d.Space.WritePhys(m.Addr, c.Ramdisk); err != nil {
+			return fmt.Errorf("ramdisk %s: %w", c.RamdiskName, err)
+		}
+	}
+	for _, e := range plan.MemoryMap {
+		var b [20]byte
+		binary.LittleEndian.PutUint64(b[0:], uint64(e.Start))
+		binary.LittleEndian.PutUint64(b[8:], e.Size)
+		binary.LittleEndian.PutUint32(b[16:], uint32(e.Type))
+		d.MemoryMap = append(d.MemoryMap, b)
+	}
+	for _, r := range plan.RAM {
+		d.MaxGFN = max(d.MaxGFN, r.End().Frame())
+	}
+	consolePort, storePort, err := d.Connect(plan.Special.Console, plan.Special.Xenstore)
+	if err != nil {
+		return err
+	}
+	for i, v := range map[uint32]uint64{
+		xenabi.HVMParamConsolePFN: uint64(plan.Special.Console), xenabi.HVMParamConsoleEvtchn: uint64(consolePort),
+		xenabi.HVMParamStorePFN: uint64(plan.Special.Xenstore), xenabi.HVMParamStoreEvtchn: uint64(storePort),
+		xenabi.HVMParamIdentPT: uint64(plan.Special.IdentPT.Addr()), xenabi.HVMParamPAEEnabled: 1,
+		xenabi.HVMParamTripleFaultReason: xenabi.ShutdownReboot,
+	} {
+		d.SetParam(i, v)
+	}
+	nodes := xenstore.DomainPaths{
+		Dom: d.ID, Name: c.Name, UUID: uuid(d.UUID), TargetKiB: c.Memory >> 10, StaticMaxKiB: c.MaxMemory >> 10,
+		VCPUs: c.OnlineVCPUs, MaxVCPUs: c.VCPUs, ConsolePort: consolePort, ConsoleRef: uint64(plan.Special.Console),
+		StorePort: storePort, StoreRef: uint64(plan.Special.Xenstore),
+	}
+	conn := d.Host.Store.Open(0)
+	defer conn.Close()
+	if err := nodes.Write(ctx, conn); err != nil {
+		return err
+	}
+	return boot(d, c.Kernel, plan)
+}
+
+// populate makes the memory: all of it, or what is there at the start.
+func populate(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan) error {
+	done := uint64(0)
+	special := plan.Special.Pages
+	if err := d.Space.Populate(special.Start.Frame(), special.Size>>mm.PageShift, nil); err != nil {
+		return err
+	}
+	left := c.Memory
+	for _, r := range plan.RAM {
+		n := min(r.Size, left)
+		left -= n
+		base := done
+		err := d.Space.Populate(r.Start.Frame(), n>>mm.PageShift, func(pages uint64) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if c.Progress == nil {
+				return nil
+			}
+			return c.Progress(base+pages<<mm.PageShift, c.Memory)
+		})
+		if err != nil {
+			return fmt.Errorf("%d MiB of memory: %w", c.Memory>>20, err)
+		}
+		done += n
+		if n < r.Size {
+			if err := d.Space.MapPoD((r.Start + mm.GuestPhys(n)).Frame(), (r.Size-n)>>mm.PageShift); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// boot sets the first vcpu's state.
+func boot(d *domain.Domain, k *image.Kernel, plan *startinfo.Plan) error {
+	entry, _ := k.PVHEntry()
+	b := plan.BootState(entry)
+	v := d.VCPUs[0]
+	var s virt.State
+	v.HV.Save(&s)
+	offset, ratio := s.TSCOffset, s.TSCRatio
+	s.Reset()
+	s.TSCOffset, s.TSCRatio = offset, ratio
+	seg := func(r virt.SegReg, x startinfo.Segment) {
+		s.Seg[r] = virt.Segment{Base: x.Base, Limit: x.Limit, Selector: x.Selector, Attr: x.Attributes}
+	}
+	seg(virt.CS, b.CS)
+	seg(virt.DS, b.DS)
+	seg(virt.ES, b.ES)
+	seg(virt.SS, b.SS)
+	seg(virt.FS, b.FS)
+	seg(virt.GS, b.GS)
+	seg(virt.TR, b.TR)
+	seg(virt.LDTR, b.LDTR)
+	seg(virt.GDTR, b.GDTR)
+	seg(virt.IDTR, b.IDTR)
+	s.Sys[virt.CR0], s.Sys[virt.CR3], s.Sys[virt.CR4], s.Sys[virt.EFER] = b.CR0, b.CR3, b.CR4, b.EFER
+	s.Regs.RFLAGS, s.Regs.RIP, s.Regs.RBX = b.RFLAGS, b.RIP, b.RBX
+	if err := v.HV.Load(&s); err != nil {
+		return fmt.Errorf("the first vcpu's state: %w", err)
+	}
+	v.SetUp(true)
+	return nil
+}
+
+func uuid(u [16]byte) string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:])
+}

@@ -1,0 +1,192 @@
+package pvh
+
+import (
+	"errors"
+	"fmt"
+
+	"nidus/kernel/console"
+	"nidus/kernel/virt"
+	"nidus/kernel/xenabi"
+	"nidus/personalities/cpuid"
+	"nidus/personalities/msr"
+)
+
+// handle does what the guest's exit asks for.
+func (v *vcpu) handle() {
+	e := &v.exit
+	switch e.Reason {
+	case virt.ReasonKick, virt.ReasonNMIWindow:
+	case virt.ReasonInterruptWindow:
+		v.window = false
+		v.HV.RequestInterruptWindow(false)
+	case virt.ReasonHypercall:
+		v.hypercall()
+	case virt.ReasonHLT:
+		if v.skip() {
+			v.halt()
+		}
+	case virt.ReasonCPUID:
+		v.cpuid()
+	case virt.ReasonMSR:
+		v.msr()
+	case virt.ReasonIO:
+		v.io()
+	case virt.ReasonNestedFault:
+		v.nestedFault()
+	case virt.ReasonCR:
+		v.controlRegister()
+	case virt.ReasonXSETBV:
+		v.xsetbv()
+	case virt.ReasonINVD, virt.ReasonWBINVD, virt.ReasonPause:
+		v.skip()
+	case virt.ReasonRDPMC:
+		v.fault(virt.VectorGP, 0)
+	case virt.ReasonMonitor, virt.ReasonMwait, virt.ReasonVirtInsn:
+		v.fault(virt.VectorUD, 0)
+	case virt.ReasonException:
+		if e.Event.Vector == virt.VectorMC {
+			v.Domain.Host.Log.Printf(console.LevelError, "machine check on the host while d%dv%d ran", v.Domain.ID, v.ID)
+			return
+		}
+		v.event(e.Event)
+	case virt.ReasonShutdown:
+		v.tripleFault()
+	default:
+		v.Domain.Crash(v.VCPU, "exit that nobody handles: "+e.String())
+	}
+}
+
+// skip moves behind the instruction that exited. False: its bytes changed while
+// we looked, and the guest goes on with what is there now.
+func (v *vcpu) skip() bool {
+	err := v.HV.Skip(&v.exit)
+	switch {
+	case err == nil:
+		v.missing = 0
+		return true
+	case errors.Is(err, virt.ErrFetch):
+		const patience = 1000
+		if v.missing++; v.missing > patience {
+			v.Domain.Crash(v.VCPU, "the instruction that exits can't be read: "+v.exit.String())
+		}
+	default:
+		v.Domain.Crash(v.VCPU, err.Error())
+	}
+	return false
+}
+
+func (v *vcpu) fault(vector uint8, code uint32) { v.event(virt.Fault(vector, code)) }
+
+// halt waits for an interrupt. A vcpu that halts with interrupts off waits for an
+// NMI or INIT, like a processor.
+func (v *vcpu) halt() {
+	if v.HV.Regs().RFLAGS&virt.FlagIF != 0 && v.hasWork() || v.NMIPending() {
+		return
+	}
+	v.Block(0)
+}
+
+// tripleFault is a shutdown of the processor: as Xen does, the domain's by the
+// reason that HVM_PARAM_TRIPLE_FAULT_REASON names.
+func (v *vcpu) tripleFault() {
+	reason, _ := v.Domain.Param(xenabi.HVMParamTripleFaultReason)
+	if reason > xenabi.ShutdownMax {
+		reason = xenabi.ShutdownCrash
+	}
+	v.Domain.Fail(v.VCPU, "triple fault", uint32(reason))
+}
+
+func (v *vcpu) cpuid() {
+	r := v.HV.Regs()
+	a, b, c, d := v.Domain.Policy.CPUID(cpuid.VCPUInfo{
+		ID: uint32(v.ID), APICEnabled: v.APIC.HardwareEnabled(),
+		OSXSAVE: v.HV.Get(virt.CR4)&virt.CR4OSXSAVE != 0, XCR0: v.HV.Get(virt.XCR0),
+	}, uint32(r.RAX), uint32(r.RCX))
+	if v.skip() {
+		r.RAX, r.RBX, r.RCX, r.RDX = uint64(a), uint64(b), uint64(c), uint64(d)
+	}
+}
+
+func (v *vcpu) msr() {
+	r := v.HV.Regs()
+	index := uint32(r.RCX)
+	if v.exit.Write {
+		if v.MSR.Write(index, r.RDX<<32|r.RAX&0xffffffff) != msr.None {
+			v.fault(virt.VectorGP, 0)
+			return
+		}
+		v.skip()
+		return
+	}
+	val, f := v.MSR.Read(index)
+	if f != msr.None {
+		v.fault(virt.VectorGP, 0)
+		return
+	}
+	if v.skip() {
+		r.RAX, r.RDX = val&0xffffffff, val>>32
+	}
+}
+
+// controlRegister: CR8 is the local APIC's task priority; no other access exits.
+func (v *vcpu) controlRegister() {
+	a := v.exit.CR
+	if a.CR != 8 || a.Op != virt.CRMov {
+		v.Domain.Crash(v.VCPU, "exit that nobody asked for: "+v.exit.String())
+		return
+	}
+	p := v.HV.Regs().GPR(a.GPR)
+	if a.Write {
+		if *p&^0xf != 0 {
+			v.fault(virt.VectorGP, 0)
+			return
+		}
+		if v.skip() {
+			v.APIC.SetCR8(uint8(*p))
+		}
+		return
+	}
+	if v.skip() {
+		*p = uint64(v.APIC.CR8())
+	}
+}
+
+func (v *vcpu) xsetbv() {
+	r := v.HV.Regs()
+	x := r.RDX<<32 | r.RAX&0xffffffff
+	leaf := v.Domain.Policy.Leaf(0xd, 0)
+	allowed := uint64(leaf.D)<<32 | uint64(leaf.A)
+	if v.CPL() != 0 || uint32(r.RCX) != 0 || virt.CheckXCR0(x, allowed) != nil || v.HV.Set(virt.XCR0, x) != nil {
+		v.fault(virt.VectorGP, 0)
+		return
+	}
+	v.skip()
+}
+
+// nestedFault: memory that is to be made, the local APIC's page, or nothing.
+func (v *vcpu) nestedFault() {
+	f := v.exit.Fault
+	if !f.Present {
+		ok, err := v.Domain.Space.Demand(f.GPA.Frame())
+		if err != nil {
+			v.Domain.Crash(v.VCPU, fmt.Sprintf("memory on demand at %#x: %v", f.GPA, err))
+			return
+		}
+		if ok {
+			return
+		}
+	}
+	if f.Reserved {
+		v.Domain.Crash(v.VCPU, fmt.Sprintf("nested page table damaged at %#x", f.GPA))
+		return
+	}
+	if f.Walk {
+		v.Domain.Crash(v.VCPU, fmt.Sprintf("the guest's page table is at %#x, where no memory is", f.GPA))
+		return
+	}
+	if f.Fetch {
+		v.Domain.Crash(v.VCPU, fmt.Sprintf("the guest executes at %#x, where no memory is", f.GPA))
+		return
+	}
+	v.emulate()
+}

@@ -1,0 +1,199 @@
+package pvh
+
+import (
+	"errors"
+
+	"nidus/kernel/virt"
+	"nidus/mm"
+	"nidus/personalities/devices/lapic"
+	"nidus/personalities/emulate"
+	"nidus/personalities/paging"
+)
+
+// A PVH guest has no devices at ports, but looks for some.
+const (
+	portPIT0   = 0x40
+	portPIT2   = 0x42
+	portDebug  = 0xe9
+	portAllBit = 0xffffffff
+)
+
+// in reads a port. The PIT's counters stand at 0: Linux then gives up calibrating
+// against them at once, instead of after 100,000 reads.
+func (v *vcpu) in(port uint16, size uint8) uint32 {
+	if port >= portPIT0 && port <= portPIT2 {
+		return 0
+	}
+	return portAllBit >> (32 - 8*uint32(size))
+}
+
+// out writes a port: nothing is there but the debug console of old.
+func (v *vcpu) out(port uint16, size uint8, val uint32) {
+	if port == portDebug && size == 1 {
+		v.Domain.Emergency.Write([]byte{byte(val)})
+	}
+}
+
+func (v *vcpu) io() {
+	e := &v.exit.IO
+	if e.String {
+		v.emulate()
+		return
+	}
+	r := v.HV.Regs()
+	if !e.In {
+		if v.skip() {
+			v.out(e.Port, e.Size, uint32(r.RAX)&(portAllBit>>(32-8*uint32(e.Size))))
+		}
+		return
+	}
+	if !v.skip() {
+		return
+	}
+	val := uint64(v.in(e.Port, e.Size))
+	switch e.Size {
+	case 1:
+		r.RAX = r.RAX&^0xff | val
+	case 2:
+		r.RAX = r.RAX&^0xffff | val
+	default:
+		r.RAX = val
+	}
+}
+
+// emulate carries out the instruction at RIP in software: it touches a device's
+// memory, or is string I/O.
+func (v *vcpu) emulate() {
+	c := &v.CPU
+	c.Mem, c.Ports = linear{v}, ports{v}
+	c.Mode = v.Bits()
+	r := v.HV.Regs()
+	for i := range c.Regs {
+		c.Regs[i] = *r.GPR(uint8(i))
+	}
+	c.RIP, c.RFLAGS = r.RIP, r.RFLAGS
+	for i, s := range [...]virt.SegReg{virt.ES, virt.CS, virt.SS, virt.DS, virt.FS, virt.GS} {
+		seg := v.HV.Segment(s)
+		c.Segs[i] = emulate.Segment{Base: seg.Base, Limit: seg.Limit}
+	}
+	var code [15]byte
+	n := v.Fetch(code[:])
+	_, err := emulate.Step(c, code[:n])
+	for i := range c.Regs {
+		*r.GPR(uint8(i)) = c.Regs[i]
+	}
+	r.RFLAGS = c.RFLAGS
+	var pf *paging.Fault
+	var ex *emulate.Exception
+	switch {
+	case err == nil:
+		r.RIP = c.RIP
+		v.HV.SetShadow(false)
+	case errors.As(err, &ex):
+		v.event(virt.Event{Kind: virt.Exception, Vector: ex.Vector, HasCode: ex.HasCode, Code: ex.Code})
+	case errors.As(err, &pf) && pf.Kind == paging.PageFault:
+		if v.HV.Set(virt.CR2, uint64(pf.Addr)) == nil {
+			v.fault(virt.VectorPF, pf.Code)
+		}
+	case errors.As(err, &pf) && pf.Kind == paging.NotCanonical:
+		v.fault(virt.VectorGP, 0)
+	default:
+		v.Domain.Crash(v.VCPU, "can't emulate "+v.exit.String()+": "+err.Error())
+	}
+}
+
+// linear is the guest's memory by linear address, the local APIC's page and holes
+// included.
+type linear struct{ v *vcpu }
+
+func (l linear) translate(a mm.GuestVirt, n int, write bool) (mm.GuestPhys, int, error) {
+	acc := paging.Access(0)
+	if write {
+		acc |= paging.Write
+	}
+	if l.v.CPL() == 3 {
+		acc |= paging.User
+	}
+	m, err := l.v.View().Translate(a, acc)
+	if err != nil {
+		return 0, 0, err
+	}
+	return m.Phys, int(min(uint64(n), m.Left)), nil
+}
+
+// Read implements emulate.Memory.
+func (l linear) Read(a mm.GuestVirt, p []byte) error {
+	for len(p) > 0 {
+		pa, n, err := l.translate(a, len(p), false)
+		if err != nil {
+			return err
+		}
+		l.v.readPhys(pa, p[:n])
+		a, p = a+mm.GuestVirt(n), p[n:]
+	}
+	return nil
+}
+
+// Write implements emulate.Memory. All of it is translated before any is written.
+func (l linear) Write(a mm.GuestVirt, p []byte) error {
+	pa, n, err := l.translate(a, len(p), true)
+	if err != nil {
+		return err
+	}
+	if n < len(p) {
+		rest, _, err := l.translate(a+mm.GuestVirt(n), len(p)-n, true)
+		if err != nil {
+			return err
+		}
+		l.v.writePhys(rest, p[n:])
+	}
+	l.v.writePhys(pa, p[:n])
+	return nil
+}
+
+func (v *vcpu) apicPage(a mm.GuestPhys) bool {
+	return a&^mm.PageMask == lapic.DefaultBase && v.APIC.HardwareEnabled() && !v.APIC.X2Mode()
+}
+
+// readPhys reads memory, a register, or where nothing is, all ones.
+func (v *vcpu) readPhys(a mm.GuestPhys, p []byte) {
+	if v.apicPage(a) {
+		if val, ok := v.APIC.ReadMMIO(uint32(a.Offset()), len(p)); ok {
+			for i := range p {
+				p[i] = byte(val >> (8 * i))
+			}
+			return
+		}
+	} else if v.Domain.Space.ReadPhys(a, p) == nil {
+		return
+	}
+	for i := range p {
+		p[i] = 0xff
+	}
+}
+
+// writePhys writes memory or a register; what goes nowhere is dropped.
+func (v *vcpu) writePhys(a mm.GuestPhys, p []byte) {
+	if !v.apicPage(a) {
+		_ = v.Domain.Space.WritePhys(a, p)
+		return
+	}
+	val := uint64(0)
+	for i := range p {
+		val |= uint64(p[i]) << (8 * i)
+	}
+	v.APIC.WriteMMIO(uint32(a.Offset()), len(p), val)
+}
+
+// ports are the guest's I/O ports for string instructions. The processor has
+// checked the permission before the exit.
+type ports struct{ v *vcpu }
+
+// In implements emulate.Ports.
+func (p ports) In(port uint16, size int) (uint32, error) { return p.v.in(port, uint8(size)), nil }
+
+// Out implements emulate.Ports.
+func (p ports) Out(port uint16, size int, val uint32) error {
+	p.v.out(port, uint8(size), val)
+	return nil
+}

@@ -1,0 +1,152 @@
+// Package pvh runs guests that start in protected mode at a note of their ELF
+// file (PVH): a vcpu's loop between two entries, its exits, and the making of
+// such a domain.
+//
+// Specifications: Xen's docs/misc/pvh and public headers; AMD APM volume 2
+// (24593) and Intel SDM volume 3 for what instructions do.
+package pvh
+
+import (
+	"nidus/kernel/domain"
+	"nidus/kernel/virt"
+)
+
+// vcpu is a vcpu's loop: what it keeps between exits.
+type vcpu struct {
+	*domain.VCPU
+	exit    virt.Exit
+	window  bool // an interrupt window is requested
+	posted  bool // the upcall's vector was posted to the local APIC
+	missing int  // exits in a row whose instruction could not be read
+}
+
+// Run is a vcpu's goroutine, from Start until the domain is destroyed.
+func Run(v *domain.VCPU) {
+	r := &vcpu{VCPU: v}
+	r.MSR = newMSRs(v)
+	for v.Ready() {
+		r.takeSignals()
+		for !v.MustStop() {
+			r.Clear()
+			if v.MustStop() { // what came before Clear
+				break
+			}
+			r.Timers()
+			r.UpdateTime(false)
+			r.inject()
+			r.HV.Run(&r.exit)
+			r.handle()
+		}
+	}
+}
+
+// takeSignals does what INIT, SIPI and VCPUOP_initialise ask for.
+func (v *vcpu) takeSignals() {
+	init, sipi, vector := v.TakeSignals()
+	if init {
+		v.APIC.Reset()
+		v.reset()
+		v.SetUp(false)
+	}
+	if s := v.TakeBoot(); s != nil {
+		if err := v.HV.Load(s); err != nil {
+			v.Domain.Crash(v.VCPU, "start state: "+err.Error())
+		}
+	}
+	if sipi && !v.Up() {
+		v.reset()
+		v.HV.SetSegment(virt.CS, virt.Segment{
+			Base: uint64(vector) << 12, Selector: uint16(vector) << 8, Limit: 0xffff,
+			Attr: virt.AttrPresent | virt.AttrCode | 0xb, // code, readable, accessed
+		})
+		v.HV.Regs().RIP = 0
+		v.SetUp(true)
+	}
+}
+
+// reset puts the vcpu into the state after INIT (APM vol. 2, 14.1.3).
+func (v *vcpu) reset() {
+	var s virt.State
+	v.HV.Save(&s)
+	offset, ratio := s.TSCOffset, s.TSCRatio
+	s.Reset()
+	s.TSCOffset, s.TSCRatio = offset, ratio
+	if err := v.HV.Load(&s); err != nil {
+		v.Domain.Crash(v.VCPU, "reset state: "+err.Error())
+	}
+	v.posted = false
+}
+
+// hasWork tells whether something waits to be delivered to the guest.
+func (v *vcpu) hasWork() bool {
+	return v.upcall() || v.APIC.HasPending() || v.NMIPending()
+}
+
+// upcall tells whether the guest is to be called at its callback vector.
+func (v *vcpu) upcall() bool {
+	if !v.Domain.Events.PendingUpcall(v.ID) {
+		v.posted = false
+		return false
+	}
+	if v.UpcallVector != 0 {
+		if !v.posted { // by the local APIC, once for each time
+			v.posted = true
+			v.APIC.Post(v.UpcallVector)
+		}
+		return false
+	}
+	return v.Domain.CallbackVector() != 0
+}
+
+// inject delivers what is pending, or asks to be told when the guest takes it.
+func (v *vcpu) inject() {
+	if v.NMIPending() {
+		if v.HV.NMIAllowed() {
+			v.TakeNMI()
+			v.event(virt.Event{Kind: virt.NMI, Vector: 2})
+		} else {
+			v.HV.RequestNMIWindow(true)
+		}
+	}
+	upcall := v.upcall()
+	if !upcall && !v.APIC.HasPending() {
+		if v.window {
+			v.window = false
+			v.HV.RequestInterruptWindow(false)
+		}
+		return
+	}
+	if !v.HV.InterruptAllowed() {
+		if !v.window {
+			v.window = true
+			v.HV.RequestInterruptWindow(true)
+		}
+		return
+	}
+	if upcall {
+		v.event(virt.Event{Kind: virt.Interrupt, Vector: v.Domain.CallbackVector()})
+	} else if vector, ok := v.APIC.PendingVector(); ok {
+		if !v.APIC.Ack(vector) {
+			vector = v.APIC.SpuriousVector()
+		}
+		v.event(virt.Event{Kind: virt.Interrupt, Vector: vector})
+	}
+	// more may wait behind it
+	more := v.APIC.HasPending()
+	if more != v.window {
+		v.window = more
+		v.HV.RequestInterruptWindow(more)
+	}
+}
+
+// event delivers an event; what can't be delivered ends the guest, as it would a
+// processor.
+func (v *vcpu) event(e virt.Event) {
+	switch err := v.HV.Inject(e); err {
+	case nil:
+	case virt.ErrTripleFault:
+		v.tripleFault()
+	default:
+		v.Domain.Crash(v.VCPU, e.String()+": "+err.Error())
+	}
+}

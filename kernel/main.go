@@ -105,6 +105,9 @@ func limitHeap() {
 
 // virtualization makes SVM or VMX work on every CPU.
 func virtualization(pages virt.Pages, info func(string, ...any)) (virt.Machine, error) {
+	for i := range baremetal.NumCPU() {
+		baremetal.OnCPU(i, baremetal.EnableXSAVE)
+	}
 	var m virt.Machine
 	m, err := svm.New(pages, baremetal.NumCPU())
 	if errors.Is(err, svm.ErrNoSVM) {

@@ -22,7 +22,7 @@ const (
 
 	lcrDLAB   = 1 << 7
 	ierRx     = 1 << 0
-	fcrEnable = 7 // FIFOs on and cleared, receive trigger at one byte
+	fcrEnable = 7    // FIFOs on and cleared, receive trigger at one byte
 	mcrReady  = 0x0b // DTR, RTS, OUT2: interrupts reach the bus
 	lsrData   = 1 << 0
 	lsrEmpty  = 1 << 5

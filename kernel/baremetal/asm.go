@@ -23,6 +23,7 @@ func in16(port uint16) uint16
 func out32(port uint16, v uint32)
 func in32(port uint16) uint32
 func cpuid(leaf, sub uint32) (a, b, c, d uint32)
+func xsetbv(v uint64) // XCR0
 func pause()
 func halt()
 func clear64(va, n uint64)

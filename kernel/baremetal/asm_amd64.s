@@ -179,3 +179,11 @@ TEXT ·restore(SB),NOSPLIT,$0-8
 	PUSHQ	AX
 	POPFQ
 	RET
+
+TEXT ·xsetbv(SB),NOSPLIT,$0-8
+	MOVQ	v+0(FP), AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	XORL	CX, CX
+	BYTE	$0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv
+	RET

@@ -288,10 +288,7 @@ func (d *Domain) free() error {
 		d.Grants.Destroy()
 	}
 	for _, v := range d.VCPUs {
-		v.close()
-	}
-	if d.Maps != nil {
-		d.Maps.Free()
+		v.unpin()
 	}
 	if len(d.VCPUs) > 0 {
 		d.Host.Thread.Forget(d.VCPUs[0].Sched().Group)
@@ -301,6 +298,12 @@ func (d *Domain) free() error {
 		if done, err = d.Space.Release(releaseBatch); err != nil {
 			return fmt.Errorf("its memory: %w", err)
 		}
+	}
+	for _, v := range d.VCPUs { // not before: releasing memory flushes them
+		v.HV.Close()
+	}
+	if d.Maps != nil {
+		d.Maps.Free()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -53,6 +53,8 @@ type Threads interface {
 	// Enter makes the calling goroutine's thread, which stays its own, a
 	// vcpu's, and returns its number.
 	Enter(s Sched) (thread uint64)
+	// Yield lets other threads run.
+	Yield()
 	// Self is the calling goroutine's thread.
 	Self() uint64
 	// Update changes what Enter was told, for another thread.

@@ -90,6 +90,7 @@ func (v *VCPU) SetBoot(s *virt.State) bool {
 	if v.up.Load() || !v.orders.inited.CompareAndSwap(false, true) {
 		return false
 	}
+	s.TSCOffset, s.TSCRatio = -v.Domain.tscBase, 1<<32 // as newVCPU has it
 	v.orders.boot.Store(s)
 	return true
 }

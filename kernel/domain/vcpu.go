@@ -69,10 +69,10 @@ func newVCPU(d *Domain, id int, s Sched) (*VCPU, error) {
 	return v, nil
 }
 
-func (v *VCPU) close() {
+// unpin lets go of the guest's memory.
+func (v *VCPU) unpin() {
 	v.runstate.unpin(v)
 	v.time.unpin(v)
-	v.HV.Close()
 }
 
 // Notify makes the vcpu look at what there is for it: it leaves its guest, or

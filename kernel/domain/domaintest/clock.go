@@ -146,5 +146,8 @@ func (t *Threads) Ran(ns int64) {
 	t.clock.Advance(ns)
 }
 
+// Yield implements domain.Threads.
+func (t *Threads) Yield() { yield() }
+
 // Notify implements domain.Threads.
 func (t *Threads) Notify(uint64) {}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 
 	"nidus/images/debian"
 	"nidus/images/guests"
@@ -82,7 +81,7 @@ func (b *Builder) initrd() ([]byte, error) {
 	var m initramfs.Image
 	m.File("init", 0o755, []byte(guests.Init))
 	m.File("bin/busybox", 0o755, busybox)
-	for _, applet := range strings.Fields(guests.Applets) {
+	for _, applet := range guests.AppletNames() {
 		m.Link("bin/"+applet, "busybox")
 	}
 	m.File("bin/bench", 0o755, program)

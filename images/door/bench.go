@@ -14,7 +14,7 @@ import (
 	"nidus/images/regress"
 )
 
-// bench prints figures as they come.
+// bench prints figures as they come, and with a peer a table of both.
 func bench(ctx context.Context, b *builder.Builder, args []string, out io.Writer) error {
 	if len(args) > 0 && args[0] == "-l" {
 		for _, m := range regress.Benches() {
@@ -22,8 +22,12 @@ func bench(ctx context.Context, b *builder.Builder, args []string, out io.Writer
 		}
 		return nil
 	}
-	if slices.Contains(args, "--peer") {
-		return errors.New("--peer xen is not there yet; docs/performance.md says how Xen's figures were measured")
+	peer := false
+	if i := slices.Index(args, "--peer"); i >= 0 {
+		if i+1 == len(args) || args[i+1] != "xen" {
+			return fmt.Errorf("%w: the only peer is --peer xen", errUsage)
+		}
+		peer, args = true, slices.Delete(slices.Clone(args), i, i+2)
 	}
 	benches, err := regress.SelectBenches(args)
 	if err != nil {
@@ -41,5 +45,25 @@ func bench(ctx context.Context, b *builder.Builder, args []string, out io.Writer
 	}
 	first, _, _ := strings.Cut(string(version), "\n")
 	fmt.Fprintf(out, "# %s; %s\n", first, strings.Join(regress.QEMUArgs(1, 4096)[1:], " "))
-	return regress.Measure(ctx, b, benches, func(f regress.Figure) { f.Print(out) })
+	var ours []regress.Figure
+	ourErr := regress.Measure(ctx, b, benches, func(f regress.Figure) {
+		ours = append(ours, f)
+		f.Print(out)
+	})
+	if !peer || ctx.Err() != nil {
+		return ourErr
+	}
+	fmt.Fprintln(out, "\n# Xen 4.17 with Debian's dom0")
+	theirs := map[string]regress.Figure{}
+	peerErr := regress.Peer(ctx, b, func(f regress.Figure) {
+		theirs[f.Row()] = f
+		f.Print(out)
+	})
+	fmt.Fprintf(out, "\n%-44s %10s %10s %7s\n", "# row", "Nidus", "Xen", "ratio")
+	for _, f := range ours {
+		if x, ok := theirs[f.Row()]; ok && x.Median != 0 {
+			fmt.Fprintf(out, "%-44s %10.4g %10.4g %7.3f %s\n", f.Name, f.Median, x.Median, f.Median/x.Median, f.Unit)
+		}
+	}
+	return errors.Join(ourErr, peerErr)
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/therootcompany/xz"
@@ -21,11 +22,14 @@ import (
 //go:embed init.sh
 var Init string
 
-// Applets are the names of busybox in /bin.
-const Applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dmesg uname free
+// applets are the names of busybox in /bin.
+const applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dmesg uname free
 	grep sed cut head tail tr wc date ps kill env true false test seq setsid cttyhack
 	awk clear cp dd df find hostname id ln more mknod mv nproc printf rm stty taskset time
-	top uptime vi which insmod lsmod sync`
+	top uptime vi which insmod lsmod sync tar chroot`
+
+// AppletNames returns the names of busybox in /bin.
+func AppletNames() []string { return strings.Fields(applets) }
 
 // Scripts are further files. Linux runs these two when its host asks it to shut
 // down or reboot; init has nothing to tidy up.

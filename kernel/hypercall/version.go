@@ -1,0 +1,99 @@
+package hypercall
+
+import (
+	"encoding/binary"
+
+	"nidus/kernel/xenabi"
+)
+
+// What xen_version tells (version.h). Guests decide by the version what they may
+// use, so it is Xen's: the one whose interface this is.
+const (
+	versionMajor = 4
+	versionMinor = 17
+	extraversion = ".nidus"
+	capabilities = "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 "
+	changeset    = "nidus"
+	denied       = "<denied>"
+)
+
+// Sizes of what version.h calls xen_*_t.
+const (
+	extraversionSize = 16
+	capabilitiesSize = 1024
+	changesetSize    = 64
+)
+
+// Where the hypervisor would be in a PV guest's addresses (version.h,
+// xen_platform_parameters).
+const (
+	virtStart64 = 0xffff800000000000
+	virtStart32 = 0xf5800000
+)
+
+const features = 1<<xenabi.XenFeatWritablePageTables |
+	1<<xenabi.XenFeatAutoTranslatedPhysmap |
+	1<<xenabi.XenFeatHVMCallbackVector |
+	1<<xenabi.XenFeatHVMSafePvclock |
+	1<<xenabi.XenFeatMemoryOpVnodeSupported |
+	1<<xenabi.XenFeatNotDirectMapped
+
+func xenVersion(c *call) int64 {
+	cmd, arg := uint32(c.arg[0]), c.arg[1]
+	switch cmd {
+	case xenabi.XenVerVersion:
+		return versionMajor<<16 | versionMinor
+	case xenabi.XenVerExtraversion:
+		return c.text(arg, extraversion, extraversionSize)
+	case xenabi.XenVerCompileInfo: // compiler, by, domain, date
+		b := c.buf[:64+16+32+32]
+		clear(b)
+		copy(b, "Go")
+		copy(b[64:], "nidus")
+		return c.out(arg, b)
+	case xenabi.XenVerCapabilities:
+		return c.text(arg, capabilities, capabilitiesSize)
+	case xenabi.XenVerChangeset:
+		return c.text(arg, changeset, changesetSize)
+	case xenabi.XenVerPlatformParameters:
+		p := &xenabi.PlatformParameters{VirtStart: virtStart64}
+		if c.w == xenabi.Guest32 {
+			p.VirtStart = virtStart32
+		}
+		return c.write(arg, p)
+	case xenabi.XenVerGetFeatures:
+		return c.features(arg)
+	case xenabi.XenVerPagesize:
+		if arg != 0 {
+			return errno(xenabi.EINVAL)
+		}
+		return 4096
+	case xenabi.XenVerGuestHandle:
+		return c.out(arg, append(c.buf[:0], c.d.UUID[:]...))
+	case xenabi.XenVerCommandline:
+		return c.text(arg, denied, len(denied)+1)
+	case xenabi.XenVerBuildID:
+		return errno(xenabi.ENODATA)
+	}
+	return c.unknown("xen_version", uint64(cmd))
+}
+
+// text writes s, with zeros up to size.
+func (c *call) text(a uint64, s string, size int) int64 {
+	b := c.buf[:size]
+	clear(b)
+	copy(b, s)
+	return c.out(a, b)
+}
+
+func (c *call) features(a uint64) int64 {
+	b, ok := c.in(a, 8) // submap_idx, submap
+	if !ok {
+		return errno(xenabi.EFAULT)
+	}
+	if binary.LittleEndian.Uint32(b) >= xenabi.XenFeatNrSubmaps {
+		return errno(xenabi.EINVAL)
+	}
+	binary.LittleEndian.PutUint32(b[4:], features)
+	return c.out(a, b)
+}

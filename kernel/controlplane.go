@@ -4,11 +4,13 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"nidus/kernel/baremetal"
+	"nidus/kernel/boot"
 	"nidus/kernel/console"
 	"nidus/kernel/plane"
 	"nidus/mm"
@@ -85,12 +87,14 @@ func (h *host) showDomains(ctx context.Context, p *plane.Plane) {
 	}
 }
 
-// The control plane can be made to die, by debug keys: k kills it now, K at the
-// next named point that it passes, and with each K pressed one point later.
+// The control plane can be made to die at its named points (core.Core's Point), by
+// debug key k: at the next point the first time, one point later each time after.
 var (
 	killMu    sync.Mutex
 	killPlane context.CancelFunc
-	fuse      atomic.Int32
+	killed    int          // times
+	diedAt    string       // where, last
+	fuse      atomic.Int32 // points to pass before the next death
 )
 
 func (h *host) setKill(kill context.CancelFunc) {
@@ -99,25 +103,37 @@ func (h *host) setKill(kill context.CancelFunc) {
 	killPlane = kill
 }
 
-func (h *host) kill() {
+// deathPoint is core.Core's Point.
+func (h *host) deathPoint(name string) {
+	if fuse.Load() == 0 || fuse.Add(-1) != 0 {
+		return
+	}
 	killMu.Lock()
 	defer killMu.Unlock()
+	diedAt = name
 	killPlane()
 }
 
-// deathPoint is core.Core's Point.
-func (h *host) deathPoint(name string) {
-	if fuse.Load() > 0 && fuse.Add(-1) == 0 {
-		h.log.Printf(console.LevelWarning, "the control plane is killed at %q", name)
-		h.kill()
-	}
+// lightFuse makes the control plane die at a later point than the time before.
+func lightFuse() {
+	killMu.Lock()
+	defer killMu.Unlock()
+	killed++
+	fuse.Store(int32(killed))
+}
+
+// lastDeath describes the death for the log.
+func lastDeath() (n int, where string) {
+	killMu.Lock()
+	defer killMu.Unlock()
+	return killed, diedAt
 }
 
 // DebugKey implements plane.Machine.
 func (h *host) DebugKey(key byte) bool {
 	switch key {
 	case 'h':
-		h.log.Printf(console.LevelError, "debug keys: d CPUs, m memory, k kill the control plane, K kill it at the next point")
+		h.log.Printf(console.LevelError, "debug keys: d CPUs, g goroutines, m memory, k let the control plane die at one of its next steps")
 	case 'd':
 		for i := range baremetal.NumCPU() {
 			h.log.Printf(console.LevelError, "CPU %d: %+v", i, baremetal.Stats(i))
@@ -125,13 +141,10 @@ func (h *host) DebugKey(key byte) bool {
 	case 'm':
 		s := h.core.Host.Memory.Stats()
 		h.log.Printf(console.LevelError, "frames: total %d, free %d, kinds %v", s.Total, s.Free, s.Kinds)
+	case 'g':
+		h.log.Printf(console.LevelError, "goroutines: %d", runtime.NumGoroutine())
 	case 'k':
-		go func() {
-			time.Sleep(10 * time.Millisecond) // the answer goes out first
-			h.kill()
-		}()
-	case 'K':
-		fuse.Add(1)
+		lightFuse()
 	default:
 		return false
 	}
@@ -165,6 +178,16 @@ func (h *host) Info() control.HostInfo {
 		Hostname: "nidus", Release: "Nidus", Version: "1", Machine: "x86_64",
 		CPUs: baremetal.NumCPU(), MaxCPUID: baremetal.NumCPU() - 1, Nodes: 1, CoresPerSocket: baremetal.NumCPU(), ThreadsPerCore: 1,
 		CPUHz: baremetal.TSCHz(), HWCaps: [8]uint32{edx, ecx, xd, xc, 0, b7}, VirtCaps: []string{"hvm", "hap"},
-		TotalMemoryBytes: h.core.Host.Memory.Stats().Total * mm.PageSize, CommandLine: h.Machine.Info.CommandLine,
+		TotalMemoryBytes: h.usable(), CommandLine: h.Machine.Info.CommandLine,
 	}
+}
+
+// usable is all memory that the firmware left to us.
+func (h *host) usable() (n uint64) {
+	for _, r := range h.Machine.Info.Memory {
+		if r.Type == boot.MemUsable {
+			n += r.Size()
+		}
+	}
+	return n
 }

@@ -67,9 +67,13 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	m.Finish(cal)
 	limitHeap()
 	pool := mm.NewPool(&baremetal.Frames, baremetal.FrameLists{}, baremetal.DirectPages{})
-	v, err := virtualization(machine.Pages{Memory: pool}, info)
+	pages := machine.Pages{Memory: pool}
+	if m.Options.VMXHello {
+		vmxHello(pages, info)
+	}
+	v, err := virtualization(pages, info)
 	if err != nil {
-		return nil, err
+		log.Printf(console.LevelError, "%v; PVH domains can't be created", err)
 	}
 	hub := &evtchn.Hub{}
 	dom0, err := hub.NewDomain(evtchn.Config{ID: 0, VCPUs: 1, MaxPorts: 4095, Privileged: true})
@@ -101,6 +105,17 @@ func limitHeap() {
 	const part, least = 4, 64 << 20
 	debug.SetMemoryLimit(int64(max(baremetal.Frames.Stats().Total*mm.PageSize/part, least)))
 	debug.SetMaxThreads(baremetal.MaxThreads - baremetal.MaxCPUs)
+}
+
+// vmxHello runs a guest of four instructions under VMX and says how that went.
+func vmxHello(pages virt.Pages, info func(string, ...any)) {
+	baremetal.OnCPU(0, func() {
+		if said, err := vmx.Hello(pages); err != nil {
+			info("vmx-hello: FAIL %v", err)
+		} else {
+			info("vmx-hello: PASS %s", said)
+		}
+	})
 }
 
 // virtualization makes SVM or VMX work on every CPU.
@@ -157,6 +172,7 @@ func (h *host) supervise() {
 		h.setKill(kill)
 		h.runPlane(ctx, first)
 		kill()
-		h.log.Printf(console.LevelWarning, "the control plane has ended; a new one takes over %d domains", len(h.core.Domains()))
+		n, where := lastDeath()
+		h.log.Printf(console.LevelWarning, "control plane: restarted after point %d (%s), over %d domains", n, where, len(h.core.Domains()))
 	}
 }

@@ -103,7 +103,7 @@ func traceback(rip, rbp, rsp uint64) {
 func fatalDump(f *trapFrame) {
 	c := pcpuAt(cpuself())
 	stopOthers(c)
-	puts("\n*** Nidus: fatal trap in the kernel\n")
+	puts("\n*** FATAL: trap in the kernel\n")
 	f.dump(c)
 	if t := threadAt(c.cur); t.idle == 0 {
 		puts("last thread ")
@@ -118,7 +118,7 @@ func fatalDump(f *trapFrame) {
 func fatalThread(t *thread) {
 	c := pcpuAt(cpuself())
 	stopOthers(c)
-	puts("\n*** Nidus: exception that nobody handles\n")
+	puts("\n*** FATAL: exception that nobody handles\n")
 	f := trapFrame{t.rax, t.rbx, t.rcx, t.rdx, t.rsi, t.rdi, t.rbp, t.r8, t.r9, t.r10, t.r11, t.r12, t.r13, t.r14, t.r15,
 		t.vec, t.err, t.rip, selCode, t.rflags, t.rsp, selData}
 	f.dump(c)
@@ -128,7 +128,7 @@ func fatalThread(t *thread) {
 // fatal is the end for a reason without a trap.
 func fatal(why string) {
 	stopOthers(pcpuAt(cpuself()))
-	puts("\n*** Nidus: ")
+	puts("\n*** FATAL: ")
 	puts(why)
 	puts("\n")
 	die(5)
@@ -136,7 +136,7 @@ func fatal(why string) {
 
 func exitGroup(code uint64) {
 	stopOthers(pcpuAt(cpuself()))
-	puts("\n*** Nidus: the kernel's Go program ended with code ")
+	puts("\n*** FATAL: the kernel's Go program ended with code ")
 	putDec(code)
 	puts("\n")
 	die(uint32(code))
@@ -158,7 +158,7 @@ func die(code uint32) {
 		out32(DebugExit, code)
 	}
 	if !NoReboot {
-		puts("*** Nidus: reset in 10 s\n")
+		puts("*** reset in 10 s\n")
 		for t := rdtsc(); tscHz != 0 && rdtsc()-t < 10*tscHz; {
 			pause()
 		}
@@ -198,7 +198,7 @@ func nmiEntry(f *trapFrame) {
 			halt()
 		}
 	}
-	puts("\n*** Nidus: NMI\n")
+	puts("\n*** NMI\n")
 	f.dump(c)
 }
 

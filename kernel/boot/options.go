@@ -122,6 +122,8 @@ type Options struct {
 	// PVNoSMAP lets PV guests run with their own page tables loaded although
 	// the processor has no SMAP (pv-nosmap).
 	PVNoSMAP bool
+	// VMXHello runs a small guest under VMX at boot and says how that went.
+	VMXHello bool
 	// XenDomains names the domain configurations to start (xendomains=).
 	XenDomains []string
 	// Dom0 is what follows " -- ": for dom0's kernel, as Xen passes it on.
@@ -218,6 +220,8 @@ func (o *Options) boolean(key string) *bool {
 		return &o.SyncConsole
 	case "pv-nosmap":
 		return &o.PVNoSMAP
+	case "vmx-hello":
+		return &o.VMXHello
 	}
 	return nil
 }

@@ -414,3 +414,18 @@ func BenchmarkLogPrint(b *testing.B) {
 		l.Print(LevelInfo, "a line of the hypervisor's log, as they come")
 	}
 }
+
+func TestHistoryTake(t *testing.T) {
+	h := NewHistory(16, nil)
+	h.Write([]byte("hello"))
+	if got := h.Take(); string(got) != "hello" {
+		t.Errorf("took %q", got)
+	}
+	if got := h.Bytes(); len(got) != 0 {
+		t.Errorf("kept %q", got)
+	}
+	h.Write([]byte("more"))
+	if got := h.Bytes(); string(got) != "more" {
+		t.Errorf("after Take: %q", got)
+	}
+}

@@ -14,6 +14,7 @@ type History struct {
 	mu    sync.Mutex
 	buf   []byte // ring; the byte of position p is at p % len(buf)
 	end   uint64 // position behind the newest byte
+	start uint64 // nothing before it is shown any more (Clear)
 	limit func(n int) int
 	cut   uint64        // bytes the limit dropped
 	more  chan struct{} // closed and replaced when something is written; nil while nobody waits
@@ -62,9 +63,20 @@ func (h *History) Written() (kept, dropped uint64) {
 // oldest returns the position of the oldest byte there is. h.mu is held.
 func (h *History) oldest() uint64 {
 	if n := uint64(len(h.buf)); h.end > n {
-		return h.end - n
+		return max(h.start, h.end-n)
 	}
-	return 0
+	return h.start
+}
+
+// Take is Bytes, and forgets them, for who comes later; readers that are attached
+// find a marker where they have not read yet.
+func (h *History) Take() []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	b := make([]byte, h.end-h.oldest())
+	h.copyFrom(h.oldest(), b)
+	h.start = h.end
+	return b
 }
 
 // Bytes returns what the history holds, oldest first.

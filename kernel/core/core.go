@@ -131,8 +131,9 @@ func (c *Core) Module(name string) (*Module, error) {
 	return nil, control.Errorf(control.ErrNoFile, "no boot module %q; \"modules\" lists those that the loader brought", name)
 }
 
-// point is a step at which the control plane can be made to die.
-func (c *Core) point(ctx context.Context, name string) error {
+// Pass is a step at which the control plane can be made to die. The error is that
+// of ctx, if it has ended.
+func (c *Core) Pass(ctx context.Context, name string) error {
 	if c.Point != nil {
 		c.Point(name)
 	}

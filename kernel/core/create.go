@@ -33,7 +33,7 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 	}
 	d, err := c.build(ctx, id, group, &cfg)
 	if err == nil {
-		if err = c.point(ctx, "create: built"); err != nil {
+		if err = c.Pass(ctx, "create: built"); err != nil {
 			d.Destroy()
 		}
 	}
@@ -61,6 +61,9 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	if cfg.Type != control.PVH {
 		return control.Errorf(control.ErrNotYet, "type=%q: this version runs PVH domains only; use type=\"pvh\"", cfg.Type)
 	}
+	if c.Host.Virt == nil {
+		return control.Errorf(control.ErrBadConfig, "type=\"pvh\" needs hardware virtualization with nested paging, which this machine lacks or the firmware has switched off; dmesg says which")
+	}
 	const most = 16
 	if cfg.MaxVCPUs < 1 || cfg.MaxVCPUs > most || cfg.VCPUs < 1 || cfg.VCPUs > cfg.MaxVCPUs {
 		return control.Errorf(control.ErrBadConfig, "%d of %d vcpus: 1 to %d can be had", cfg.VCPUs, cfg.MaxVCPUs, most)
@@ -76,7 +79,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 	if err != nil {
 		return nil, err
 	}
-	if err := c.point(ctx, "create: kernel decoded"); err != nil {
+	if err := c.Pass(ctx, "create: kernel decoded"); err != nil {
 		return nil, err
 	}
 	var ramdisk []byte
@@ -97,7 +100,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 	d, err := pvh.Build(ctx, c.Host, pvh.Config{
 		Params: p, Name: cfg.Name, Memory: cfg.MemoryBytes, MaxMemory: cfg.MaxMemoryBytes,
 		OnlineVCPUs: cfg.VCPUs, Kernel: kernel, Cmdline: cfg.Cmdline, Ramdisk: ramdisk, RamdiskName: cfg.Ramdisk,
-		Progress: func(done, all uint64) error { return c.point(ctx, "create: memory") },
+		Progress: func(done, all uint64) error { return c.Pass(ctx, "create: memory") },
 	})
 	switch {
 	case err == nil:

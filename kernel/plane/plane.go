@@ -85,11 +85,10 @@ func (p *Plane) now() time.Duration { return time.Duration(p.core.Host.Clock.Now
 
 // Dmesg implements control.Plane.
 func (p *Plane) Dmesg(_ context.Context, clear bool) ([]byte, error) {
-	b := p.log.Bytes()
 	if clear {
-		return b, control.Errorf(control.ErrNotYet, "dmesg -c: the log can't be emptied yet; dmesg shows it")
+		return p.log.Take(), nil
 	}
-	return b, nil
+	return p.log.Bytes(), nil
 }
 
 // DebugKeys implements control.Plane.
@@ -113,6 +112,7 @@ func (p *Plane) HostReboot(context.Context) error {
 
 // ListDomains implements control.Plane.
 func (p *Plane) ListDomains(context.Context) ([]control.DomainInfo, error) {
+	p.core.Pass(p.ctx, "list")
 	all := []control.DomainInfo{p.domain0()}
 	for _, e := range p.core.Domains() {
 		all = append(all, info(e))
@@ -201,11 +201,13 @@ func (p *Plane) Create(ctx context.Context, cfg control.DomainConfig, opt contro
 	if err != nil {
 		return 0, err
 	}
+	p.core.Pass(ctx, "create: domain started")
 	e, err := p.core.Domain(id)
 	if err != nil {
 		return 0, err
 	}
 	p.watch(e)
+	p.core.Pass(ctx, "create: domain watched")
 	p.emit(control.EventCreated, e, 0)
 	return control.DomID(id), nil
 }
@@ -223,9 +225,11 @@ func (p *Plane) Destroy(_ context.Context, id control.DomID) error {
 	if err != nil {
 		return err
 	}
+	p.core.Pass(p.ctx, "destroy: begins")
 	if err := p.core.Destroy(e.ID); err != nil {
 		return err
 	}
+	p.core.Pass(p.ctx, "destroy: done")
 	p.emit(control.EventDestroyed, e, 0)
 	return nil
 }

@@ -157,6 +157,9 @@ func (v *VCPU) Ready() bool {
 			v.busy.Store(false)
 			return false
 		case s == Alive && !v.Domain.Paused() && (v.up.Load() || v.signals.Load() != 0):
+			if v.runstate.state != xenabi.RunstateRunning { // it never waited
+				v.runstate.enter(v, xenabi.RunstateRunning)
+			}
 			v.takeOrders()
 			return true
 		}

@@ -10,11 +10,13 @@ import (
 // until the vcpu runs again.
 func (v *VCPU) View() *paging.Walker {
 	w := &v.Walker
-	w.Mem = v.Domain.Space
+	if w.Mem == nil { // what never changes
+		w.Mem = v.Domain.Space
+		w.PhysBits = v.Domain.Policy.Config.PhysBits
+		w.Pages1G = v.Domain.Policy.Leaf(0x80000001, 0).D>>26&1 != 0
+	}
 	w.CR0, w.CR3, w.CR4 = v.HV.Get(virt.CR0), v.HV.Get(virt.CR3), v.HV.Get(virt.CR4)
 	w.EFER, w.RFLAGS = v.HV.Get(virt.EFER), v.HV.Regs().RFLAGS
-	w.PhysBits = v.Domain.Policy.Config.PhysBits
-	w.Pages1G = v.Domain.Policy.Leaf(0x80000001, 0).D>>26&1 != 0
 	return w
 }
 

@@ -11,5 +11,6 @@ require (
 	github.com/ulikunitz/xz v0.5.17 // indirect
 	github.com/usbarmory/tamago v1.26.6 // indirect
 	golang.org/x/arch v0.32.0 // indirect
+	golang.org/x/image v0.47.0 // indirect
 	gvisor.dev/gvisor v0.0.0-20260905035102-160fafc42237 // indirect
 )

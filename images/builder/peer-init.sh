@@ -12,7 +12,7 @@ mount -t tmpfs -o size=800m root /mnt
 tar xf /dev/vda -C /mnt
 for d in dev proc sys; do mount --bind /$d /mnt/$d; done
 mkdir -p /dev/pts
-mount -t devpts pts /dev/pts
+mount -t devpts pts /mnt/dev/pts
 mount -t tmpfs run /mnt/run
 mount -t xenfs xen /mnt/proc/xen
 ln -sf /proc/self/fd /dev/fd

@@ -50,9 +50,6 @@ func hostileGuest(t *T) error {
 		return err
 	}
 	for _, a := range attacks {
-		if _, err := h.mustDo("xl dmesg -c"); err != nil {
-			return err
-		}
 		if _, err := h.mustDo("xl create %s.cfg", a.word); err != nil {
 			return err
 		}

@@ -115,7 +115,7 @@ func badKernels(t *T) error {
 			add("k-"+name, regexp.QuoteMeta(name), config("bad", name, 1, 128))
 		}
 	}
-	add("ramdisk", "big-ramdisk", config("bad", builder.Vmlinux, 1, 64, `ramdisk = "big-ramdisk"`))
+	add("ramdisk", "big-ramdisk", config("bad", builder.Vmlinux, 1, 128, `ramdisk = "big-ramdisk"`))
 	add("missing", "not-there", config("bad", "not-there", 1, 128))
 	add("memory", "memory", config("bad", builder.Vmlinux, 1, 1<<20))
 	add("no-vcpu", `no-vcpu\.cfg:3`, []byte("name = \"bad\"\ntype = \"pvh\"\nvcpus = -1\nkernel = \"vmlinux\"\n"))
@@ -130,6 +130,16 @@ func badKernels(t *T) error {
 	}
 	h, err := t.bootBad(parts, configs)
 	if err != nil {
+		return err
+	}
+	// A good one first: its unpacked kernel is kept, and is no loss.
+	if _, err := h.mustDo("xl create good.cfg"); err != nil {
+		return err
+	}
+	if _, err := h.mustDo("xl destroy good"); err != nil {
+		return err
+	}
+	if err := h.gone("good", 20*time.Second); err != nil {
 		return err
 	}
 	free, err := h.info("free_memory")

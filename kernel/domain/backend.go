@@ -47,11 +47,11 @@ func (d *Domain) Connect(consoleGFN, storeGFN mm.GFN) (consolePort, storePort ui
 	}
 	b.console = console.NewRing(cp)
 	b.input = make(chan struct{}, 1)
-	local, consolePort, err := d.bind(func() { poke(b.input) })
+	consoleEnd, consolePort, err := d.bind(func() { poke(b.input) })
 	if err != nil {
 		return 0, 0, fmt.Errorf("console event channel: %w", err)
 	}
-	b.send = func() error { return d.Host.Dom0.Send(local) }
+	b.send = func() error { return d.Host.Dom0.Send(consoleEnd) }
 	b.workers.Go(func() { d.serveConsole(ctx) })
 
 	sp, err := pin(storeGFN)
@@ -59,11 +59,11 @@ func (d *Domain) Connect(consoleGFN, storeGFN mm.GFN) (consolePort, storePort ui
 		return 0, 0, fmt.Errorf("xenstore ring: %w", err)
 	}
 	work := make(chan struct{}, 1)
-	local, storePort, err = d.bind(func() { poke(work) })
+	storeEnd, storePort, err := d.bind(func() { poke(work) })
 	if err != nil {
 		return 0, 0, fmt.Errorf("xenstore event channel: %w", err)
 	}
-	notify := func() { d.Host.Dom0.Send(local) }
+	notify := func() { d.Host.Dom0.Send(storeEnd) }
 	r, err := d.Host.Store.Introduce(d.ID, sp, notify)
 	if err != nil {
 		return 0, 0, fmt.Errorf("xenstore: %w", err)

@@ -14,6 +14,7 @@ const (
 	vecSpurious     = 0xff
 	vecKick         = 0xfe
 	vecTimer        = 0xfd
+	vecFlush        = 0xfc
 	vecLastDevice   = 0xef
 	vecFirstDevice  = 0x30
 )

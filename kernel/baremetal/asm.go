@@ -27,6 +27,7 @@ func xsetbv(v uint64) // XCR0
 func pause()
 func halt()
 func clear64(va, n uint64)
+func flushTLB()
 
 // loadTables loads GDTR, IDTR and TR.
 func loadTables(gdtr, idtr uint64)

@@ -1,5 +1,6 @@
 //go:build tamago
 
+#include "go_asm.h"
 #include "textflag.h"
 
 TEXT ·cpuself(SB),NOSPLIT,$0-8
@@ -147,6 +148,8 @@ TEXT ·loadIDT(SB),NOSPLIT,$0-8
 	LIDT	(AX)
 	RET
 
+// The holder may wait for this CPU's TLB (flushAll): a request is looked for while
+// spinning.
 TEXT ·lock(SB),NOSPLIT,$0-8
 	MOVQ	p+0(FP), DI
 again:
@@ -156,10 +159,30 @@ again:
 	JEQ	got
 spin:
 	PAUSE
+	MOVQ	pcpu_flushWant(GS), BX
+	CMPQ	BX, pcpu_flushDone(GS)
+	JEQ	nothing
+	MOVQ	CR4, AX
+	MOVQ	AX, CX
+	ANDQ	$~0x80, CX
+	MOVQ	CX, CR4
+	MOVQ	AX, CR4
+	MOVQ	BX, pcpu_flushDone(GS)
+nothing:
 	CMPL	(DI), $0
 	JNE	spin
 	JMP	again
 got:
+	RET
+
+// flushTLB drops all translations of this CPU, global ones too (APM vol. 2, 5.5.3:
+// a change of CR4.PGE).
+TEXT ·flushTLB(SB),NOSPLIT,$0
+	MOVQ	CR4, AX
+	MOVQ	AX, CX
+	ANDQ	$~0x80, CX
+	MOVQ	CX, CR4
+	MOVQ	AX, CR4
 	RET
 
 TEXT ·unlock(SB),NOSPLIT,$0-8

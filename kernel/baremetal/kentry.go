@@ -39,6 +39,10 @@ func interrupt(c *pcpu, v uint64) {
 	case vecKick:
 		apicWrite(apicEOI, 0)
 		return
+	case vecFlush:
+		apicWrite(apicEOI, 0)
+		flushIfWanted(c)
+		return
 	case vecTimer:
 		c.Stats.Timers++
 		apicWrite(apicEOI, 0)

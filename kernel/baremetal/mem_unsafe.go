@@ -24,6 +24,8 @@ func frameStatsAt(p uint64) *mm.FrameStats {
 	return (*mm.FrameStats)(unsafe.Pointer(uintptr(p)))
 }
 
+const frameStatsSize = uint64(unsafe.Sizeof(mm.FrameStats{}))
+
 // Pointer makes a pointer of a kernel address outside Go's heap.
 func Pointer(va uint64) unsafe.Pointer { return unsafe.Pointer(uintptr(va)) }
 

@@ -69,6 +69,8 @@ type pcpu struct {
 	_        [2]uint64
 	virt     [16]uint64 // 128: the virt layer's own
 
+	flushWant, flushDone uint64 // of the TLB: see flushAll
+
 	tls    [2]uint64  // the slot below kfs holds the stand-in g
 	kg     [64]uint64 // the stand-in g: stack.lo, stack.hi, guards
 	online uint64

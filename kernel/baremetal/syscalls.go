@@ -53,6 +53,7 @@ var (
 func syscall(c *pcpu, t *thread) {
 	a0, a1, a2, a3 := t.rdi, t.rsi, t.rdx, t.r10
 	r := uint64(0)
+	touchArguments(t)
 	switch n := t.rax; n {
 	case 0: // read
 		r = sysRead(a0, a1, a2)
@@ -101,7 +102,7 @@ func syscall(c *pcpu, t *thread) {
 		} else if a1 == getFlags {
 			r = readWrite
 		}
-	case 131:
+	case 131: // sigaltstack
 		r = sysSigaltstack(t, a0, a1)
 	case 186: // gettid
 		r = t.id
@@ -207,6 +208,39 @@ func syscall(c *pcpu, t *thread) {
 		r = errno(enosys)
 	}
 	t.rax = r
+}
+
+// touchArguments maps the memory that a call's arguments point at, where that has
+// not been touched yet.
+func touchArguments(t *thread) {
+	switch t.rax {
+	case 0, 1: // read, write
+		touch(t.rsi, t.rdx)
+	case 13: // rt_sigaction
+		touch(t.rsi, 32)
+		touch(t.rdx, 32)
+	case 131: // sigaltstack
+		touch(t.rdi, 24)
+		touch(t.rsi, 24)
+	case 14: // rt_sigprocmask
+		touch(t.rsi, 8)
+		touch(t.rdx, 8)
+	case 35: // nanosleep
+		touch(t.rdi, 16)
+	case 202: // futex
+		touch(t.rdi, 4)
+		touch(t.r10, 16)
+	case 204: // sched_getaffinity
+		touch(t.rdx, 8)
+	case 228, 281, 232: // clock_gettime, epoll_pwait
+		touch(t.rsi, 16)
+	case 233: // epoll_ctl
+		touch(t.r10, 16)
+	case 318: // getrandom
+		touch(t.rdi, t.rsi)
+	case callFrameStats:
+		touch(t.rdi, frameStatsSize)
+	}
 }
 
 func timespec(p uint64) int64 { return int64(ld64(p))*1e9 + int64(ld64(p+8)) }

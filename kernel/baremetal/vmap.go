@@ -2,25 +2,49 @@
 
 package baremetal
 
-// The VMap window: the Go runtime's reservations, and the stacks that Go does
-// not grow. Frames come 2 MiB at a time where a range covers that much.
+import (
+	"sync/atomic"
+
+	"nidus/mm"
+)
+
+// The VMap window: the Go runtime's memory, and the stacks that Go does not grow.
 //
-// What was mapped stays mapped: munmap keeps a range with its frames for the
-// next mmap that fits, so no TLB ever holds an entry that became wrong.
+// Large ranges are mapped when touched: until then their entries hold a mark. What
+// the runtime gives back (MADV_DONTNEED, munmap) is unmapped on every CPU before
+// its frames are free again.
 
 type vrange struct{ lo, hi uint64 }
 
-const maxRanges = 512
+const (
+	// pteLazy marks an entry that is not present: memory, when touched.
+	pteLazy = 1 << 9
+
+	// A range below this size is mapped at once: the stacks of g0 and gsignal,
+	// on which the kernel itself writes.
+	lazyFrom = 64 << 10
+	// A range given back below this size keeps its frames for the next one.
+	keepBelow = 256 << 10
+
+	maxRanges = 512
+)
 
 var (
 	memlock   uint32
-	vnext     uint64     = VMapBase + page2M
-	lazy      [16]vrange // mapped when touched
-	nlazy     int
-	cached    [maxRanges]vrange // given back
+	vnext     uint64            = VMapBase + page2M
+	cached    [maxRanges]vrange // addresses given back
 	ncached   int
 	vmapBytes uint64
+
+	gone    [256]goneBlock // unmapped, and not free before every CPU has forgotten them
+	ngone   int
+	flushes uint64
 )
+
+type goneBlock struct {
+	m     mm.MFN
+	order uint
+}
 
 // reserve takes n bytes of addresses. Preconditions: memlock.
 func reserve(n, align uint64) uint64 {
@@ -32,36 +56,251 @@ func reserve(n, align uint64) uint64 {
 	return a
 }
 
-// populate gives [va, va+n) zeroed memory. Preconditions: memlock, page aligned.
-func populate(va, n uint64) bool {
-	for end := va + n; va < end; {
-		e := lookup(va)
-		switch {
-		case e&ptePresent != 0:
-			clear64(va, page4K)
-			va += page4K
-		case va&(page2M-1) == 0 && end-va >= page2M && e == 0:
-			f := kernelFrame2M()
-			if f != 0 {
-				clear64(DirectMap+f, page2M)
-				if !mapPage(va, f, pteData, page2M) {
-					return false
-				}
-				vmapBytes += page2M
-				va += page2M
-				continue
-			}
-			fallthrough
-		default:
+// slot returns the address of the entry for va at the level of shift (21 or 12),
+// making tables on the way; a marked 2 MiB entry is made a table of marks. 0: no
+// memory, or a 2 MiB page is in the way.
+func slot(va uint64, shift uint) uint64 {
+	t := hostL4
+	for s := uint(39); s > shift; s -= 9 {
+		e := table(t, va>>s&511)
+		switch v := ld64(e); {
+		case v == pteLazy:
 			f := kernelFrame()
-			if f == 0 || !mapPage(va, f, pteData, page4K) {
-				return false
+			if f == 0 {
+				return 0
 			}
-			vmapBytes += page4K
-			va += page4K
+			for i := uint64(0); i < 512; i++ {
+				st64(table(f, i), pteLazy)
+			}
+			st64(e, f|ptePresent|pteWrite)
+		case v&pteLarge != 0 && s < 39:
+			return 0
+		}
+		if t = child(t, va>>s&511); t == 0 {
+			return 0
+		}
+	}
+	return table(t, va>>shift&511)
+}
+
+// populate gives [va, va+n) zeroed memory at once. Preconditions: memlock, page
+// aligned.
+func populate(va, n uint64) bool {
+	for end := va + n; va < end; va += page4K {
+		if e := lookup(va); e&ptePresent != 0 {
+			clear64(va, page4K)
+			continue
+		}
+		if !mapNew(va) {
+			return false
 		}
 	}
 	return true
+}
+
+// mapNew maps a zeroed page of 4 KiB. Preconditions: memlock, nothing is there.
+func mapNew(va uint64) bool {
+	e := slot(va, 12)
+	if e == 0 {
+		return false
+	}
+	f := kernelFrame()
+	if f == 0 {
+		return false
+	}
+	st64(e, f|pteData)
+	vmapBytes += page4K
+	return true
+}
+
+// promise makes [va, va+n) memory when touched. Preconditions: memlock; nothing, or
+// marks, or memory that reads as anything, is there.
+func promise(va, n uint64) bool {
+	for end := va + n; va < end; {
+		if va&(page2M-1) == 0 && end-va >= page2M {
+			if e := slot(va, 21); e != 0 && ld64(e)&^pteLazy == 0 {
+				st64(e, pteLazy)
+				va += page2M
+				continue
+			}
+		}
+		switch e := lookup(va); {
+		case e&ptePresent != 0:
+			clear64(va, page4K)
+		default:
+			s := slot(va, 12)
+			if s == 0 {
+				return false
+			}
+			st64(s, pteLazy)
+		}
+		va += page4K
+	}
+	return true
+}
+
+// touched maps what is marked at va. False: nothing is promised there.
+func touched(va uint64) bool {
+	if va < VMapBase || va >= VMapEnd {
+		return false
+	}
+	lock(&memlock)
+	ok := touchLocked(va)
+	unlock(&memlock)
+	return ok
+}
+
+func touchLocked(va uint64) bool {
+	e := lookup(va)
+	if e&ptePresent != 0 {
+		return true // another CPU was faster
+	}
+	if e&pteLazy == 0 {
+		return false
+	}
+	base := va &^ (page2M - 1)
+	if s := slotIfThere(base); s != 0 && ld64(s) == pteLazy {
+		if f := kernelFrame2M(); f != 0 {
+			clear64(DirectMap+f, page2M)
+			st64(s, f|pteData|pteLarge)
+			vmapBytes += page2M
+			return true
+		}
+	}
+	if !mapNew(va &^ (page4K - 1)) {
+		fatal("out of memory: no frame for the hypervisor's own heap")
+	}
+	return true
+}
+
+// slotIfThere is the address of the 2 MiB entry for va, 0 if a table is missing.
+func slotIfThere(va uint64) uint64 {
+	t := hostL4
+	for s := uint(39); s > 21; s -= 9 {
+		e := ld64(table(t, va>>s&511))
+		if e&ptePresent == 0 || s < 39 && e&pteLarge != 0 {
+			return 0
+		}
+		t = e & pteAddr
+	}
+	return table(t, va>>21&511)
+}
+
+// touch makes sure that the kernel can access [p, p+n) of the runtime's memory: a
+// page fault inside the kernel is fatal.
+func touch(p, n uint64) {
+	if p < VMapBase || p >= VMapEnd || n > VMapEnd-p {
+		return // the image's own memory, or a null pointer
+	}
+	for a := p &^ (page4K - 1); a < p+n; a += page4K {
+		if lookup(a)&ptePresent == 0 {
+			touched(a)
+		}
+	}
+}
+
+// release takes the memory of [a, a+n) away and leaves mark in its entries.
+// Preconditions: memlock, page aligned.
+func release(a, n, mark uint64) {
+	for end := a + n; a < end; {
+		s := slotIfThere(a)
+		if s == 0 || ld64(s) == 0 { // nothing was ever there
+			a = a&^(page2M-1) + page2M
+			continue
+		}
+		e := ld64(s)
+		whole := a&(page2M-1) == 0 && end-a >= page2M
+		switch {
+		case e == pteLazy:
+			if whole {
+				st64(s, mark)
+			}
+			a = a&^(page2M-1) + page2M
+			continue
+		case e&pteLarge != 0 && whole:
+			st64(s, mark)
+			retire(mm.MFN(e&pteAddr>>12), 9)
+			a += page2M
+			continue
+		case e&pteLarge != 0:
+			if !split(s, e) {
+				clear64(a, page4K) // no memory for a table: zeroes will do
+				a += page4K
+				continue
+			}
+		}
+		p := table(ld64(s)&pteAddr, a>>12&511)
+		if e := ld64(p); e&ptePresent != 0 {
+			st64(p, mark)
+			retire(mm.MFN(e&pteAddr>>12), 0)
+		} else if e != 0 {
+			st64(p, mark)
+		}
+		a += page4K
+	}
+	forget()
+}
+
+// split makes a table of a 2 MiB entry, with the same memory.
+func split(s, e uint64) bool {
+	f := kernelFrame()
+	if f == 0 {
+		return false
+	}
+	for i := uint64(0); i < 512; i++ {
+		st64(table(f, i), (e&pteAddr+i*page4K)|pteData)
+	}
+	st64(s, f|ptePresent|pteWrite)
+	return true
+}
+
+func retire(m mm.MFN, order uint) {
+	vmapBytes -= page4K << order
+	gone[ngone] = goneBlock{m, order}
+	if ngone++; ngone == len(gone) {
+		forget()
+	}
+}
+
+// forget makes every CPU drop its translations, and then frees what was unmapped.
+func forget() {
+	if ngone == 0 {
+		return
+	}
+	flushAll()
+	for _, b := range gone[:ngone] {
+		Frames.Free(b.m, b.order)
+	}
+	ngone = 0
+}
+
+// flushAll empties every CPU's TLB, and waits for it. Preconditions: memlock, not
+// klock, interrupts off. A CPU that spins on a lock with interrupts off looks for
+// the request there (lock in asm_amd64.s).
+func flushAll() {
+	me := pcpuAt(cpuself())
+	flushes++
+	for i := uint64(0); i < ncpu; i++ {
+		if c := &cpus[i]; c != me && c.online != 0 {
+			atomic.StoreUint64(&c.flushWant, flushes)
+			ipi(c.apicid, icrFixed|vecFlush)
+		}
+	}
+	flushTLB()
+	for i := uint64(0); i < ncpu; i++ {
+		c := &cpus[i]
+		for c != me && c.online != 0 && dying == 0 && atomic.LoadUint64(&c.flushDone) < atomic.LoadUint64(&c.flushWant) {
+			pause()
+		}
+	}
+}
+
+// flushIfWanted does what flushAll of another CPU asks for.
+func flushIfWanted(c *pcpu) {
+	if w := atomic.LoadUint64(&c.flushWant); w != c.flushDone {
+		flushTLB()
+		atomic.StoreUint64(&c.flushDone, w)
+	}
 }
 
 // guardedStack returns the top of a stack of n bytes with a page below it that is
@@ -79,10 +318,6 @@ const (
 	protWrite = 2
 	mapFixed  = 0x10
 	mapAnon   = 0x20
-
-	// A range of at least this size is mapped when touched: the runtime's
-	// tables, of which it uses a fraction.
-	lazyFrom = 16 << 20
 )
 
 func sysMmap(a, n, prot, flags uint64) uint64 {
@@ -93,27 +328,38 @@ func sysMmap(a, n, prot, flags uint64) uint64 {
 		return errno(einval)
 	}
 	n = (n + page4K - 1) &^ (page4K - 1)
-	writable := prot&(protRead|protWrite) != 0
 	if flags&mapFixed != 0 {
-		if a < VMapBase || a >= VMapEnd || a&(page4K-1) != 0 {
+		if a < VMapBase || a >= VMapEnd || a&(page4K-1) != 0 || n > VMapEnd-a {
 			return errno(einval)
 		}
-		if writable && !populate(a, n) {
-			return errno(enomem)
-		}
-		return a
-	}
-	if a != 0 {
+	} else if a = vrangeFor(a, n); a == 0 {
 		// Go's hints are all in the low half; refused, it grows from where it is.
 		return errno(enomem)
+	}
+	if prot&(protRead|protWrite) == 0 {
+		return a
+	}
+	ok := false
+	if n < lazyFrom {
+		ok = populate(a, n)
+	} else {
+		ok = promise(a, n)
+	}
+	if !ok {
+		return errno(enomem)
+	}
+	return a
+}
+
+// vrangeFor finds addresses; a hint is refused.
+func vrangeFor(hint, n uint64) uint64 {
+	if hint != 0 {
+		return 0
 	}
 	for i := 0; i < ncached; i++ {
 		if r := cached[i]; r.hi-r.lo == n {
 			ncached--
 			cached[i] = cached[ncached]
-			if writable && !populate(r.lo, n) {
-				return errno(enomem)
-			}
 			return r.lo
 		}
 	}
@@ -124,19 +370,7 @@ func sysMmap(a, n, prot, flags uint64) uint64 {
 	if n >= 64<<20 {
 		align = 64 << 20
 	}
-	a = reserve(n, align)
-	if a == 0 {
-		return errno(enomem)
-	}
-	switch {
-	case !writable:
-	case n >= lazyFrom && nlazy < len(lazy):
-		lazy[nlazy] = vrange{a, a + n}
-		nlazy++
-	case !populate(a, n):
-		return errno(enomem)
-	}
-	return a
+	return reserve(n, align)
 }
 
 func sysMunmap(a, n uint64) uint64 {
@@ -144,48 +378,35 @@ func sysMunmap(a, n uint64) uint64 {
 	if a < VMapBase || a >= VMapEnd || a&(page4K-1) != 0 || n > VMapEnd-a {
 		return errno(einval)
 	}
-	for i := 0; i < nlazy; i++ {
-		if lazy[i].lo < a+n && a < lazy[i].hi {
-			return 0 // never given back by the runtime; keep it as it is
-		}
+	if n >= keepBelow {
+		release(a, n, 0)
 	}
-	if a+n == vnext && lookup(a)&ptePresent == 0 {
+	if a+n == vnext {
 		vnext = a // an alignment's slack
+		if n < keepBelow {
+			release(a, n, 0)
+		}
 		return 0
 	}
-	if ncached < maxRanges && lookup(a+page4K)&ptePresent != 0 {
+	if ncached < maxRanges {
 		cached[ncached] = vrange{a, a + n}
 		ncached++
+	} else {
+		release(a, n, 0)
 	}
 	return 0
 }
 
-// sysMadvise: the runtime relies on zeroes after MADV_DONTNEED.
+// sysMadvise: after MADV_DONTNEED the runtime relies on zeroes.
 func sysMadvise(a, n, advice uint64) uint64 {
 	const dontNeed = 4
 	if advice != dontNeed {
 		return 0
 	}
-	if a < VMapBase || a&(page4K-1) != 0 || n > VMapEnd-a {
+	n = (n + page4K - 1) &^ (page4K - 1)
+	if a < VMapBase || a >= VMapEnd || a&(page4K-1) != 0 || n > VMapEnd-a {
 		return errno(einval)
 	}
-	for end := a + n; a < end; a += page4K {
-		if lookup(a)&ptePresent != 0 {
-			clear64(a, page4K)
-		}
-	}
+	release(a, n, pteLazy)
 	return 0
-}
-
-// touched maps the page of a lazy range at va. False: va is not in one.
-func touched(va uint64) bool {
-	for i := 0; i < nlazy; i++ {
-		if va >= lazy[i].lo && va < lazy[i].hi {
-			lock(&memlock)
-			ok := lookup(va)&ptePresent != 0 || populate(va&^(page4K-1), page4K)
-			unlock(&memlock)
-			return ok
-		}
-	}
-	return false
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"nidus/kernel/domain"
 	"nidus/kernel/xenstore"
@@ -70,7 +71,8 @@ type Core struct {
 	// control plane die there. May be nil.
 	Point func(name string)
 
-	kernels *image.Cache
+	kernels  *image.Cache
+	trimming atomic.Bool
 
 	mu       sync.Mutex
 	domains  map[mm.DomID]*Entry
@@ -220,6 +222,7 @@ func (c *Core) unmake(e *Entry) error {
 	c.mu.Lock()
 	c.release(len(e.VCPUs), e.VCPUs[0].Sched().Group)
 	c.mu.Unlock()
+	c.trim()
 	if err != nil || err2 != nil {
 		return control.Errorf(control.ErrInternal, "domain %d is gone, but not all that it had: %v %v", e.ID, err, err2)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"nidus/kernel/console"
 	"nidus/kernel/domain"
@@ -120,6 +121,10 @@ func (c *Core) kernel(name string) (*image.Kernel, error) {
 		return nil, fmt.Errorf("kernel: %w", err)
 	}
 	k, warm, err := c.kernels.Decode(m.Name, name, m.Data, image.Limits{})
+	if !warm {
+		// Unpacking leaves a decoder's window behind, or a kernel that was none.
+		c.trim()
+	}
 	if err != nil {
 		return nil, control.Errorf(control.ErrBadKernel, "%v", err)
 	}
@@ -129,17 +134,40 @@ func (c *Core) kernel(name string) (*image.Kernel, error) {
 	return k, nil
 }
 
-// admit refuses a domain that the machine's memory can't hold.
+// admit refuses a domain that the machine's memory can't hold. Kept kernels give
+// way to it.
 func (c *Core) admit(cfg *control.DomainConfig) error {
-	free := c.Host.Memory.Stats().Free * mm.PageSize
 	// page tables, grant frames, and what the host itself needs to go on
 	const reserve = 16 << 20
 	need := cfg.MemoryBytes + cfg.MemoryBytes/256 + reserve
+	free := c.Host.Memory.Stats().Free * mm.PageSize
+	if need > free {
+		c.kernels.Shrink(0)
+		debug.FreeOSMemory()
+		free = c.Host.Memory.Stats().Free * mm.PageSize
+	}
 	if need > free {
 		return control.Errorf(control.ErrNoMemory, "the domain needs %d MiB (memory=%d and %d for itself), but only %d MiB are free",
 			need>>20, cfg.MemoryBytes>>20, (need-cfg.MemoryBytes)>>20, free>>20)
 	}
 	return nil
+}
+
+// FreeMemory is what new domains can have, in bytes: free frames, and the kernels
+// that are kept only as long as nobody needs their memory.
+func (c *Core) FreeMemory() uint64 {
+	kept, _ := c.kernels.Held()
+	return c.Host.Memory.Stats().Free*mm.PageSize + uint64(kept)
+}
+
+// trim gives memory that Go does not use back to the machine, in the background.
+func (c *Core) trim() {
+	if c.trimming.CompareAndSwap(false, true) {
+		go func() {
+			defer c.trimming.Store(false)
+			debug.FreeOSMemory()
+		}()
+	}
 }
 
 func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig) (domain.Params, error) {

@@ -71,8 +71,7 @@ func (p *Plane) entry(id control.DomID) (*core.Entry, error) {
 // HostInfo implements control.Plane.
 func (p *Plane) HostInfo(context.Context) (control.HostInfo, error) {
 	i := p.machine.Info()
-	s := p.core.Host.Memory.Stats()
-	i.FreeMemoryBytes = s.Free * mm.PageSize
+	i.FreeMemoryBytes = p.core.FreeMemory()
 	i.XenMajor, i.XenMinor, i.XenExtra = core.ABIMajor, core.ABIMinor, ".nidus"
 	i.XenCaps = []string{"hvm-3.0-x86_32", "hvm-3.0-x86_32p", "hvm-3.0-x86_64"}
 	i.Scheduler = "credit2"

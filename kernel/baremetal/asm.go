@@ -24,6 +24,7 @@ func out32(port uint16, v uint32)
 func in32(port uint16) uint32
 func cpuid(leaf, sub uint32) (a, b, c, d uint32)
 func xsetbv(v uint64) // XCR0
+func rdrand() (v uint64, ok bool)
 func pause()
 func halt()
 func clear64(va, n uint64)

@@ -210,3 +210,9 @@ TEXT ·xsetbv(SB),NOSPLIT,$0-8
 	XORL	CX, CX
 	BYTE	$0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv
 	RET
+
+TEXT ·rdrand(SB),NOSPLIT,$0-9
+	RDRANDQ	AX
+	SETCS	ok+8(FP)
+	MOVQ	AX, v+0(FP)
+	RET

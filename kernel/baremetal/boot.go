@@ -67,7 +67,7 @@ func firstThread(c *pcpu) {
 	policy.Wake(0, 0)
 	c.cur = c.idle
 	pick(c, 0) // takes the only thread
-	sp := (addr(&g0stack) + uint64(len(g0stack)) - 1024) &^ 15
+	sp := guardedStack(g0StackSize) - 1024
 	initsp = sp
 	random := sp + 256
 	for i := uint64(0); i < 16; i += 8 {
@@ -159,6 +159,9 @@ func cpuFeatures() {
 	const smep, smap, fsgs = 1 << 7, 1 << 20, 1 << 0
 	_, b, _, _ := cpuid(7, 0)
 	cr4 := rdcr4()
+	if _, _, _, d := cpuid(1, 0); d>>7&1 != 0 {
+		cr4 |= 1 << 6 // MCE: without it a machine check is a silent shutdown
+	}
 	if b&fsgs != 0 {
 		cr4 |= 1 << 16
 	}

@@ -110,8 +110,17 @@ func setTSC(hz uint64) {
 
 var seed uint64 = 0x9e3779b97f4a7c15
 
-// randomWord is early entropy: RDRAND where there is one, jitter of the TSC too.
+// randomWord gives RDRAND's words where the CPU has it (Intel SDM volume 1, 7.3.17),
+// mixed with the TSC's jitter, which is all there is without.
 func randomWord() uint64 {
+	if _, _, c, _ := cpuid(1, 0); c>>30&1 != 0 {
+		for i := 0; i < 10; i++ {
+			if v, ok := rdrand(); ok {
+				seed ^= v
+				break
+			}
+		}
+	}
 	for i := 0; i < 8; i++ {
 		seed ^= rdtsc()
 		seed ^= seed << 13

@@ -77,8 +77,10 @@ func scanMemory(h *handoverBlock) {
 		}
 		directEnd = max(directEnd, (r.End+page2M-1)&^(page2M-1))
 	}
-	directEnd = max(directEnd, lowEnd)
+	// what is beyond the direct map's four TiB is left alone
+	directEnd = min(max(directEnd, lowEnd), DirectEnd-DirectMap)
 	exclude(h)
+	addExclusion(directEnd, boot.MaxPhys)
 	for i := 0; i < Early.NumMemory() && bump == 0; i++ {
 		if r := Early.Memory(i); r.Type == boot.MemUsable {
 			free(r, func(lo, hi uint64) {
@@ -155,7 +157,7 @@ func framesInit() {
 	top := mm.MFN(0)
 	for i := 0; i < Early.NumMemory(); i++ {
 		if r := Early.Memory(i); r.Type == boot.MemUsable {
-			top = max(top, mm.MFN(r.End>>mm.PageShift))
+			top = max(top, mm.MFN(min(r.End, directEnd)>>mm.PageShift))
 		}
 	}
 	size := mm.MetadataBytes(top)

@@ -4,9 +4,8 @@ package baremetal
 
 import "math/bits"
 
-// The host's page tables: built once at boot, extended in the VMap window, never
-// taken away (a freed range keeps its frames and is used again, see vmap.go), so
-// that no CPU ever has to be told to forget an entry.
+// The host's page tables: built once at boot, and extended in the VMap window, from
+// which memory also goes back (see vmap.go).
 
 var (
 	hostL4    uint64 // physical

@@ -98,6 +98,7 @@ type CPUStats struct {
 const (
 	kstackSize  = 64 << 10
 	istSize     = 16 << 10
+	g0StackSize = 256 << 10
 	gsSelf      = 0
 	gsVirtArea  = 128
 	istNormal   = 1
@@ -116,7 +117,6 @@ var (
 	ncpu    uint64 = 1
 
 	bootStack [64 << 10]byte // until CPU 0 has its guarded stacks
-	g0stack   [256 << 10]byte
 	initsp    uint64
 	fsgsbase  uint32 // CR4.FSGSBASE is on
 )

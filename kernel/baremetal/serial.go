@@ -3,7 +3,7 @@
 package baremetal
 
 // The console of last resort: COM1, polled. The console driver proper takes over
-// once Go runs (SetOutput).
+// once Go runs (kernel/tty.go).
 
 const (
 	com1       = 0x3f8

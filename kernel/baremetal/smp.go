@@ -65,8 +65,7 @@ func apBoot() {
 // DropIdentity takes the low memory's identity map away, when no CPU will be
 // started any more.
 func DropIdentity() {
-	st64(table(ld64(table(ld64(table(hostL4, 0))&pteAddr, 0))&pteAddr, 0), 0)
-	wrcr3(rdcr3())
+	call(callDropIdentity, 0, 0, 0, 0)
 }
 
 // NumCPU is how many CPUs are up.

@@ -39,6 +39,7 @@ const (
 	callShare
 	callResetGroup
 	callCPUInit
+	callDropIdentity
 	callAffinity
 	callDeadline
 )
@@ -192,6 +193,11 @@ func syscall(c *pcpu, t *thread) {
 		}
 		armTimer(c, timerTarget(c), Nanotime())
 		unlock(&klock)
+	case callDropIdentity:
+		lock(&memlock)
+		st64(table(ld64(table(ld64(table(hostL4, 0))&pteAddr, 0))&pteAddr, 0), 0)
+		flushAll()
+		unlock(&memlock)
 	case callCPUInit:
 		lock(&memlock)
 		cpuInit(a0, a1)

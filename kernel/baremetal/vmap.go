@@ -23,8 +23,6 @@ const (
 	// A range below this size is mapped at once: the stacks of g0 and gsignal,
 	// on which the kernel itself writes.
 	lazyFrom = 64 << 10
-	// A range given back below this size keeps its frames for the next one.
-	keepBelow = 256 << 10
 
 	maxRanges = 512
 )
@@ -378,21 +376,12 @@ func sysMunmap(a, n uint64) uint64 {
 	if a < VMapBase || a >= VMapEnd || a&(page4K-1) != 0 || n > VMapEnd-a {
 		return errno(einval)
 	}
-	if n >= keepBelow {
-		release(a, n, 0)
-	}
+	release(a, n, 0)
 	if a+n == vnext {
 		vnext = a // an alignment's slack
-		if n < keepBelow {
-			release(a, n, 0)
-		}
-		return 0
-	}
-	if ncached < maxRanges {
+	} else if ncached < maxRanges {
 		cached[ncached] = vrange{a, a + n}
 		ncached++
-	} else {
-		release(a, n, 0)
 	}
 	return 0
 }

@@ -3,6 +3,7 @@ package domain
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -193,6 +194,8 @@ func (d *Domain) Start(paused bool, run func(*VCPU)) {
 		d.vcpus.Go(func() {
 			runtime.LockOSThread() // and never unlocked: the thread ends with it
 			v.thread.Store(d.Host.Thread.Enter(v.Sched()))
+			defer v.thread.Store(0)
+			defer d.contain(v)
 			run(v)
 		})
 	}
@@ -352,3 +355,12 @@ func (d *Domain) Dying() bool { return d.State() == Dying }
 
 // Gone is closed when Destroy is done.
 func (d *Domain) Gone() <-chan struct{} { return d.gone }
+
+// contain ends the domain, not the host, for a defect of ours that its vcpu met.
+func (d *Domain) contain(v *VCPU) {
+	if p := recover(); p != nil {
+		v.busy.Store(false)
+		d.Host.Log.Printf(console.LevelError, "d%dv%d: the hypervisor has a defect: %v\n%s", d.ID, v.ID, p, debug.Stack())
+		d.Shutdown(xenabi.ShutdownCrash)
+	}
+}

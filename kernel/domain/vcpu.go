@@ -124,6 +124,18 @@ func (v *VCPU) SetUp(on bool) {
 	v.Notify()
 }
 
+// Down takes the vcpu offline; the last one takes the domain with it, which is how
+// a guest without another way powers off.
+func (v *VCPU) Down() {
+	for _, o := range v.Domain.VCPUs {
+		if o != v && o.Up() {
+			v.SetUp(false)
+			return
+		}
+	}
+	v.Domain.Shutdown(xenabi.ShutdownPoweroff)
+}
+
 // Blocked tells whether the vcpu waits for an event.
 func (v *VCPU) Blocked() bool { return v.blocked.Load() }
 

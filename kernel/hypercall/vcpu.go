@@ -36,7 +36,8 @@ func vcpuOp(c *call) int64 {
 		}
 		return 0
 	case xenabi.VCPUOpDown:
-		return c.down(v)
+		v.Down()
+		return 0
 	case xenabi.VCPUOpIsUp:
 		if v.Up() {
 			return 1
@@ -81,18 +82,6 @@ func vcpuOp(c *call) int64 {
 		return errno(xenabi.EINVAL)
 	}
 	return c.unknown("vcpu_op", uint64(cmd))
-}
-
-// down takes a vcpu offline; the last one takes the domain with it.
-func (c *call) down(v *domain.VCPU) int64 {
-	for _, o := range c.d.VCPUs {
-		if o != v && o.Up() {
-			v.SetUp(false)
-			return 0
-		}
-	}
-	c.d.Shutdown(xenabi.ShutdownPoweroff)
-	return 0
 }
 
 func (c *call) periodic(v *domain.VCPU, ns int64) {

@@ -9,8 +9,8 @@ import (
 	"nidus/kernel/boot"
 )
 
-// trampolinePage is where an AP's first instructions go; FindTrampoline looks for
-// a usable page below 1 MiB, where STARTUP can point.
+// trampolinePage finds a usable page below 1 MiB for an AP's first instructions:
+// that is where STARTUP can point.
 func (m *Machine) trampolinePage() (uint64, bool) {
 	for _, r := range m.Info.Memory {
 		if r.Type != boot.MemUsable || r.Start >= 1<<20 {

@@ -77,13 +77,16 @@ func (v *vcpu) skip() bool {
 
 func (v *vcpu) fault(vector uint8, code uint32) { v.event(virt.Fault(vector, code)) }
 
-// halt waits for an interrupt. A vcpu that halts with interrupts off waits for an
-// NMI or INIT, like a processor.
+// halt waits for an interrupt. A vcpu that halts with interrupts off goes down, as
+// under Xen: no guest comes back from that, and Linux ends so.
 func (v *vcpu) halt() {
-	if v.HV.Regs().RFLAGS&virt.FlagIF != 0 && v.hasWork() || v.NMIPending() {
-		return
+	switch {
+	case v.NMIPending():
+	case v.HV.Regs().RFLAGS&virt.FlagIF == 0:
+		v.Down()
+	case !v.hasWork():
+		v.Block(0)
 	}
-	v.Block(0)
 }
 
 // tripleFault is a shutdown of the processor: as Xen does, the domain's by the

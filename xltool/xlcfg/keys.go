@@ -41,13 +41,13 @@ var keys = []key{
 	{name: "on_crash", decode: action(func(c *DomainConfig) *actionT { return &c.OnCrash })},
 	{name: "on_soft_reset", decode: action(func(c *DomainConfig) *actionT { return &c.OnSoftReset })},
 
-	{name: "tsc_mode", decode: (*decoder).tscMode},
-	{name: "timer_mode", decode: (*decoder).timerMode},
-	{name: "nomigrate", decode: boolean(func(c *DomainConfig) *bool { return &c.NoMigrate })},
+	{name: "tsc_mode", decode: (*decoder).tscMode, notYet: true},
+	{name: "timer_mode", decode: (*decoder).timerMode, notYet: true},
+	{name: "nomigrate", decode: boolean(func(c *DomainConfig) *bool { return &c.NoMigrate }), notYet: true},
 	{name: "max_event_channels", decode: num(0, 1<<17, func(c *DomainConfig) *int { return &c.MaxEventChannels })},
 	{name: "max_grant_frames", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxGrantFrames })},
-	{name: "max_maptrack_frames", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxMaptrackFrames })},
-	{name: "max_grant_version", decode: num(0, 2, func(c *DomainConfig) *int { return &c.MaxGrantVersion })},
+	{name: "max_maptrack_frames", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxMaptrackFrames }), notYet: true},
+	{name: "max_grant_version", decode: num(0, 2, func(c *DomainConfig) *int { return &c.MaxGrantVersion }), notYet: true},
 
 	{name: "disk", decode: strs(func(c *DomainConfig) *[]string { return &c.Disks }), notYet: true},
 	{name: "vif", decode: strs(func(c *DomainConfig) *[]string { return &c.VIFs }), notYet: true},

@@ -154,10 +154,15 @@ func (h *host) DebugKey(key byte) bool {
 // PowerOff implements plane.Machine.
 func (h *host) PowerOff() error { return h.Machine.PowerOff() }
 
-// Used implements plane.Machine.
+// Used implements plane.Machine: what is neither free nor a guest's, nor a file that
+// the loader brought.
 func (h *host) Used() uint64 {
 	s := h.core.Host.Memory.Stats()
-	return (s.Kinds[mm.FrameKernel]+s.Kinds[mm.FrameSpecial]+s.Kinds[mm.FrameTable])*mm.PageSize + baremetal.ImageSize()
+	used := h.usable() - (s.Free+s.Kinds[mm.FrameGuest])*mm.PageSize
+	for _, m := range h.core.Modules {
+		used -= uint64(len(m.Data))
+	}
+	return used
 }
 
 // BusyTime implements plane.Machine.

@@ -194,9 +194,6 @@ func CPUID(leaf, sub uint32) (a, b, c, d uint32) { return cpuid(leaf, sub) }
 // Wall is the time of day in ns since 1970.
 func Wall() int64 { return Nanotime() + wallOffset }
 
-// ImageSize is what the image occupies in memory, in bytes.
-func ImageSize() uint64 { return addr(&runtimeEnd) - addr(&runtimeText) }
-
 // VCPUTime is how long threads of vcpus that still exist have run, in ns.
 func VCPUTime() int64 {
 	t := int64(0)

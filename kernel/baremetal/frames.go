@@ -175,6 +175,12 @@ func framesInit() {
 	if place == 0 {
 		fatal("no room for the frame table")
 	}
+	for i := 0; i < nexcluded; i++ { // what the first tables did not need
+		if excluded[i].hi == bumpEnd && excluded[i].lo <= bump {
+			excluded[i].hi = bump
+		}
+	}
+	bumpEnd = bump
 	addExclusion(place, place+size)
 	clear64(DirectMap+place, (size+7)&^7)
 	Frames.Init(unsafe.Slice((*mm.FrameInfo)(Pointer(DirectMap+place)), top))

@@ -1,13 +1,14 @@
 // Command mkoverlay writes the build overlay that lets the stock Go runtime run
 // on bare metal: overlay.json and the generated files that it names.
 //
-// It edits the installed GOROOT's sources in four ways, and stops if one of the
+// It edits the installed GOROOT's sources in five ways, and stops if one of the
 // places is not exactly as expected, so that a new Go release is looked at by a
 // person before it is used:
 //
 //   - every SYSCALL of the runtime and of package syscall becomes a CALL of the
 //     kernel (baremetal.callEntry), so LSTAR belongs to guests;
 //   - settls tells the kernel the thread's FS base instead of asking Linux;
+//   - 32 MiB that only FIPS mode uses are not part of the image;
 //   - the stacks of g0 and gsignal, which Go does not grow, get a guard page;
 //   - package runtime gets the few names in _overlay/runtime.
 package main
@@ -34,8 +35,7 @@ type edit struct {
 
 const entry = "nidus∕kernel∕baremetal·callEntry(SB)"
 
-// The kernel keeps a thread's FS base at thread.fsbase, whose offset entry_amd64.s
-// checks; GS:8 is the current thread.
+// settls tells the kernel the thread's FS base: see setFS.
 const settls = `TEXT runtime·settls(SB),NOSPLIT,$$0
 	ADDQ	$$8, DI	// ELF wants to use -8(FS)
 	CALL	nidus∕kernel∕baremetal·setFS(SB)
@@ -56,6 +56,8 @@ var edits = []edit{
 	{"syscall/asm_linux_amd64.s", syscalls, 3, "\tCALL\t" + entry},
 	{"runtime/proc.go", regexp.MustCompile(`mp\.g0 = malg\(16384 \* sys\.StackGuardMultiplier\)`), 1, `mp.g0 = guardedG(32768)`},
 	{"runtime/proc.go", regexp.MustCompile(`stackfree\((freem\.g0|mp\.gsignal)\.stack\)`), 2, `guardedFree($1.stack)`},
+	{"crypto/internal/fips140/drbg/entropy_fips140.go", regexp.MustCompile(`(?m)^var memory entropy\.ScratchBuffer$`), 1, ""},
+	{"crypto/internal/fips140/drbg/entropy_fips140.go", regexp.MustCompile(`entropy\.Seed\(&memory\)`), 2, `entropy.Seed(new(entropy.ScratchBuffer))`},
 	{"runtime/os_linux.go", regexp.MustCompile(`mp\.gsignal = malg\(32 \* 1024\)`), 1, `mp.gsignal = guardedG(32 * 1024)`},
 }
 

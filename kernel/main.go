@@ -35,7 +35,7 @@ func main() {
 	log := console.NewLog(console.LogConfig{
 		Size: logSize, Prefix: "(NID) ", Timestamps: true,
 		Now: func() time.Duration { return time.Duration(baremetal.Nanotime()) }, Out: tty,
-		Host: console.DefaultHostThreshold, Guest: console.DefaultGuestThreshold,
+		Host: threshold(boot.DefaultOptions().LogLevel), Guest: threshold(boot.DefaultOptions().GuestLogLevel),
 	})
 	host, err := bringUp(log, tty)
 	if err != nil {

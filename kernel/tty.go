@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"sync"
 
 	"nidus/drivers/uart"
@@ -16,8 +18,9 @@ import (
 // tty is the serial line: the log, the shell and, one at a time, the guests'
 // consoles are shown on it; what is typed goes to the shell or to a guest.
 type tty struct {
-	mu   sync.Mutex // the line
-	port *uart.Port
+	mu     sync.Mutex // the line
+	port   *uart.Port
+	screen io.Writer // console=vga; nil: none
 
 	shell chan []byte // input for the shell
 
@@ -57,6 +60,9 @@ func (t *tty) Write(p []byte) (int, error) {
 func (t *tty) raw(b []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.screen != nil {
+		t.screen.Write(b)
+	}
 	if t.port != nil {
 		t.port.Write(b)
 		return
@@ -70,11 +76,17 @@ func (t *tty) start(h *host) {
 	o := h.Options
 	com := 0
 	for _, c := range o.Console {
-		if c == "com2" {
+		switch c {
+		case "com2":
 			com = 1
+		case "vga":
+			t.openScreen(h)
 		}
 	}
 	s := o.Com[com]
+	if s.Baud == 0 { // auto: as the boot code left it
+		s.Baud = 115200
+	}
 	port, err := uart.Open(ports{}, s.IOBase, uart.Line{Baud: int(s.Baud), DataBits: int(s.DataBits), Parity: s.Parity, StopBits: int(s.StopBits)})
 	if err != nil {
 		h.log.Printf(console.LevelWarning, "%v; the boot's COM1 is used, without input", err)
@@ -91,6 +103,19 @@ func (t *tty) start(h *host) {
 	}
 	port.EnableReceive()
 	go t.listen(port, v)
+}
+
+// openScreen shows the log so far, and what comes, on the screen too.
+func (t *tty) openScreen(h *host) {
+	screen, err := h.Screen()
+	if err != nil {
+		h.log.Printf(console.LevelWarning, "%v", err)
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	screen.Write(bytes.ReplaceAll(h.log.Bytes(), []byte("\n"), []byte("\r\n")))
+	t.screen = screen
 }
 
 // conswitch is the mux's word for the options.

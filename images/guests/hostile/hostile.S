@@ -10,6 +10,7 @@
 #   ports      reads and writes all 65536 ports
 #   apic       writes all over the local APIC's page, and below and above it
 #   memory     touches guest-physical addresses that are nothing
+# and those of wild.S and smp.S.
 #
 # References: xen docs pvh.pandoc, misc/pvh; public headers
 # arch-x86/hvm/start_info.h, arch-x86/cpuid.h, xen.h, sched.h, event_channel.h,
@@ -17,11 +18,18 @@
 	.set	CMDLINE, 24		# struct hvm_start_info.cmdline_paddr
 	.set	HC_CONSOLE_IO, 18
 	.set	HC_SCHED_OP_COMPAT, 6
+	.set	HC_MEMORY_OP, 12
+	.set	HC_MULTICALL, 13
+	.set	HC_SET_TIMER_OP, 15
+	.set	HC_GRANT_TABLE_OP, 20
 	.set	HC_VCPU_OP, 24
 	.set	VCPUOP_DOWN, 2
 	.set	HC_SCHED_OP, 29
 	.set	HC_EVTCHN_OP, 32
+	.set	HC_HVM_OP, 34
 	.set	SCHEDOP_SHUTDOWN, 2
+	.set	SCHEDOP_POLL, 3
+	.set	SCHEDOP_WATCHDOG, 6
 	.set	NONCANON, 0x8000000000000000
 	.set	RDONLY, 0x180000		# mapped read-only, 2 MiB page 0 split
 	.set	UNMAPPED, 0x4000000000
@@ -96,6 +104,16 @@ start64:
 	mov	%dx, 6(%rdi)
 	add	$16, %rdi
 	add	$STUBSIZE, %rax
+	loop	1b
+	lea	irq, %rax		# interrupts: counted, and over
+	mov	$224, %ecx
+1:	mov	%ax, (%rdi)
+	movw	$8, 2(%rdi)
+	movw	$0x8e00, 4(%rdi)
+	mov	%rax, %rdx
+	shr	$16, %rdx
+	mov	%dx, 6(%rdi)
+	add	$16, %rdi
 	loop	1b
 	lidt	idtr
 	mov	$0x40000000, %esi
@@ -219,6 +237,13 @@ fault:	add	$8, %rsp		# the error code
 	call	puts
 	jmp	shutdown
 
+irq:	incl	irqs
+	push	%rax
+	mov	$0xfee000b0, %eax	# EOI
+	movl	$0, (%rax)
+	pop	%rax
+	iretq
+
 triple:	lidt	noidt
 	ud2
 
@@ -227,8 +252,15 @@ spin:	cli
 
 # Every hypercall number from 0 to 95 and some large ones; the first argument is
 # each command from 0 to 63 and each bad pointer, the others are bad pointers.
-# What stops this vcpu as it should is left out: sched_op, and vcpu_op down.
+# What stops this vcpu as it should is left out (sched_op's block, shutdown and
+# poll, vcpu_op's down), and so is what is only long: a multicall, a
+# grant_table_op or a console_io over gigabytes of this guest's own memory.
 hypercalls:
+	movl	$0, pad			# SCHEDOP_shutdown_code, of which the first counts
+	mov	$5, %edi
+	lea	pad, %rsi
+	mov	$HC_SCHED_OP, %eax
+	call	try
 	xor	%r14d, %r14d		# number
 1:	xor	%r15d, %r15d		# first argument's index
 2:	xor	%ebx, %ebx		# the others'
@@ -236,31 +268,40 @@ hypercalls:
 	cmp	$64, %r15
 	jb	4f
 	mov	values-64*8(,%r15,8), %rdi
-4:	cmp	$HC_SCHED_OP, %r14d
-	je	7f
-	cmp	$HC_SCHED_OP_COMPAT, %r14d
-	je	7f
-	cmp	$HC_VCPU_OP, %r14d
+4:	lea	-1(%r15), %eax
+	cmp	$HC_SCHED_OP, %r14d	# 1 to 3
+	jne	5f
+	cmp	$3, %eax
+	jb	7f
+5:	cmp	$HC_SCHED_OP_COMPAT, %r14d	# 1 and 2
+	jne	5f
+	cmp	$2, %eax
+	jb	7f
+5:	cmp	$HC_VCPU_OP, %r14d
 	jne	5f
 	cmp	$VCPUOP_DOWN, %r15d
 	je	7f
-5:
-	mov	values(,%rbx,8), %rsi
+5:	mov	values(,%rbx,8), %rsi
 	mov	%rsi, %rdx
 	mov	%rsi, %r10
 	mov	%rsi, %r8
 	mov	%rsi, %r9
-	movq	$6f, resume
-	mov	%rsp, saved_rsp
-	mov	%r14d, %eax
+	cmp	$HC_CONSOLE_IO, %r14d
+	jne	5f
+	and	$0xfff, %esi
+5:	cmp	$HC_GRANT_TABLE_OP, %r14d	# entries of results, all over memory
+	jne	5f
+	and	$7, %edx
+5:	cmp	$HC_MULTICALL, %r14d
+	jne	5f
+	mov	%rdx, %rdi
+	mov	%r15d, %esi
+	and	$3, %esi
+5:	mov	%r14d, %eax
 	cmp	$128, %r14d		# beyond the page: VMMCALL by hand
-	jae	8f
-	call	hcall
-	jmp	6f
-8:	mov	bignumbers-128*4(,%r14,4), %eax
-	vmmcall
-6:	mov	saved_rsp, %rsp
-	movq	$0, resume
+	jb	8f
+	mov	bignumbers-128*4(,%r14,4), %eax
+8:	call	try
 7:	inc	%ebx
 	cmp	$NVALUES, %ebx
 	jb	3b
@@ -279,6 +320,45 @@ hypercalls:
 	mov	$128, %r14d
 9:	cmp	$(128+NBIG), %r14d
 	jb	1b
+	# what was left out above, where it comes to an end
+	lea	polls, %r15
+1:	mov	$SCHEDOP_POLL, %edi
+	mov	%r15, %rsi
+	mov	$HC_SCHED_OP, %eax
+	call	try
+	add	$24, %r15
+	cmp	$polls_end, %r15
+	jb	1b
+	mov	$SCHEDOP_SHUTDOWN, %edi
+	mov	$UNMAPPED, %rsi
+	mov	$HC_SCHED_OP, %eax
+	call	try
+	mov	$0x2000000, %edi	# zeros: 4096 times number 0
+	mov	$4096, %esi
+	mov	$HC_MULTICALL, %eax
+	call	try
+	mov	$UNMAPPED, %rdi
+	mov	$-1, %esi
+	mov	$HC_MULTICALL, %eax
+	call	try
+	xor	%edi, %edi
+	mov	$UNMAPPED, %rsi
+	mov	$-1, %edx
+	mov	$HC_GRANT_TABLE_OP, %eax
+	call	try
+	xor	%edi, %edi
+	mov	$0x7fffffff, %esi
+	mov	$UNMAPPED, %rdx
+	mov	$HC_CONSOLE_IO, %eax
+	call	try
+	ret
+
+# try: hypercall EAX by hand; an exception ends it like a return.
+try:	mov	%rsp, saved_rsp
+	movq	$1f, resume
+	vmmcall
+1:	mov	saved_rsp, %rsp
+	movq	$0, resume
 	ret
 
 # Bind, send, unmask and close ports as fast as it goes.
@@ -403,9 +483,18 @@ memory:	mov	$0x40000000, %ebx
 	movq	$0, resume
 	ret
 
+	.include "images/guests/hostile/wild.S"
+	.include "images/guests/hostile/smp.S"
+
 	.data
 	.balign	8
-table:	.quad	w1, triple, w2, spin, w3, hypercalls, w4, events, w5, msrs, w6, ports, w7, apic, w8, memory, 0
+table:	.quad	w1, triple, w2, spin, w3, hypercalls, w4, events
+	.quad	w5, msrs, w6, ports, w7, apic, w8, memory
+	.quad	w9, exec, w10, walk, w11, regs, w12, shrink
+	.quad	w13, physmap, w14, areas, w15, watchdog, w16, hlt
+	.quad	w17, timer, w18, conflood, w19, storeflood, w20, spin4
+	.quad	w21, storm
+	.quad	0
 w1:	.asciz	"triple"
 w2:	.asciz	"spin"
 w3:	.asciz	"hypercalls"
@@ -414,6 +503,19 @@ w5:	.asciz	"msrs"
 w6:	.asciz	"ports"
 w7:	.asciz	"apic"
 w8:	.asciz	"memory"
+w9:	.asciz	"exec"
+w10:	.asciz	"walk"
+w11:	.asciz	"regs"
+w12:	.asciz	"shrink"
+w13:	.asciz	"physmap"
+w14:	.asciz	"areas"
+w15:	.asciz	"watchdog"
+w16:	.asciz	"hlt"
+w17:	.asciz	"timer"
+w18:	.asciz	"conflood"
+w19:	.asciz	"storeflood"
+w20:	.asciz	"spin4"
+w21:	.asciz	"storm"
 hello:	.asciz	"HOSTILE "
 begins:	.asciz	" begins\n"
 survived: .asciz " survived\n"
@@ -425,6 +527,14 @@ dot:	.asciz	"."
 # what is mapped, across a page into a read-only one, a good page, odd, huge.
 values:	.quad	0, -1, NONCANON, UNMAPPED, RDONLY, NOTRAM, 0xfffffffc, RDONLY-4, scratch, scratch+1, 0x7fffffffffffffff, 0xffff830000000000, 0xffff82d080400000
 	.set	NVALUES, (. - values) / 8
+	# struct sched_poll: no port and a time that is over; too many; bad ports
+polls:	.quad	0, 0, 1
+	.quad	scratch, 129, 1
+	.quad	badports, 4, 1
+	.quad	UNMAPPED, 128, 1
+	.quad	NONCANON, -1, 1
+polls_end:
+badports: .long	0, -1, 0x20000, 4095
 bignumbers: .long 96, 127, 128, 255, 256, 65535, 0x7fffffff, 0x80000000, 0xffffffff
 	.set	NBIG, (. - bignumbers) / 4
 ranges:	.long	0, 0x1000		# architectural
@@ -437,7 +547,7 @@ ranges:	.long	0, 0x1000		# architectural
 gdt:	.quad	0, 0x00209a0000000000, 0x00cf92000000ffff
 gdtr:	.word	23
 	.quad	gdt
-idtr:	.word	32*16-1
+idtr:	.word	256*16-1
 	.quad	idt
 noidt:	.word	0
 	.quad	0
@@ -457,6 +567,10 @@ start_info: .skip 8
 resume:	.skip	8
 saved_rsp: .skip 8
 faults:	.skip	8
+irqs:	.skip	8
 pad:	.skip	8
 evtbuf:	.skip	64
+args:	.skip	64
+seed:	.skip	8
+gfns:	.skip	16384*8
 port:	.skip	8

@@ -186,10 +186,13 @@ func (d *Domain) Failure() string {
 func (d *Domain) Done() <-chan struct{} { return d.ended }
 
 // Start starts the vcpus' goroutines: each runs run until the domain is
-// destroyed. The domain begins paused if paused is set.
+// destroyed. The domain begins paused if paused is set. It is called once, and
+// not after Destroy began: who may destroy the domain must not see it before.
 func (d *Domain) Start(paused bool, run func(*VCPU)) {
 	d.paused.Store(paused)
-	d.state.Store(uint32(Alive))
+	if !d.state.CompareAndSwap(uint32(Building), uint32(Alive)) {
+		return // destroyed, or shut down, before it began
+	}
 	for _, v := range d.VCPUs {
 		d.vcpus.Go(func() {
 			runtime.LockOSThread() // and never unlocked: the thread ends with it
@@ -229,11 +232,16 @@ func (d *Domain) Shutdown(reason uint32) {
 	if d.State() >= Ended {
 		return
 	}
+	d.end(reason, Ended)
+}
+
+// end makes the domain Ended or Dying, and says so. d.mu is held.
+func (d *Domain) end(reason uint32, s State) {
 	if l := d.latched.Load(); l != 0 {
 		reason = l - 1
 	}
 	d.reason.Store(reason)
-	d.state.Store(uint32(Ended))
+	d.state.Store(uint32(s))
 	close(d.ended)
 	d.notifyAll()
 	d.Host.Store.DomainShutdown()
@@ -263,10 +271,17 @@ func (d *Domain) notifyAll() {
 // Destroy ends the domain and gives everything back. It waits for the vcpus to
 // leave, which takes as long as an interrupt.
 func (d *Domain) Destroy() error {
-	d.Shutdown(xenabi.ShutdownCrash)
-	if State(d.state.Swap(uint32(Dying))) == Dying {
+	d.mu.Lock()
+	switch d.State() {
+	case Dying:
+		d.mu.Unlock()
 		return nil
+	case Ended:
+		d.state.Store(uint32(Dying))
+	default: // who waits for Done finds it dying, not crashed
+		d.end(xenabi.ShutdownCrash, Dying)
 	}
+	d.mu.Unlock()
 	d.notifyAll()
 	d.vcpus.Wait()
 	defer close(d.gone)
@@ -332,7 +347,10 @@ func (d *Domain) FlushGuest(*mm.P2M) {
 }
 
 // NotifyVCPU implements evtchn.Notifier.
-func (d *Domain) NotifyVCPU(v int) { d.VCPUs[v].Notify() }
+func (d *Domain) NotifyVCPU(v int) {
+	d.VCPUs[v].upcall.Store(true)
+	d.VCPUs[v].Notify()
+}
 
 // Fail is Crash with another reason than a crash: what the guest did ends it, as
 // it would a machine.

@@ -76,7 +76,7 @@ func (v *VCPU) takeOrders() {
 		v.SetPeriodic(*period)
 	}
 	if upcall != nil {
-		v.UpcallVector = *upcall
+		v.SetUpcallVector(*upcall)
 	}
 	if refresh {
 		v.UpdateTime(true)

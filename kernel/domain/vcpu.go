@@ -32,6 +32,7 @@ type VCPU struct {
 	busy    atomic.Bool   // its goroutine may touch the guest
 	signals atomic.Uint32 // INIT and SIPI
 	nmi     atomic.Bool
+	upcall  atomic.Bool // see TakeUpcall
 	up      atomic.Bool // online
 	blocked atomic.Bool
 	thread  atomic.Uint64
@@ -104,6 +105,19 @@ func (v *VCPU) signal(s uint32) {
 func (v *VCPU) TakeSignals() (init, sipi bool, vector uint8) {
 	s := v.signals.Swap(0)
 	return s&signalINIT != 0, s&signalSIPI != 0, uint8(s)
+}
+
+// TakeUpcall tells whether an upcall may have become pending since the last time:
+// what UpcallVector is to be posted for. It can be true without need, but not
+// false when evtchn_upcall_pending was set anew, however fast the guest was to
+// clear it before.
+func (v *VCPU) TakeUpcall() bool { return v.upcall.Swap(false) }
+
+// SetUpcallVector sets UpcallVector; what is pending already counts as new. The
+// vcpu's own goroutine calls it.
+func (v *VCPU) SetUpcallVector(vector uint8) {
+	v.UpcallVector = vector
+	v.upcall.Store(true)
 }
 
 // TakeNMI tells whether an NMI is to be delivered, and forgets it.

@@ -111,7 +111,7 @@ func (c *call) upcallVector(arg uint64) int64 {
 	case a.Vector < lowestVector:
 		return errno(xenabi.EINVAL)
 	case v == c.v:
-		v.UpcallVector = a.Vector
+		v.SetUpcallVector(a.Vector)
 	default:
 		v.OrderUpcallVector(a.Vector)
 	}

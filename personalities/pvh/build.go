@@ -37,6 +37,10 @@ func Build(ctx context.Context, h *domain.Host, c Config) (*domain.Domain, error
 	if err := c.Kernel.CheckPVH(); err != nil {
 		return nil, err
 	}
+	if c.Memory < startinfo.MinMemory || c.Memory > c.MaxMemory || c.Memory%mm.PageSize != 0 {
+		return nil, fmt.Errorf("%w: %d KiB of memory at the start and %d KiB at most; memory= needs at least %d MiB, in whole pages, and maxmem= not less",
+			startinfo.ErrMemory, c.Memory>>10, c.MaxMemory>>10, startinfo.MinMemory>>20)
+	}
 	plan, err := layout(&c)
 	if err != nil {
 		return nil, err
@@ -65,7 +69,20 @@ func layout(c *Config) (*startinfo.Plan, error) {
 	for i := range c.VCPUs {
 		p.CPUs = append(p.CPUs, acpi.CPU{UID: uint32(i), APICID: c.Policy.APICID(uint32(i)), Enabled: true})
 	}
-	return startinfo.Layout(p)
+	plan, err := startinfo.Layout(p)
+	if err != nil {
+		return nil, err
+	}
+	// What Build writes has to lie in memory that is there at the start.
+	end := uint64(hi)
+	for _, m := range plan.Modules {
+		end = max(end, uint64(m.Addr)+m.Size)
+	}
+	if end > c.Memory {
+		return nil, fmt.Errorf("%w: kernel and ramdisk end at %d MiB, and %d MiB are there at the start; raise memory=",
+			startinfo.ErrMemory, (end+1<<20-1)>>20, c.Memory>>20)
+	}
+	return plan, nil
 }
 
 // fill gives the domain its memory and puts everything into it.
@@ -130,20 +147,22 @@ func populate(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.
 	for _, r := range plan.RAM {
 		n := min(r.Size, left)
 		left -= n
-		base := done
-		err := d.Space.Populate(r.Start.Frame(), n>>mm.PageShift, func(pages uint64) error {
-			if err := ctx.Err(); err != nil {
-				return err
+		if n > 0 {
+			base := done
+			err := d.Space.Populate(r.Start.Frame(), n>>mm.PageShift, func(pages uint64) error {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if c.Progress == nil {
+					return nil
+				}
+				return c.Progress(base+pages<<mm.PageShift, c.Memory)
+			})
+			if err != nil {
+				return fmt.Errorf("%d MiB of memory: %w", c.Memory>>20, err)
 			}
-			if c.Progress == nil {
-				return nil
-			}
-			return c.Progress(base+pages<<mm.PageShift, c.Memory)
-		})
-		if err != nil {
-			return fmt.Errorf("%d MiB of memory: %w", c.Memory>>20, err)
+			done += n
 		}
-		done += n
 		if n < r.Size {
 			if err := d.Space.MapPoD((r.Start + mm.GuestPhys(n)).Frame(), (r.Size-n)>>mm.PageShift); err != nil {
 				return err

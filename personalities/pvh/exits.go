@@ -15,16 +15,16 @@ import (
 func (v *vcpu) handle() {
 	e := &v.exit
 	switch e.Reason {
-	case virt.ReasonKick, virt.ReasonNMIWindow:
+	case virt.ReasonKick:
+	case virt.ReasonNMIWindow:
+		v.HV.RequestNMIWindow(false)
 	case virt.ReasonInterruptWindow:
 		v.window = false
 		v.HV.RequestInterruptWindow(false)
 	case virt.ReasonHypercall:
 		v.hypercall()
 	case virt.ReasonHLT:
-		if v.skip() {
-			v.halt()
-		}
+		v.halted = v.skip()
 	case virt.ReasonCPUID:
 		v.cpuid()
 	case virt.ReasonMSR:
@@ -76,18 +76,6 @@ func (v *vcpu) skip() bool {
 }
 
 func (v *vcpu) fault(vector uint8, code uint32) { v.event(virt.Fault(vector, code)) }
-
-// halt waits for an interrupt. A vcpu that halts with interrupts off goes down, as
-// under Xen: no guest comes back from that, and Linux ends so.
-func (v *vcpu) halt() {
-	switch {
-	case v.NMIPending():
-	case v.HV.Regs().RFLAGS&virt.FlagIF == 0:
-		v.Down()
-	case !v.hasWork():
-		v.Block(0)
-	}
-}
 
 // tripleFault is a shutdown of the processor: as Xen does, the domain's by the
 // reason that HVM_PARAM_TRIPLE_FAULT_REASON names.

@@ -16,7 +16,7 @@ type vcpu struct {
 	*domain.VCPU
 	exit    virt.Exit
 	window  bool // an interrupt window is requested
-	posted  bool // the upcall's vector was posted to the local APIC
+	halted  bool // HLT was executed, and nothing has ended it yet
 	missing int  // exits in a row whose instruction could not be read
 }
 
@@ -33,6 +33,11 @@ func Run(v *domain.VCPU) {
 			}
 			r.Timers()
 			r.UpdateTime(false)
+			if r.halted && !r.wakes() {
+				r.Block(0)
+				continue
+			}
+			r.halted = false
 			r.inject()
 			r.HV.Run(&r.exit)
 			r.handle()
@@ -49,6 +54,7 @@ func (v *vcpu) takeSignals() {
 		v.SetUp(false)
 	}
 	if s := v.TakeBoot(); s != nil {
+		v.halted = false
 		if err := v.HV.Load(s); err != nil {
 			v.Domain.Crash(v.VCPU, "start state: "+err.Error())
 		}
@@ -74,7 +80,12 @@ func (v *vcpu) reset() {
 	if err := v.HV.Load(&s); err != nil {
 		v.Domain.Crash(v.VCPU, "reset state: "+err.Error())
 	}
-	v.posted = false
+	v.halted = false
+}
+
+// wakes tells whether something ends HLT: with interrupts off, only an NMI does.
+func (v *vcpu) wakes() bool {
+	return v.NMIPending() || v.HV.Regs().RFLAGS&virt.FlagIF != 0 && v.hasWork()
 }
 
 // hasWork tells whether something waits to be delivered to the guest.
@@ -85,12 +96,10 @@ func (v *vcpu) hasWork() bool {
 // upcall tells whether the guest is to be called at its callback vector.
 func (v *vcpu) upcall() bool {
 	if !v.Domain.Events.PendingUpcall(v.ID) {
-		v.posted = false
 		return false
 	}
 	if v.UpcallVector != 0 {
-		if !v.posted { // by the local APIC, once for each time
-			v.posted = true
+		if v.TakeUpcall() { // by the local APIC, once for each time
 			v.APIC.Post(v.UpcallVector)
 		}
 		return false

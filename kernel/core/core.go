@@ -41,6 +41,16 @@ type Entry struct {
 	mu     sync.Mutex
 	name   string
 	config control.DomainConfig
+	taken  bool // see TakeEnd
+}
+
+// TakeEnd is true once: for the control plane that acts on the domain's end.
+func (e *Entry) TakeEnd() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	first := !e.taken
+	e.taken = true
+	return first
 }
 
 // Name returns the domain's name.
@@ -72,21 +82,28 @@ type Core struct {
 	Point func(name string)
 
 	kernels  *image.Cache
+	watcher  atomic.Pointer[func(*Entry)]
 	trimming atomic.Bool
 
-	mu       sync.Mutex
-	domains  map[mm.DomID]*Entry
-	building map[string]mm.DomID // names in use by domains being made
-	next     mm.DomID
-	vcpus    int
-	groups   [MaxDomains]bool // of package sched, in use
+	mu      sync.Mutex
+	domains map[mm.DomID]*Entry
+	claims  map[mm.DomID]claim // domains being made or unmade
+	next    mm.DomID
+	vcpus   int
+	groups  [MaxDomains]bool // of package sched, in use
+}
+
+// claim is what a domain that is being made or unmade keeps others from using.
+type claim struct {
+	name string // "" once it is being destroyed: the name is free then
+	uuid control.UUID
 }
 
 // New makes a core without domains.
 func New(h *domain.Host, modules []Module, cpus int) *Core {
 	return &Core{
 		Host: h, Modules: modules, CPUs: cpus, kernels: image.NewCache(kernelCache),
-		domains: map[mm.DomID]*Entry{}, building: map[string]mm.DomID{}, next: 1,
+		domains: map[mm.DomID]*Entry{}, claims: map[mm.DomID]claim{}, next: 1,
 	}
 }
 
@@ -125,9 +142,11 @@ func (c *Core) Lookup(name string) *Entry {
 // Module returns a boot module by its name, or by a path that ends in it.
 func (c *Core) Module(name string) (*Module, error) {
 	base := name[strings.LastIndexByte(name, '/')+1:]
-	for i := range c.Modules {
-		if m := &c.Modules[i]; m.Name == name || m.Name == base {
-			return m, nil
+	for _, n := range [...]string{name, base} {
+		for i := range c.Modules {
+			if m := &c.Modules[i]; m.Name == n {
+				return m, nil
+			}
 		}
 	}
 	return nil, control.Errorf(control.ErrNoFile, "no boot module %q; \"modules\" lists those that the loader brought", name)
@@ -142,12 +161,28 @@ func (c *Core) Pass(ctx context.Context, name string) error {
 	return ctx.Err()
 }
 
+// OnCreate makes fn, the newest control plane's, what Watch calls.
+func (c *Core) OnCreate(fn func(*Entry)) { c.watcher.Store(&fn) }
+
+// Watch gives a new domain to the newest control plane, which may be another than
+// the one that created it.
+func (c *Core) Watch(e *Entry) {
+	if fn := c.watcher.Load(); fn != nil {
+		(*fn)(e)
+	}
+}
+
 // reserve takes a number, a name and vcpus for a domain that is to be made.
 func (c *Core) reserve(cfg *control.DomainConfig) (id mm.DomID, group uint16, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.building[cfg.Name]; ok {
-		return 0, 0, control.Errorf(control.ErrExists, "a domain %q is being created", cfg.Name)
+	for id, o := range c.claims {
+		if o.name == cfg.Name {
+			return 0, 0, control.Errorf(control.ErrExists, "a domain %q is being created", cfg.Name)
+		}
+		if cfg.UUID != (control.UUID{}) && o.uuid == cfg.UUID {
+			return 0, 0, control.Errorf(control.ErrExists, "the uuid %s is that of domain %d, which is being created or destroyed", cfg.UUID, id)
+		}
 	}
 	for _, e := range c.domains {
 		if e.Name() == cfg.Name {
@@ -157,7 +192,7 @@ func (c *Core) reserve(cfg *control.DomainConfig) (id mm.DomID, group uint16, er
 			return 0, 0, control.Errorf(control.ErrExists, "the uuid %s is taken by domain %d (%s); leave uuid= out to get a new one", cfg.UUID, e.ID, e.Name())
 		}
 	}
-	if len(c.domains)+len(c.building) >= MaxDomains {
+	if len(c.domains)+len(c.claims) >= MaxDomains {
 		return 0, 0, control.Errorf(control.ErrNoMemory, "%d domains are the most that there can be", MaxDomains)
 	}
 	if c.vcpus+cfg.MaxVCPUs > MaxVCPUs {
@@ -167,17 +202,17 @@ func (c *Core) reserve(cfg *control.DomainConfig) (id mm.DomID, group uint16, er
 	if c.VCPUsChanged != nil {
 		c.VCPUsChanged(c.vcpus)
 	}
-	for c.domains[c.next] != nil || c.isBuilding(c.next) || c.next == 0 {
+	for c.next == 0 || c.inUse(c.next) {
 		c.next = (c.next + 1) % mm.DomIDFirstReserved
 	}
 	id = c.next
 	c.next = (c.next + 1) % mm.DomIDFirstReserved
-	c.building[cfg.Name] = id
 	if cfg.UUID == (control.UUID{}) {
 		rand.Read(cfg.UUID[:])
 		cfg.UUID[6] = cfg.UUID[6]&0x0f | 0x40 // version 4 (RFC 9562, 5.4)
 		cfg.UUID[8] = cfg.UUID[8]&0x3f | 0x80
 	}
+	c.claims[id] = claim{cfg.Name, cfg.UUID}
 	for c.groups[group] { // there are as many as domains
 		group++
 	}
@@ -185,13 +220,10 @@ func (c *Core) reserve(cfg *control.DomainConfig) (id mm.DomID, group uint16, er
 	return id, group, nil
 }
 
-func (c *Core) isBuilding(id mm.DomID) bool {
-	for _, b := range c.building {
-		if b == id {
-			return true
-		}
-	}
-	return false
+// inUse tells whether a number is a domain's. c.mu is held.
+func (c *Core) inUse(id mm.DomID) bool {
+	_, claimed := c.claims[id]
+	return claimed || c.domains[id] != nil
 }
 
 // release gives vcpus and a group back. c.mu is held.
@@ -208,6 +240,9 @@ func (c *Core) Destroy(id mm.DomID) error {
 	c.mu.Lock()
 	e := c.domains[id]
 	delete(c.domains, id)
+	if e != nil { // until its nodes are gone, nobody else may have number and uuid
+		c.claims[id] = claim{uuid: control.UUID(e.UUID)}
+	}
 	c.mu.Unlock()
 	if e == nil {
 		return control.Errorf(control.ErrNoDomain, "there is no domain %d", id)
@@ -220,6 +255,7 @@ func (c *Core) unmake(e *Entry) error {
 	err2 := c.removeNodes(e)
 	c.Host.Log.Forget(e.ID)
 	c.mu.Lock()
+	delete(c.claims, e.ID)
 	c.release(len(e.VCPUs), e.VCPUs[0].Sched().Group)
 	c.mu.Unlock()
 	c.trim()
@@ -248,9 +284,17 @@ func (c *Core) Rename(id mm.DomID, name string) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.domains[id] != e { // its nodes are being removed
+		return control.Errorf(control.ErrNoDomain, "domain %d is being destroyed", id)
+	}
 	for _, o := range c.domains {
 		if o != e && o.Name() == name {
 			return control.Errorf(control.ErrExists, "the name %q is taken by domain %d", name, o.ID)
+		}
+	}
+	for _, o := range c.claims {
+		if o.name == name {
+			return control.Errorf(control.ErrExists, "a domain %q is being created", name)
 		}
 	}
 	conn := c.Host.Store.Open(0)

@@ -39,17 +39,19 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 		}
 	}
 	e := &Entry{Domain: d, name: cfg.Name, config: cfg}
+	if err != nil { // before the claim goes: who has the uuid next keeps its nodes
+		c.removeNodes(&Entry{Domain: &domain.Domain{ID: id, UUID: cfg.UUID}, name: cfg.Name})
+	}
 	c.mu.Lock()
-	delete(c.building, cfg.Name)
+	delete(c.claims, id)
 	if err != nil {
 		c.release(cfg.MaxVCPUs, group)
 		c.mu.Unlock()
-		c.removeNodes(&Entry{Domain: &domain.Domain{ID: id, UUID: cfg.UUID}, name: cfg.Name})
 		return 0, err
 	}
 	c.domains[id] = e
+	d.Start(opt.Paused, pvh.Run) // before anyone can destroy it
 	c.mu.Unlock()
-	d.Start(opt.Paused, pvh.Run)
 	c.Host.Log.Printf(console.LevelInfo, "d%d (%s) created: %d MiB, %d vcpus", id, cfg.Name, cfg.MemoryBytes>>20, cfg.VCPUs)
 	return id, nil
 }
@@ -68,6 +70,18 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	const most = 16
 	if cfg.MaxVCPUs < 1 || cfg.MaxVCPUs > most || cfg.VCPUs < 1 || cfg.VCPUs > cfg.MaxVCPUs {
 		return control.Errorf(control.ErrBadConfig, "%d of %d vcpus: 1 to %d can be had", cfg.VCPUs, cfg.MaxVCPUs, most)
+	}
+	if cfg.Name == "Domain-0" {
+		return control.Errorf(control.ErrExists, "Domain-0 is the name of domain 0")
+	}
+	if cfg.MaxMemoryBytes == 0 {
+		cfg.MaxMemoryBytes = cfg.MemoryBytes
+	}
+	if cfg.MaxMemoryBytes < cfg.MemoryBytes || cfg.MaxMemoryBytes > 1<<46 {
+		return control.Errorf(control.ErrBadConfig, "memory=%d, maxmem=%d (MiB): maxmem is not to be less, and not more than %d", cfg.MemoryBytes>>20, cfg.MaxMemoryBytes>>20, 1<<26)
+	}
+	if cfg.MaxEventChannels < 0 || cfg.MaxGrantFrames < 0 {
+		return control.Errorf(control.ErrBadConfig, "max_event_channels=%d, max_grant_frames=%d: not less than 0", cfg.MaxEventChannels, cfg.MaxGrantFrames)
 	}
 	if cfg.Sched.Weight == 0 {
 		cfg.Sched.Weight = control.DefaultWeight

@@ -17,10 +17,10 @@ func duration(ns int64) time.Duration { return time.Duration(ns) }
 func (p *Plane) watch(e *core.Entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.watched[e.ID] {
+	if p.watched[e] {
 		return
 	}
-	p.watched[e.ID] = true
+	p.watched[e] = true
 	go func() {
 		select {
 		case <-p.ctx.Done():
@@ -28,7 +28,7 @@ func (p *Plane) watch(e *core.Entry) {
 			p.ended(e)
 		}
 		p.mu.Lock()
-		delete(p.watched, e.ID)
+		delete(p.watched, e)
 		p.mu.Unlock()
 	}()
 }
@@ -39,7 +39,7 @@ const fastRestart = 2 * time.Second
 
 // ended does what on_poweroff and its kin say.
 func (p *Plane) ended(e *core.Entry) {
-	if e.Dying() {
+	if e.Dying() || !e.TakeEnd() {
 		return
 	}
 	c := e.Config()
@@ -66,7 +66,8 @@ func (p *Plane) ended(e *core.Entry) {
 	}
 	if action == control.ActionRenameRestart && restart {
 		if err := p.core.Rename(e.ID, c.Name+"-"+control.UUID(e.UUID).String()[:8]); err != nil {
-			p.log.Printf(console.LevelError, "d%d: %v", e.ID, err)
+			p.log.Printf(console.LevelError, "d%d: %v; it is not restarted", e.ID, err)
+			return
 		}
 	} else if err := p.core.Destroy(e.ID); err != nil {
 		p.log.Printf(console.LevelError, "d%d: %v", e.ID, err)
@@ -80,8 +81,16 @@ func (p *Plane) ended(e *core.Entry) {
 	if action == control.ActionRenameRestart {
 		c.UUID = control.UUID{}
 	}
-	if _, err := p.Create(p.ctx, c, control.CreateOptions{}); err != nil {
+	// The end is taken: were this to be cancelled with the control plane, the next
+	// one would not know of the restart.
+	id, err := p.core.Create(context.WithoutCancel(p.ctx), c, control.CreateOptions{})
+	if err != nil {
 		p.log.Printf(console.LevelError, "%s: restart: %v", c.Name, err)
+		return
+	}
+	if e, err := p.core.Domain(id); err == nil {
+		p.core.Watch(e)
+		p.emit(control.EventCreated, e, 0)
 	}
 }
 

@@ -41,8 +41,7 @@ type Plane struct {
 
 	mu      sync.Mutex
 	streams map[*stream]bool
-	watched map[mm.DomID]bool
-	recent  map[string]time.Time // when a domain was restarted last
+	watched map[*core.Entry]bool
 }
 
 var _ control.Plane = (*Plane)(nil)
@@ -52,8 +51,9 @@ var _ control.Plane = (*Plane)(nil)
 func New(ctx context.Context, c *core.Core, m Machine) *Plane {
 	p := &Plane{
 		core: c, machine: m, log: c.Host.Log, ctx: ctx,
-		streams: map[*stream]bool{}, watched: map[mm.DomID]bool{}, recent: map[string]time.Time{},
+		streams: map[*stream]bool{}, watched: map[*core.Entry]bool{},
 	}
+	c.OnCreate(p.watch) // first: a domain that comes now is in one of both
 	for _, e := range c.Domains() {
 		p.watch(e)
 	}
@@ -205,7 +205,7 @@ func (p *Plane) Create(ctx context.Context, cfg control.DomainConfig, opt contro
 	if err != nil {
 		return 0, err
 	}
-	p.watch(e)
+	p.core.Watch(e)
 	p.core.Pass(ctx, "create: domain watched")
 	p.emit(control.EventCreated, e, 0)
 	return control.DomID(id), nil

@@ -52,6 +52,18 @@ func (s *stream) Next(ctx context.Context) (control.Event, error) {
 	select {
 	case ev := <-s.c:
 		return ev, nil
+	default:
+	}
+	s.p.mu.Lock()
+	lost := s.lost
+	s.lost = false
+	s.p.mu.Unlock()
+	if lost { // and nothing came since that would bring it along
+		return control.Event{Kind: control.EventLost, At: s.p.now()}, nil
+	}
+	select {
+	case ev := <-s.c:
+		return ev, nil
 	case <-ctx.Done():
 		return control.Event{}, ctx.Err()
 	case <-s.p.ctx.Done():

@@ -1,0 +1,215 @@
+package core
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"nidus/kernel/domain/domaintest"
+	"nidus/kernel/xenstore"
+	"nidus/mm"
+	"nidus/rpc/control"
+)
+
+// kernel is the smallest 32-bit ELF file that starts as PVH: 16 bytes at 1 MiB.
+func kernel() []byte {
+	le := binary.LittleEndian
+	b := make([]byte, 52+2*32)
+	copy(b, "\x7fELF\x01\x01\x01")
+	for off, v := range map[int]uint16{16: 2, 18: 3, 40: 52, 42: 32, 44: 2, 46: 40} {
+		le.PutUint16(b[off:], v)
+	}
+	le.PutUint32(b[20:], 1)
+	le.PutUint32(b[28:], 52)
+	header := func(i int, typ, at, size uint32) {
+		for j, v := range []uint32{typ, uint32(len(b)), at, at, size, size, 7, 4} {
+			le.PutUint32(b[52+32*i+4*j:], v)
+		}
+	}
+	header(0, 1, 0x100000, 16)
+	b = append(b, make([]byte, 16)...)
+	header(1, 4, 0, 20)
+	for _, v := range []uint32{4, 4, 18} { // XEN_ELFNOTE_PHYS32_ENTRY
+		b = le.AppendUint32(b, v)
+	}
+	b = append(b, "Xen\x00"...)
+	return le.AppendUint32(b, 0x100000)
+}
+
+func newCore(t *testing.T) (*Core, *domaintest.Machine) {
+	m := domaintest.New(t, 10240) // 40 MiB
+	return New(m.Host, []Module{{Name: "other"}, {Name: "k", Data: kernel()}, {Name: "dir/k", Data: []byte("no kernel")}}, 4), m
+}
+
+func config(name string) control.DomainConfig {
+	return control.DomainConfig{Type: control.PVH, Name: name, Kernel: "/boot/k", MemoryBytes: 4 << 20, VCPUs: 1, MaxVCPUs: 1}
+}
+
+// checkEmpty: nothing of any domain is left.
+func checkEmpty(t *testing.T, c *Core, m *domaintest.Machine) {
+	t.Helper()
+	m.CheckFree(t)
+	if c.VCPUs() != 0 || len(c.Domains()) != 0 || len(c.claims) != 0 || c.groups != [MaxDomains]bool{} {
+		t.Errorf("%d vcpus, %d domains, claims %v", c.VCPUs(), len(c.Domains()), c.claims)
+	}
+	conn := m.Host.Store.Open(0)
+	defer conn.Close()
+	for _, dir := range []string{"/local/domain", "/vm"} {
+		if l, err := conn.List(dir); len(l) > 0 || err != nil && !errors.Is(err, xenstore.ENOENT) {
+			t.Errorf("%s has %v %v", dir, l, err)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	c, m := newCore(t)
+	ctx := context.Background()
+	first := config("a")
+	first.UUID[0] = 7
+	id, err := c.Create(ctx, first, control.CreateOptions{Paused: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, change := range map[control.Code][]func(*control.DomainConfig){
+		control.ErrExists: {func(d *control.DomainConfig) { d.Name = "a" }, func(d *control.DomainConfig) { d.UUID = first.UUID },
+			func(d *control.DomainConfig) { d.Name = "Domain-0" }},
+		control.ErrBadConfig: {func(d *control.DomainConfig) { d.MaxVCPUs = 17 }, func(d *control.DomainConfig) { d.VCPUs = 2 },
+			func(d *control.DomainConfig) { d.MaxMemoryBytes = 1 << 20 }, func(d *control.DomainConfig) { d.MemoryBytes = ^uint64(0) &^ 0xfff },
+			func(d *control.DomainConfig) { d.MaxEventChannels = -1 }},
+		control.ErrBadArgument: {func(d *control.DomainConfig) { d.Name = "17" }, func(d *control.DomainConfig) {
+			d.HardAffinity = []control.CPUList{{{First: 63, Last: 63}}}
+		}},
+		control.ErrNotYet:    {func(d *control.DomainConfig) { d.Type = control.PV }},
+		control.ErrNoFile:    {func(d *control.DomainConfig) { d.Kernel = "x" }, func(d *control.DomainConfig) { d.Ramdisk = "x" }, func(d *control.DomainConfig) { d.Kernel = "" }},
+		control.ErrBadKernel: {func(d *control.DomainConfig) { d.Kernel = "dir/k" }, func(d *control.DomainConfig) { d.MemoryBytes = 1 << 20 }},
+		control.ErrNoMemory:  {func(d *control.DomainConfig) { d.MemoryBytes = 1 << 40 }},
+	} {
+		for i, f := range change {
+			d := config("b")
+			f(&d)
+			if _, err := c.Create(ctx, d, control.CreateOptions{}); control.CodeOf(err) != want {
+				t.Errorf("%v, case %d: %v", want, i, err)
+			}
+		}
+	}
+	if err := c.Destroy(id); err != nil {
+		t.Error(err)
+	}
+	if err := c.Destroy(id); control.CodeOf(err) != control.ErrNoDomain {
+		t.Error(err)
+	}
+	checkEmpty(t, c, m)
+}
+
+// Create, cancelled at each of its steps, leaves nothing.
+func TestCreateCancelled(t *testing.T) {
+	c, m := newCore(t)
+	for at, done := 1, false; !done; at++ {
+		ctx, cancel := context.WithCancel(context.Background())
+		n := 0
+		c.Point = func(string) {
+			if n++; n == at {
+				cancel()
+			}
+		}
+		id, err := c.Create(ctx, config("a"), control.CreateOptions{})
+		if done = err == nil; done {
+			if at < 4 {
+				t.Errorf("only %d steps", at)
+			}
+			err = c.Destroy(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+		} else if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		cancel()
+		checkEmpty(t, c, m)
+	}
+}
+
+func TestRename(t *testing.T) {
+	c, m := newCore(t)
+	id, err := c.Create(context.Background(), config("a"), control.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Point = func(string) { // while b is being made
+		c.Point = nil
+		if err := c.Rename(id, "b"); control.CodeOf(err) != control.ErrExists {
+			t.Errorf("renamed to that of a domain being made: %v", err)
+		}
+		d := config("c")
+		d.UUID[0] = 9
+		if _, err := c.Create(context.Background(), d, control.CreateOptions{}); control.CodeOf(err) != control.ErrExists {
+			t.Errorf("the uuid of a domain being made: %v", err)
+		}
+	}
+	b := config("b")
+	b.UUID[0] = 9
+	other, err := c.Create(context.Background(), b, control.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]control.Code{"b": control.ErrExists, "": control.ErrBadArgument, "a": 0, "z": 0} {
+		if err := c.Rename(id, name); control.CodeOf(err) != want {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, id := range []mm.DomID{id, other} {
+		if err := c.Destroy(id); err != nil {
+			t.Error(err)
+		}
+	}
+	checkEmpty(t, c, m)
+}
+
+// Many at once: what one creates another destroys as soon as it is seen.
+func TestStorm(t *testing.T) {
+	c, m := newCore(t)
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for range 2 {
+		wg.Go(func() {
+			for {
+				for _, e := range c.Domains() {
+					_ = c.Rename(e.ID, e.Name()+"x")
+					if err := c.Destroy(e.ID); err != nil && control.CodeOf(err) != control.ErrNoDomain {
+						t.Error(err)
+					}
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	var makers sync.WaitGroup
+	for w := range 3 {
+		makers.Go(func() {
+			for i := range 40 {
+				d := config(fmt.Sprintf("d%d-%d", w, i))
+				d.UUID[0] = byte(i%3 + 1)
+				_, err := c.Create(context.Background(), d, control.CreateOptions{})
+				if code := control.CodeOf(err); err != nil && code != control.ErrExists && code != control.ErrNoMemory {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	makers.Wait()
+	close(stop)
+	wg.Wait()
+	for _, e := range c.Domains() {
+		if err := c.Destroy(e.ID); err != nil {
+			t.Error(err)
+		}
+	}
+	checkEmpty(t, c, m)
+}

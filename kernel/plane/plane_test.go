@@ -1,0 +1,240 @@
+package plane
+
+import (
+	"context"
+	"encoding/binary"
+	"strings"
+	"testing"
+	"time"
+
+	"nidus/kernel/core"
+	"nidus/kernel/domain/domaintest"
+	"nidus/kernel/xenabi"
+	"nidus/rpc/control"
+)
+
+// kernel is the smallest 32-bit ELF file that starts as PVH: 16 bytes at 1 MiB.
+func kernel() []byte {
+	le := binary.LittleEndian
+	b := make([]byte, 52+2*32)
+	copy(b, "\x7fELF\x01\x01\x01")
+	for off, v := range map[int]uint16{16: 2, 18: 3, 40: 52, 42: 32, 44: 2, 46: 40} {
+		le.PutUint16(b[off:], v)
+	}
+	le.PutUint32(b[20:], 1)
+	le.PutUint32(b[28:], 52)
+	header := func(i int, typ, at, size uint32) {
+		for j, v := range []uint32{typ, uint32(len(b)), at, at, size, size, 7, 4} {
+			le.PutUint32(b[52+32*i+4*j:], v)
+		}
+	}
+	header(0, 1, 0x100000, 16)
+	b = append(b, make([]byte, 16)...)
+	header(1, 4, 0, 20)
+	for _, v := range []uint32{4, 4, 18} { // XEN_ELFNOTE_PHYS32_ENTRY
+		b = le.AppendUint32(b, v)
+	}
+	b = append(b, "Xen\x00"...)
+	return le.AppendUint32(b, 0x100000)
+}
+
+type machine struct{}
+
+func (machine) Info() control.HostInfo  { return control.HostInfo{} }
+func (machine) PowerOff() error         { return nil }
+func (machine) Reboot()                 {}
+func (machine) Used() uint64            { return 0 }
+func (machine) BusyTime() time.Duration { return 0 }
+func (machine) DebugKey(k byte) bool    { return k == 'h' }
+
+// host is a core, and the control planes that a test makes over it.
+type host struct {
+	*testing.T
+	m *domaintest.Machine
+	c *core.Core
+}
+
+func newHost(t *testing.T) host {
+	m := domaintest.New(t, 10240)
+	h := host{t, m, core.New(m.Host, []core.Module{{Name: "k", Data: kernel()}}, 4)}
+	t.Cleanup(func() {
+		for _, e := range h.c.Domains() {
+			if err := h.c.Destroy(e.ID); err != nil {
+				t.Error(err)
+			}
+		}
+		m.CheckFree(t)
+	})
+	return h
+}
+
+// plane makes a control plane, which dies with the test at the latest.
+func (h host) plane() (*Plane, context.CancelFunc) {
+	ctx, kill := context.WithCancel(context.Background())
+	h.Cleanup(kill)
+	return New(ctx, h.c, machine{}), kill
+}
+
+func config(name string) control.DomainConfig {
+	return control.DomainConfig{Type: control.PVH, Name: name, Kernel: "k", MemoryBytes: 4 << 20, VCPUs: 1, MaxVCPUs: 1}
+}
+
+func (h host) create(p *Plane, c control.DomainConfig) *core.Entry {
+	h.Helper()
+	id, err := p.Create(context.Background(), c, control.CreateOptions{Paused: true})
+	if err != nil {
+		h.Fatal(err)
+	}
+	e, err := h.c.Domain(mmID(id))
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.m.Clock.Advance(int64(2 * fastRestart))
+	return e
+}
+
+func (h host) names() string {
+	var all []string
+	for _, e := range h.c.Domains() {
+		all = append(all, e.Name())
+	}
+	return strings.Join(all, " ")
+}
+
+// await waits until there are domains of these names, by number.
+func (h host) await(names string) {
+	h.Helper()
+	for end := time.Now().Add(5 * time.Second); h.names() != names; time.Sleep(100 * time.Microsecond) {
+		if time.Now().After(end) {
+			h.Fatalf("domains %q, want %q", h.names(), names)
+		}
+	}
+}
+
+// settle lets who would do something wrong do it.
+func (h host) settle(names string) {
+	h.Helper()
+	time.Sleep(20 * time.Millisecond)
+	h.await(names)
+}
+
+func TestActions(t *testing.T) {
+	for _, c := range []struct {
+		action control.Action
+		want   string
+	}{
+		{control.ActionDestroy, ""}, {control.ActionRestart, "a"}, {control.ActionPreserve, "a"},
+		{control.ActionRenameRestart, "a-01000000 a"}, {control.ActionCoredumpDestroy, ""}, {control.ActionSoftReset, "a"},
+	} {
+		t.Run(c.action.String(), func(t *testing.T) {
+			h := newHost(t)
+			p, kill := h.plane()
+			d := config("a")
+			d.UUID[0], d.OnReboot = 1, c.action
+			old := h.create(p, d)
+			old.Shutdown(xenabi.ShutdownReboot)
+			if c.action != control.ActionPreserve {
+				<-old.Done()
+				if c.action == control.ActionRestart || c.action == control.ActionSoftReset {
+					<-old.Gone()
+				}
+			}
+			h.await(c.want)
+			kill() // the next one does nothing about it again
+			h.plane()
+			h.settle(c.want)
+		})
+	}
+}
+
+// What restarts at once ends at once again: it is kept down.
+func TestFastRestart(t *testing.T) {
+	h := newHost(t)
+	p, _ := h.plane()
+	d := config("a")
+	d.OnCrash = control.ActionRestart
+	id, err := p.Create(context.Background(), d, control.CreateOptions{Paused: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := h.c.Domain(mmID(id))
+	e.Shutdown(xenabi.ShutdownCrash)
+	<-e.Gone()
+	h.settle("")
+}
+
+// A person's Destroy is no crash.
+func TestDestroyIsNoCrash(t *testing.T) {
+	h := newHost(t)
+	p, _ := h.plane()
+	for range 20 {
+		d := config("a")
+		d.OnCrash = control.ActionRestart
+		if err := p.Destroy(context.Background(), control.DomID(h.create(p, d).ID)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.settle("")
+}
+
+// A domain's end is noticed whenever the control plane died.
+func TestEndAcrossDeath(t *testing.T) {
+	d := config("a")
+	d.OnReboot = control.ActionRestart
+	t.Run("nobody there", func(t *testing.T) {
+		h := newHost(t)
+		p, kill := h.plane()
+		old := h.create(p, d)
+		kill()
+		time.Sleep(time.Millisecond)
+		old.Shutdown(xenabi.ShutdownReboot)
+		h.plane()
+		<-old.Gone()
+		h.await("a")
+	})
+	t.Run("during create", func(t *testing.T) {
+		h := newHost(t)
+		p, kill := h.plane()
+		h.c.Point = func(at string) {
+			if at == "create: domain started" {
+				h.c.Point = nil
+				kill()
+			}
+		}
+		next := make(chan struct{})
+		go func() { // as the kernel does, as soon as the first one is dead
+			<-p.ctx.Done()
+			h.plane()
+			close(next)
+		}()
+		old := h.create(p, d)
+		<-next
+		old.Shutdown(xenabi.ShutdownReboot)
+		<-old.Gone()
+		h.await("a")
+	})
+}
+
+func TestEventLost(t *testing.T) {
+	h := newHost(t)
+	p, _ := h.plane()
+	s, err := p.Events(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := h.create(p, config("a"))
+	for range 2 * streamLen {
+		p.emit(control.EventPaused, e, 0)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for i := range streamLen + 1 {
+		ev, err := s.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lost := ev.Kind == control.EventLost; lost != (i == streamLen) {
+			t.Fatalf("event %d: %+v", i, ev)
+		}
+	}
+}

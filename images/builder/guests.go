@@ -18,6 +18,7 @@ const (
 	Initrd    = "initrd.gz" // busybox, the guests' init, the benchmark program
 	PVGrub    = "pvgrub"    // GRUB as a PVH guest
 	Hostile   = "hostile"   // the guest that misbehaves
+	Calls     = "calls"     // the guest that measures calls of the hypervisor
 	DebianCfg = "debian.cfg"
 )
 
@@ -37,8 +38,8 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = b.initrd()
 		case PVGrub:
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "grub-xen-host", Pattern: "usr/lib/grub-xen/grub-i386-xen_pvh.bin"})
-		case Hostile:
-			data, err = b.hostile()
+		case Hostile, Calls:
+			data, err = b.assembled(name)
 		case DebianCfg:
 			data = []byte(guests.DebianConfig)
 		default:
@@ -105,15 +106,16 @@ func (b *Builder) initrd() ([]byte, error) {
 	return m.Pack()
 }
 
-func (b *Builder) hostile() ([]byte, error) {
+// assembled makes a guest without an operating system, images/guests/NAME.
+func (b *Builder) assembled(name string) ([]byte, error) {
 	if err := debian.Install(b.Say, "binutils"); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(b.Out("guest"), 0o755); err != nil {
 		return nil, err
 	}
-	elf := b.Out("guest", "hostile.elf")
-	if err := b.assemble("images/guests/hostile/hostile.S", elf, "--64", "-T", "images/guests/hostile/hostile.ld"); err != nil {
+	elf := b.Out("guest", name+".elf")
+	if err := b.assemble("images/guests/"+name+"/"+name+".S", elf, "--64", "-T", "images/guests/hostile/hostile.ld"); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(elf)

@@ -36,6 +36,9 @@ var peerModules = []string{
 	"xen/xen-privcmd", "xen/xenfs/xenfs", "xen/xen-evtchn", "xen/xen-gntdev", "xen/xen-gntalloc",
 }
 
+// peerParts are the guests' parts that Xen boots.
+var peerParts = []string{Vmlinuz, Vmlinux, Initrd, Calls}
+
 //go:embed peer-init.sh
 var peerInit string
 
@@ -46,7 +49,7 @@ func (b *Builder) Peer(files map[string][]byte) error {
 	if err := debian.Install(b.Say, "debootstrap", "tar"); err != nil {
 		return err
 	}
-	if err := b.Guests(Vmlinuz, Vmlinux, Initrd); err != nil {
+	if err := b.Guests(peerParts...); err != nil {
 		return err
 	}
 	packed, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: peerHypervisor, Pattern: "boot/xen-*-amd64.gz"})
@@ -90,7 +93,7 @@ func (b *Builder) peerDisk(files map[string][]byte) error {
 			return err
 		}
 	}
-	for _, name := range []string{Vmlinuz, Vmlinux, Initrd} {
+	for _, name := range peerParts {
 		data, err := os.ReadFile(b.Out("guest", name))
 		if err != nil {
 			return err

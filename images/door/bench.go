@@ -59,10 +59,10 @@ func bench(ctx context.Context, b *builder.Builder, args []string, out io.Writer
 		theirs[f.Row()] = f
 		f.Print(out)
 	})
-	fmt.Fprintf(out, "\n%-44s %10s %10s %7s\n", "# row", "Nidus", "Xen", "ratio")
+	fmt.Fprintf(out, "\n%-44s %8s %8s %7s\n", "# row", "Nidus", "Xen", "ratio")
 	for _, f := range ours {
 		if x, ok := theirs[f.Row()]; ok && x.Median != 0 {
-			fmt.Fprintf(out, "%-44s %10.4g %10.4g %7.3f %s\n", f.Name, f.Median, x.Median, f.Median/x.Median, f.Unit)
+			f.Compare(x, out)
 		}
 	}
 	return errors.Join(ourErr, peerErr)

@@ -42,7 +42,7 @@ var Scripts = [...]Script{
 type Script struct{ Name, Text string }
 
 // Modules are drivers of Debian's kernel that the benchmark loads from /lib.
-var Modules = [...]string{"xen-privcmd.ko", "xen-evtchn.ko"}
+var Modules = [...]string{"xen-evtchn.ko"}
 
 // DebianConfig is the domain that run starts.
 const DebianConfig = `# Debian's kernel and a shell, as a PVH domain.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +20,9 @@ type Figure struct {
 	Unit string
 	// Median and P999 of Samples values; P999 is 0 where a tail has no meaning.
 	Median, P999 float64
-	Samples      int
+	// Mean is 0 where it was not taken.
+	Mean    float64
+	Samples int
 }
 
 // Row is the figure without its value, to compare with another system's.
@@ -46,7 +47,9 @@ func Benches() []Bench {
 		{Name: "boot", What: "QEMU's start to the shell's prompt; memory that the hypervisor uses", Run: bootTime},
 		{Name: "to-guest", What: "QEMU's start to the init of a guest that starts by itself", Needs: debian, Run: toGuest},
 		{Name: "create", What: "create to the guest's init", Needs: debian, Run: createTime},
-		{Name: "guest", What: "calls as the guest feels them", Needs: debian, Run: insideGuest},
+		{Name: "calls", What: "hypercalls, event channels and other exits, one by one", Needs: []string{builder.Calls}, Run: callTimes},
+		{Name: "guest", What: "system calls and processes of a guest", Needs: debian, Run: insideGuest},
+		{Name: "busy", What: "garbage collection and interrupt latency under four busy guests on two CPUs", Needs: debian, Run: underLoad},
 	}
 }
 
@@ -75,7 +78,8 @@ func Measure(ctx context.Context, b *builder.Builder, benches []Bench, got func(
 		if ctx.Err() != nil {
 			break
 		}
-		c := Case{Name: "bench-" + m.Name, Needs: m.Needs, Timeout: 15 * time.Minute, Run: func(t *T) error {
+		fmt.Fprintf(b.Say, "measuring %s: %s\n", m.Name, m.What)
+		c := Case{Name: "bench-" + m.Name, Needs: m.Needs, Timeout: 6 * time.Minute, Run: func(t *T) error {
 			fs, err := m.Run(t)
 			for _, f := range fs {
 				got(f)
@@ -93,9 +97,32 @@ func Measure(ctx context.Context, b *builder.Builder, benches []Bench, got func(
 func (f Figure) Print(out io.Writer) {
 	tail := ""
 	if f.P999 != 0 {
-		tail = fmt.Sprintf("p99.9 %.4g", f.P999)
+		tail = "p99.9 " + number(f.P999)
 	}
-	fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("%-44s %10.4g %-6s %-16s n=%d", f.Name, f.Median, f.Unit, tail, f.Samples), " "))
+	if f.Mean != 0 {
+		tail += "  mean " + number(f.Mean)
+	}
+	fmt.Fprintf(out, "%-44s %8s %-4s %-30s n=%d\n", f.Name, number(f.Median), f.Unit, tail, f.Samples)
+}
+
+// Compare writes a figure beside another system's of the same row.
+func (f Figure) Compare(other Figure, out io.Writer) {
+	tails := ""
+	if f.P999 != 0 && other.P999 != 0 {
+		tails = fmt.Sprintf("  p99.9 %s and %s", number(f.P999), number(other.P999))
+	}
+	fmt.Fprintf(out, "%-44s %8s %8s %7.3f %s%s\n", f.Name, number(f.Median), number(other.Median), f.Median/other.Median, f.Unit, tails)
+}
+
+// number writes a value with at least three digits and no exponent.
+func number(v float64) string {
+	switch {
+	case v >= 100:
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	}
+	return strconv.FormatFloat(v, 'f', 2, 64)
 }
 
 // median makes a figure of values.
@@ -227,45 +254,4 @@ func createTime(t *T) ([]Figure, error) {
 	}
 	slices.SortFunc(fs, func(a, b Figure) int { return strings.Compare(strings.TrimSpace(a.Name), strings.TrimSpace(b.Name)) })
 	return fs, nil
-}
-
-// benchLine is what images/guests/bench prints.
-var benchLine = regexp.MustCompile(`BENCH (.+) (\S+) ([\d.e+-]+) ([\d.e+-]+) (\d+)\r?\n|NIDUS-GUEST-END|BENCH-SKIP ([^\r\n]*)`)
-
-func insideGuest(t *T) ([]Figure, error) {
-	h, err := t.bootGuests(Boot{MemoryMiB: 4096}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, 1, "bench")})
-	if err != nil {
-		return nil, err
-	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return nil, err
-	}
-	if _, err := h.guestUp(1, 2*time.Minute); err != nil {
-		return nil, err
-	}
-	return readBench(h)
-}
-
-// readBench reads the figures until the guest's end.
-func readBench(h *Host) ([]Figure, error) {
-	var fs []Figure
-	var skipped error
-	for {
-		m, err := h.Expect(benchLine, h.t.within(3*time.Minute))
-		if err != nil {
-			return fs, err
-		}
-		switch g := m.Groups; {
-		case g[1] != "":
-			f := Figure{Name: g[1], Unit: g[2]}
-			f.Median, _ = strconv.ParseFloat(g[3], 64) // the pattern leaves only numbers
-			f.P999, _ = strconv.ParseFloat(g[4], 64)
-			f.Samples, _ = strconv.Atoi(g[5])
-			fs = append(fs, f)
-		case g[6] != "":
-			skipped = errors.Join(skipped, errors.New("not measured: "+g[6]))
-		default:
-			return fs, skipped
-		}
-	}
 }

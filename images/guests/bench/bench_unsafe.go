@@ -27,7 +27,6 @@ func main() {
 		{"clock", clock},
 		{"loop", loop},
 		{"fork", fork},
-		{"hypercall", hypercall},
 		{"evtchn", evtchn},
 	} {
 		if which != "all" && which != b.name {
@@ -104,9 +103,6 @@ func fork() error {
 	})
 }
 
-// privcmd is Linux's struct privcmd_hypercall (uapi xen/privcmd.h).
-type privcmd struct{ op, arg0, arg1, arg2, arg3, arg4 uint64 }
-
 // ioc makes an ioctl's number (uapi asm-generic/ioctl.h, _IOC_NONE).
 func ioc(letter, number, size uintptr) uintptr { return size<<16 | letter<<8 | number }
 
@@ -117,29 +113,6 @@ func device(name string) (int, error) {
 		return -1, fmt.Errorf("/dev/xen/%s: %w", name, err)
 	}
 	return fd, nil
-}
-
-func hypercall() error {
-	fd, err := device("privcmd")
-	if err != nil {
-		return err
-	}
-	defer syscall.Close(fd)
-	do := func(op, a0, a1 uint64) func() error {
-		return func() error {
-			h := privcmd{op: op, arg0: a0, arg1: a1}
-			_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), ioc('P', 0, unsafe.Sizeof(h)), uintptr(unsafe.Pointer(&h)))
-			if e != 0 {
-				return e
-			}
-			return nil
-		}
-	}
-	const xenVersion, schedOp = 17, 29
-	if err := measure("hypercall xen_version", "us", time.Microsecond, 2000, 1, do(xenVersion, 0, 0)); err != nil {
-		return fmt.Errorf("xen_version: %w", err)
-	}
-	return measure("hypercall yield", "us", time.Microsecond, 2000, 1, do(schedOp, 0, 0))
 }
 
 // evtchn sends an event to this guest itself and reads it (uapi xen/evtchn.h).
@@ -171,7 +144,7 @@ func evtchn() error {
 		return fmt.Errorf("bind interdomain: %w", err)
 	}
 	buf := make([]byte, 4)
-	return measure("evtchn to oneself", "us", time.Microsecond, 1000, 1, func() error {
+	return measure("event channel to oneself, by Linux's evtchn", "us", time.Microsecond, 1000, 1, func() error {
 		if _, err := ioctl(b, 4, []uint32{to}); err != nil { // IOCTL_EVTCHN_NOTIFY
 			return err
 		}

@@ -1,0 +1,390 @@
+# A PVH guest that measures what each way into the hypervisor costs, without an
+# operating system around it: on Nidus and, the same file, on Xen. Each call is
+# timed by itself with RDTSC, CALLS times after WARMUP times. A figure is a line
+#
+#   BENCH name ns median p99.9 calls mean m
+#
+# on the PV console; NIDUS-GUEST-END ends them. "RDTSC" is the cost of timing
+# itself, which is in all others: an emulated TSC (tsc_mode) shows here.
+#
+# References: xen docs misc/pvh; public headers arch-x86/hvm/start_info.h,
+# arch-x86/cpuid.h, xen.h, sched.h, event_channel.h, memory.h, io/console.h,
+# hvm/hvm_op.h, hvm/params.h.
+	.set	CALLS, 4096
+	.set	WARMUP, 256
+	.set	VECTOR, 0x30
+	.set	HC_MEMORY_OP, 12
+	.set	HC_XEN_VERSION, 17
+	.set	HC_SCHED_OP, 29
+	.set	HC_EVTCHN_OP, 32
+	.set	HC_HVM_OP, 34
+	.set	XENMEM_ADD_TO_PHYSMAP, 7
+	.set	SCHEDOP_YIELD, 0
+	.set	SCHEDOP_SHUTDOWN, 2
+	.set	EVTCHNOP_SEND, 4
+	.set	EVTCHNOP_BIND_IPI, 7
+	.set	HVMOP_SET_PARAM, 0
+	.set	HVMOP_GET_PARAM, 1
+	.set	PARAM_CALLBACK_IRQ, 0
+	.set	PARAM_CONSOLE_PFN, 17
+	.set	PARAM_CONSOLE_EVTCHN, 18
+	.set	OUT, 1024		# struct xencons_interface.out
+	.set	OUT_CONS, 3080
+	.set	OUT_PROD, 3084
+	.set	UPCALL, 0		# struct shared_info.vcpu_info[0]
+	.set	SELECT, 8
+	.set	PENDING, 0x800		# struct shared_info.evtchn_pending
+
+	.section .note, "a", @note
+	.long	4, 4, 18		# XEN_ELFNOTE_PHYS32_ENTRY
+	.asciz	"Xen"
+	.long	entry32
+
+	.text
+	.code32
+	.globl	entry32
+entry32:
+	cli
+	cld
+	mov	$stack_end, %esp
+	# identity map of 4 GiB with 2 MiB pages
+	movl	$(l3+7), l4
+	mov	$(l2+7), %eax
+	mov	$l3, %edi
+	mov	$4, %ecx
+1:	mov	%eax, (%edi)
+	add	$0x1000, %eax
+	add	$8, %edi
+	loop	1b
+	mov	$0x87, %eax
+	mov	$l2, %edi
+	mov	$2048, %ecx
+1:	mov	%eax, (%edi)
+	add	$0x200000, %eax
+	add	$8, %edi
+	loop	1b
+	mov	$0x20, %eax		# PAE
+	mov	%eax, %cr4
+	mov	$l4, %eax
+	mov	%eax, %cr3
+	mov	$0xc0000080, %ecx
+	rdmsr
+	or	$0x100, %eax		# LME
+	wrmsr
+	mov	$0x80010033, %eax	# PG WP NE ET MP PE
+	mov	%eax, %cr0
+	lgdt	gdtr
+	ljmp	$8, $start64
+
+	.code64
+start64:
+	mov	$0x10, %eax
+	mov	%eax, %ds
+	mov	%eax, %es
+	mov	%eax, %ss
+	lea	upcall, %rax		# the only gate
+	lea	idt+VECTOR*16, %rdi
+	mov	%ax, (%rdi)
+	movw	$8, 2(%rdi)
+	movw	$0x8e00, 4(%rdi)
+	shr	$16, %rax
+	mov	%ax, 6(%rdi)
+	lidt	idtr
+	# Xen's leaves: the base may be higher, by steps of 0x100
+	mov	$0x40000000, %esi
+1:	mov	%esi, %eax
+	cpuid
+	cmp	$0x566e6558, %ebx	# "XenV"
+	je	2f
+	add	$0x100, %esi
+	cmp	$0x40010000, %esi
+	jb	1b
+	ud2				# a crash says it, for lack of a console
+2:	lea	3(%esi), %eax
+	xor	%ecx, %ecx
+	cpuid
+	mov	%rcx, khz
+	lea	2(%esi), %eax
+	cpuid
+	mov	%ebx, %ecx
+	lea	hypercall_page, %rax
+	xor	%edx, %edx
+	wrmsr
+
+	mov	$PARAM_CONSOLE_PFN, %eax
+	call	param
+	shl	$12, %rax
+	mov	%rax, console
+	mov	$PARAM_CONSOLE_EVTCHN, %eax
+	call	param
+	mov	%eax, console_port
+	lea	shared, %rax		# XENMAPSPACE_shared_info is 0
+	shr	$12, %rax
+	mov	%rax, physmap+16
+	mov	$XENMEM_ADD_TO_PHYSMAP, %edi
+	lea	physmap, %rsi
+	mov	$HC_MEMORY_OP, %eax
+	call	hcall
+	test	%rax, %rax
+	jnz	failed
+	mov	$EVTCHNOP_BIND_IPI, %edi
+	lea	ipi, %rsi
+	mov	$HC_EVTCHN_OP, %eax
+	call	hcall
+	test	%rax, %rax
+	jnz	failed
+	mov	ipi+4, %eax
+	mov	%eax, port
+
+	lea	table, %r12
+next:	cmpq	$0, (%r12)
+	je	done
+	call	*8(%r12)
+	mov	$WARMUP, %ebp
+1:	call	*16(%r12)
+	dec	%ebp
+	jnz	1b
+	xor	%r15d, %r15d		# sum
+2:	rdtsc
+	shl	$32, %rdx
+	or	%rax, %rdx
+	mov	%rdx, %r14
+	call	*16(%r12)
+	rdtsc
+	shl	$32, %rdx
+	or	%rdx, %rax
+	sub	%r14, %rax
+	add	%rax, %r15
+	mov	%rax, samples(,%rbp,8)
+	inc	%ebp
+	cmp	$CALLS, %ebp
+	jb	2b
+	cli
+
+	# insertion sort
+	mov	$1, %ecx
+3:	mov	samples(,%rcx,8), %rax
+	mov	%ecx, %edx
+4:	mov	samples-8(,%rdx,8), %rbx
+	cmp	%rax, %rbx
+	jbe	5f
+	mov	%rbx, samples(,%rdx,8)
+	dec	%edx
+	jnz	4b
+5:	mov	%rax, samples(,%rdx,8)
+	inc	%ecx
+	cmp	$CALLS, %ecx
+	jb	3b
+
+	lea	bench, %rsi
+	call	puts
+	mov	(%r12), %rsi
+	call	puts
+	lea	unit, %rsi
+	call	puts
+	mov	samples+CALLS/2*8, %rax
+	call	putns
+	lea	space, %rsi
+	call	puts
+	mov	samples+CALLS*999/1000*8, %rax
+	call	putns
+	lea	space, %rsi
+	call	puts
+	mov	$CALLS, %eax
+	call	putn
+	lea	mean, %rsi
+	call	puts
+	mov	%r15, %rax
+	xor	%edx, %edx
+	mov	$CALLS, %ecx
+	div	%rcx
+	call	putns
+	lea	newline, %rsi
+	call	puts
+	add	$24, %r12
+	jmp	next
+
+failed:	lea	skip, %rsi
+	call	puts
+done:	lea	end, %rsi
+	call	puts
+1:	mov	console, %rbx		# until the console has been read
+	mov	OUT_CONS(%rbx), %eax
+	cmp	OUT_PROD(%rbx), %eax
+	je	2f
+	call	yield
+	jmp	1b
+2:	mov	$SCHEDOP_SHUTDOWN, %edi
+	lea	zero, %rsi		# SHUTDOWN_poweroff
+	mov	$HC_SCHED_OP, %eax
+	call	hcall
+1:	hlt
+	jmp	1b
+
+# What is measured. Each leaves RBP and R12 to R15 as they are.
+nothing: ret
+cpu_id:	mov	$1, %eax
+	xor	%ecx, %ecx
+	cpuid
+	ret
+port_in: in	$0x80, %al
+	ret
+version: xor	%edi, %edi		# XENVER_version
+	xor	%esi, %esi
+	mov	$HC_XEN_VERSION, %eax
+	jmp	hcall
+yield:	mov	$SCHEDOP_YIELD, %edi
+	xor	%esi, %esi
+	mov	$HC_SCHED_OP, %eax
+	jmp	hcall
+# With interrupts off: until the guest sees its port pending.
+send:	call	notify
+1:	cmpb	$0, shared+UPCALL
+	je	1b
+# take is what an upcall does to be asked again.
+take:	movb	$0, shared+UPCALL
+	movq	$0, shared+SELECT
+	mov	port, %eax
+	lock btr %rax, shared+PENDING
+	ret
+# With interrupts on: until its handler has run.
+ping:	movb	$0, seen
+	call	notify
+1:	cmpb	$0, seen
+	je	1b
+	ret
+notify:	mov	$EVTCHNOP_SEND, %edi
+	lea	port, %rsi
+	mov	$HC_EVTCHN_OP, %eax
+# hcall: hypercall EAX with RDI, RSI.
+hcall:	shl	$5, %eax
+	add	$hypercall_page, %rax
+	jmp	*%rax
+
+upcall:	push	%rax
+	call	take
+	movb	$1, seen
+	pop	%rax
+	iretq
+
+# upcalls asks for the handler.
+upcalls:
+	movl	$PARAM_CALLBACK_IRQ, hvmparam+4
+	mov	$((2<<56)|VECTOR), %rax
+	mov	%rax, hvmparam+8
+	mov	$HVMOP_SET_PARAM, %edi
+	lea	hvmparam, %rsi
+	mov	$HC_HVM_OP, %eax
+	call	hcall
+	test	%rax, %rax
+	jnz	failed
+	sti
+	ret
+
+# param reads HVM parameter EAX into RAX.
+param:	mov	%eax, hvmparam+4
+	mov	$HVMOP_GET_PARAM, %edi
+	lea	hvmparam, %rsi
+	mov	$HC_HVM_OP, %eax
+	call	hcall
+	mov	hvmparam+8, %rax
+	ret
+
+# putns prints RAX ticks in nanoseconds, putn RAX.
+putns:	mov	$1000000, %ecx
+	mul	%rcx
+	divq	khz
+putn:	lea	digits_end, %rsi
+	mov	$10, %ecx
+1:	xor	%edx, %edx
+	div	%rcx
+	add	$'0', %dl
+	dec	%rsi
+	mov	%dl, (%rsi)
+	test	%rax, %rax
+	jnz	1b
+# puts prints the text at RSI on the PV console, waiting for room.
+puts:	mov	%rsi, %r8
+	mov	console, %rbx
+1:	mov	(%r8), %cl
+	test	%cl, %cl
+	jz	3f
+2:	mov	OUT_PROD(%rbx), %eax
+	mov	%eax, %edx
+	sub	OUT_CONS(%rbx), %edx
+	cmp	$2048, %edx
+	jae	4f
+	and	$2047, %eax
+	mov	%cl, OUT(%rbx,%rax)
+	incl	OUT_PROD(%rbx)
+	inc	%r8
+	jmp	1b
+3:	call	kick
+	ret
+4:	call	kick
+	call	yield
+	mov	(%r8), %cl
+	jmp	2b
+kick:	mov	$EVTCHNOP_SEND, %edi
+	lea	console_port, %rsi
+	mov	$HC_EVTCHN_OP, %eax
+	jmp	hcall
+
+	.data
+	.balign	8
+# name, what to do before, what to measure
+table:	.quad	n_rdtsc, nothing, nothing
+	.quad	n_cpuid, nothing, cpu_id
+	.quad	n_port, nothing, port_in
+	.quad	n_version, nothing, version
+	.quad	n_yield, nothing, yield
+	.quad	n_send, nothing, send
+	.quad	n_ping, upcalls, ping
+	.quad	0
+n_rdtsc: .asciz	"RDTSC"
+n_cpuid: .asciz	"CPUID"
+n_port:	.asciz	"port read"
+n_version: .asciz "hypercall xen_version"
+n_yield: .asciz	"hypercall yield"
+n_send:	.asciz	"event channel to oneself, no upcall"
+n_ping:	.asciz	"event channel to oneself, upcall"
+bench:	.asciz	"BENCH "
+unit:	.asciz	" ns "
+mean:	.asciz	" mean "
+space:	.asciz	" "
+newline: .asciz	"\r\n"
+skip:	.asciz	"BENCH-SKIP a hypercall of the set-up failed\r\n"
+end:	.asciz	"NIDUS-GUEST-END\r\n"
+	.balign	8
+physmap: .short	0x7ff0, 0		# struct xen_add_to_physmap: DOMID_SELF, size
+	.long	0			# XENMAPSPACE_shared_info
+	.quad	0, 0			# idx, gpfn
+hvmparam: .short 0x7ff0, 0		# struct xen_hvm_param
+	.long	0
+	.quad	0
+ipi:	.long	0, 0			# struct evtchn_bind_ipi
+gdt:	.quad	0, 0x00209a0000000000, 0x00cf92000000ffff
+gdtr:	.word	23
+	.quad	gdt
+idtr:	.word	256*16-1
+	.quad	idt
+
+	.bss
+	.balign	4096
+l4:	.skip	4096
+l3:	.skip	4096
+l2:	.skip	4*4096
+hypercall_page: .skip 4096
+shared:	.skip	4096
+idt:	.skip	4096
+samples: .skip	CALLS*8
+stack:	.skip	8192
+stack_end:
+console: .skip	8
+khz:	.skip	8
+console_port: .skip 4
+port:	.skip	4
+zero:	.skip	4
+seen:	.skip	4
+digits:	.skip	24
+digits_end: .skip 8

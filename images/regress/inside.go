@@ -1,0 +1,128 @@
+package regress
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"nidus/images/builder"
+)
+
+// benchLine is what images/guests/bench and images/guests/calls print.
+var benchLine = regexp.MustCompile(`BENCH (.+) (\S+) ([\d.e+-]+) ([\d.e+-]+) (\d+)(?: mean (\d+))?\r?\n|NIDUS-GUEST-END|BENCH-SKIP ([^\r\n]*)`)
+
+// calls is the configuration of the guest calls.
+func calls(more ...string) []byte { return config("g", builder.Calls, 1, 64, more...) }
+
+func callTimes(t *T) ([]Figure, error) {
+	h, err := t.bootGuests(Boot{MemoryMiB: 4096}, []string{builder.Calls}, map[string][]byte{"g.cfg": calls()})
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return nil, err
+	}
+	return readBench(h)
+}
+
+func insideGuest(t *T) ([]Figure, error) {
+	h, err := t.bootGuests(Boot{MemoryMiB: 4096}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, 1, "bench")})
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return nil, err
+	}
+	if _, err := h.guestUp(1, 2*time.Minute); err != nil {
+		return nil, err
+	}
+	return readBench(h)
+}
+
+// readBench reads the figures until the guest's end.
+func readBench(h *Host) ([]Figure, error) {
+	var fs []Figure
+	var skipped error
+	for {
+		m, err := h.Expect(benchLine, h.t.within(3*time.Minute))
+		if err != nil {
+			return fs, err
+		}
+		switch g := m.Groups; {
+		case g[1] != "":
+			f := Figure{Name: g[1], Unit: g[2]}
+			f.Median, _ = strconv.ParseFloat(g[3], 64) // the pattern leaves only numbers
+			f.P999, _ = strconv.ParseFloat(g[4], 64)
+			f.Samples, _ = strconv.Atoi(g[5])
+			f.Mean, _ = strconv.ParseFloat(g[6], 64)
+			fs = append(fs, f)
+		case g[7] != "":
+			skipped = errors.Join(skipped, errors.New("not measured: "+g[7]))
+		default:
+			return fs, skipped
+		}
+	}
+}
+
+// pauseLine is what debug key p logs.
+var pauseLine = regexp.MustCompile(`pauses: gc n=(\d+) median=(\d+)ns max=(\d+)ns; wake-up late n=(\d+) median=(\d+)ns p99\.9=(\d+)ns max=(\d+)ns`)
+
+// underLoad reads, with four busy guests on two CPUs, how long the garbage
+// collector has stopped all else, and how late a timer's interrupt wakes who
+// waits for it.
+func underLoad(t *T) ([]Figure, error) {
+	configs := map[string][]byte{}
+	for i := range 4 {
+		name := fmt.Sprintf("g%d", i)
+		configs[name+".cfg"] = linux(name, builder.Vmlinux, 1, "busy")
+	}
+	h, err := t.bootGuests(Boot{CPUs: 2, MemoryMiB: 4096}, []string{builder.Vmlinux, builder.Initrd}, configs)
+	if err != nil {
+		return nil, err
+	}
+	for i := range 4 {
+		if _, err := h.mustDo("xl create g%d.cfg", i); err != nil {
+			return nil, err
+		}
+	}
+	for i := range 4 { // all are past their boot, and loop
+		if err := h.Send(fmt.Sprintf("xl console g%d\r", i)); err != nil {
+			return nil, err
+		}
+		if _, err := h.expect(`NIDUS-GUEST-ALIVE`, 3*time.Minute); err != nil {
+			return nil, err
+		}
+		if err := h.leave(); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := h.mustDo("xl debug-keys p"); err != nil {
+		return nil, err
+	}
+	time.Sleep(12 * time.Second) // the key samples for some seconds
+	if ds, err := h.list(); err != nil || len(ds) != 5 {
+		return nil, fmt.Errorf("four busy guests and Domain-0 have become %+v: %v", ds, err)
+	}
+	log, err := h.mustDo("xl dmesg")
+	if err != nil {
+		return nil, err
+	}
+	g := pauseLine.FindStringSubmatch(strings.ReplaceAll(log, "\n ", " "))
+	if g == nil {
+		return nil, fmt.Errorf("%w: debug key p printed no line of pauses", errNotYet)
+	}
+	var n [8]float64
+	for i := range n[1:] {
+		n[i+1], _ = strconv.ParseFloat(g[i+1], 64) // the pattern leaves only digits
+	}
+	const us = 1e3
+	return []Figure{
+		{Name: "GC pause, four busy guests", Unit: "us", Median: n[2] / us, Samples: int(n[1])},
+		{Name: "  worst", Unit: "us", Median: n[3] / us, Samples: int(n[1])},
+		{Name: "timer's wake-up late by, four busy guests", Unit: "us", Median: n[5] / us, P999: n[6] / us, Samples: int(n[4])},
+		{Name: "  worst wake-up", Unit: "us", Median: n[7] / us, Samples: int(n[4])},
+	}, nil
+}

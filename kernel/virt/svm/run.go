@@ -17,6 +17,13 @@ const (
 	stopBadCPU // a CPU that the machine was not made for
 )
 
+// How the event of an entry is delivered.
+const (
+	injectNothing = iota
+	injectEvent   // EVENTINJ
+	injectVirtual // V_IRQ
+)
+
 // loop enters the guest until an exit needs Go. The runtime thinks that it is a
 // system call: nothing here allocates, blocks, splits the stack or stores a
 // pointer. Each round begins with interrupts off, on whatever CPU the thread is
@@ -78,14 +85,26 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 		}
 	}
 	b.EventInj = 0
-	v.injecting = false
+	v.injecting = injectNothing
 	if e, ok := v.pending.Next(v.interruptible(), !v.nmiMasked); ok {
-		b.EventInj, v.injecting = encodeEvent(e), true
-		if e.Kind == virt.NMI {
-			v.maskNMI()
+		if e.Kind == virt.Interrupt && !v.window {
+			// As a virtual interrupt, which the guest takes at once. QEMU's TCG
+			// delivers an interrupt in EVENTINJ a second time if the emulator is
+			// asked to stop right then.
+			v.setWindow(false)
+			b.VIntr |= vWindowBits | uint64(e.Vector)<<vVectorShift
+			v.clean &^= cleanIntr
+			v.injecting = injectVirtual
+		} else {
+			b.EventInj, v.injecting = encodeEvent(e), injectEvent
+			if e.Kind == virt.NMI {
+				v.maskNMI()
+			}
 		}
 	}
-	v.setWindow(v.window || v.pending.Held())
+	if v.injecting != injectVirtual {
+		v.setWindow(v.window || v.pending.Held())
+	}
 	b.RAX, b.RSP, b.RIP, b.RFLAGS = c.regs.RAX, c.regs.RSP, c.regs.RIP, c.regs.RFLAGS
 	b.Clean = v.clean
 }
@@ -103,8 +122,15 @@ func (v *vcpu) after() (why stop, again bool) {
 	if v.m.features.CleanBits {
 		v.clean = cleanAll
 	}
-	if v.injecting {
+	switch v.injecting {
+	case injectEvent:
 		v.pending.Delivered()
+	case injectVirtual:
+		if b.VIntr&vIRQ == 0 || b.ExitIntInfo&eventValid != 0 {
+			v.pending.Delivered() // or it was on its way, and comes again below
+		}
+		b.VIntr &^= vWindowBits | vVectorMask
+		v.clean &^= cleanIntr
 	}
 	if e, ok := decodeEvent(b.ExitIntInfo); ok {
 		v.pending.Again(e)

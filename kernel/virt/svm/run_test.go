@@ -123,10 +123,10 @@ func TestInjection(t *testing.T) {
 	}
 	// the delivery runs into a nested fault: the interrupt must come again
 	f.run(t, virt.ReasonNestedFault, func(b *VMCB) {
-		if b.EventInj != 0x80000040 {
-			t.Errorf("EVENTINJ %#x", b.EventInj)
+		if b.EventInj != 0 || b.VIntr&vIRQ == 0 || b.VIntr&vVectorMask != 0x40<<vVectorShift || b.InterceptMisc1&misc1VINTR != 0 {
+			t.Errorf("EVENTINJ %#x VIntr %#x", b.EventInj, b.VIntr)
 		}
-		b.ExitCode, b.ExitIntInfo = exitNPF, 0x80000040
+		b.ExitCode, b.ExitIntInfo = exitNPF, 0x80000040 // V_IRQ may still be set
 	})
 	// the handler answers with #PF: first the exception, then, when IF is set again, the interrupt
 	if err := v.Inject(virt.Fault(virt.VectorPF, 2)); err != nil {
@@ -148,9 +148,24 @@ func TestInjection(t *testing.T) {
 			b.ExitCode = exitVINTR
 		},
 		func(b *VMCB) {
-			if b.EventInj != 0x80000040 || b.VIntr&vIRQ != 0 {
+			if b.EventInj != 0 || b.VIntr&vIRQ == 0 || b.InterceptMisc1&misc1VINTR != 0 {
 				t.Errorf("EVENTINJ %#x VIntr %#x", b.EventInj, b.VIntr)
 			}
+			b.ExitCode = exitINTR // before the guest took it
+		},
+		func(b *VMCB) {
+			if b.VIntr&vIRQ == 0 || b.VIntr&vVectorMask != 0x40<<vVectorShift {
+				t.Errorf("the interrupt is lost: VIntr %#x", b.VIntr)
+			}
+			b.VIntr &^= vIRQ // taken
+			b.RFLAGS &^= virt.FlagIF
+			b.ExitCode = exitINTR
+		},
+		func(b *VMCB) {
+			if b.EventInj != 0 || b.VIntr&(vIRQ|vVectorMask) != 0 {
+				t.Errorf("the interrupt comes twice: EVENTINJ %#x VIntr %#x", b.EventInj, b.VIntr)
+			}
+			b.RFLAGS |= virt.FlagIF
 			b.ExitCode = exitHLT
 		})
 	// INT n is executed again, not injected

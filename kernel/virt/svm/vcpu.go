@@ -30,7 +30,7 @@ type vcpu struct {
 	lastCPU    uint64
 	clean      uint64
 	pending    virt.Pending
-	injecting  bool
+	injecting  uint8
 	window     bool
 	nmiWindow  bool
 	nmiMasked  bool

@@ -115,12 +115,14 @@ const excAlways = 1<<1 | 1<<17 | 1<<18
 
 // Fields of VIntr (offset 060h).
 const (
-	vIRQ        = 1 << 8
-	vPrioMax    = 0xf << 16
-	vIgnoreTPR  = 1 << 20
-	vMasking    = 1 << 24
-	vTPRMask    = 0xf
-	vWindowBits = vIRQ | vPrioMax | vIgnoreTPR
+	vIRQ         = 1 << 8
+	vPrioMax     = 0xf << 16
+	vIgnoreTPR   = 1 << 20
+	vMasking     = 1 << 24
+	vTPRMask     = 0xf
+	vVectorShift = 32
+	vVectorMask  = 0xff << vVectorShift
+	vWindowBits  = vIRQ | vPrioMax | vIgnoreTPR
 )
 
 // Values of TLBControl (15.16.1).

@@ -38,10 +38,21 @@ func (b *Builder) Out(name ...string) string {
 
 // Image builds out/nidus, and out/nidus-pvh that has no multiboot header.
 func (b *Builder) Image() error {
+	return b.image("./kernel", "nidus", map[string]Entry{"nidus": AllLoaders, "nidus-pvh": PVHOnly})
+}
+
+// SelfTest builds out/nidus-selftest, the image that checks the seam to stock Go.
+func (b *Builder) SelfTest() error {
+	return b.image("./images/selftest", "nidus-selftest", map[string]Entry{"nidus-selftest": AllLoaders})
+}
+
+// image builds a main package for the bare machine, out/NAME.elf, and joins it
+// with the entry stub, once for each of the images.
+func (b *Builder) image(pkg, name string, images map[string]Entry) error {
 	if err := debian.Install(b.Say, "binutils"); err != nil {
 		return err
 	}
-	fmt.Fprintln(b.Say, "building out/nidus")
+	fmt.Fprintln(b.Say, "building out/"+name)
 	if err := os.MkdirAll(b.Out(), 0o755); err != nil {
 		return err
 	}
@@ -52,16 +63,16 @@ func (b *Builder) Image() error {
 	if err := b.assemble("kernel/baremetal/stub/stub.S", stub, "--64", "-Ttext", fmt.Sprintf("%#x", stubLoad), "-e", "entry32"); err != nil {
 		return err
 	}
-	kernel := b.Out("nidus.elf")
+	kernel := b.Out(name + ".elf")
 	text := uint64(baremetal.ImageBase + imageLoad + filePageOffset)
 	// The linker's flag is signed.
 	flags := fmt.Sprintf("-checklinkname=0 -E bootEntry -T %d -R %#x", int64(text), filePageOffset)
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-overlay", b.Out("overlay", "overlay.json"), "-tags", "tamago", "-ldflags", flags, "-o", kernel, "./kernel")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-overlay", b.Out("overlay", "overlay.json"), "-tags", "tamago", "-ldflags", flags, "-o", kernel, pkg)
 	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0")
 	if err := b.run(build); err != nil {
 		return err
 	}
-	for name, entry := range map[string]Entry{"nidus": AllLoaders, "nidus-pvh": PVHOnly} {
+	for name, entry := range images {
 		img, err := Join(stub, kernel, entry)
 		if err != nil {
 			return err

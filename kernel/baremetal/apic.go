@@ -143,6 +143,9 @@ func armTimer(c *pcpu, at, now int64) {
 		return
 	}
 	c.armed = at
+	if at != 0 {
+		at = min(max(at, now), now+maxWait) // farther than this: wake, look again
+	}
 	if tscDeadline {
 		if at == 0 {
 			wrmsr(msrTSCDeadline, 0)
@@ -156,7 +159,7 @@ func armTimer(c *pcpu, at, now int64) {
 		return
 	}
 	d := uint64(max(at-now, 1000))
-	d = min(d, 1e9) // farther than this: wake, look again
+	d = min(d, 1e9) // as above: the counter has 32 bits
 	n := d * apicHz / 1e9
 	apicWrite(apicCount, uint32(max(n, 1)))
 }

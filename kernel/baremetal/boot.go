@@ -89,18 +89,20 @@ var (
 func cpuInit(i, apicid uint64) {
 	c := &cpus[i]
 	c.self, c.id, c.apicid = addr(c), i, apicid
-	c.kstack = guardedStack(kstackSize) - 64
-	for k := range c.ist {
-		c.ist[k] = guardedStack(istSize) - 64
-		st64(c.ist[k], c.self) // where nmi<> looks
+	t := &threads[MaxThreads-1-i]
+	if c.kstack == 0 { // else a CPU that did not come left them
+		c.kstack = guardedStack(kstackSize) - 64
+		for k := range c.ist {
+			c.ist[k] = guardedStack(istSize) - 64
+			st64(c.ist[k], c.self) // where nmi<> looks
+		}
+		t.rsp = guardedStack(page4K) - 64
 	}
 	c.kfs = addr(&c.tls) + 8
 	c.tls[0] = addr(&c.kg)
 
-	t := &threads[MaxThreads-1-i]
 	t.idle, t.state, t.cpu = 1, threadRunning, i
 	t.rip, t.rflags = idlePC(), interruptOn
-	t.rsp = guardedStack(page4K) - 64
 	t.fsbase = c.kfs
 	c.idle = addr(t)
 	c.cr3 = hostL4

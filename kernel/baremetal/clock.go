@@ -4,16 +4,25 @@ package baremetal
 
 import (
 	"math/bits"
+	"sync/atomic"
 
 	"nidus/kernel/boot"
 )
 
+// clock turns TSC into time: ns = (tsc-tsc0)*mul >> 32.
+type clock struct{ tsc0, mul uint64 }
+
+// clocks are the one in use, clockNow, and the next or last one: others read while
+// SetTSCHz changes it.
 var (
+	clocks     [2]clock
+	clockNow   uint32
 	tscHz      uint64
-	tscMul     uint64 // ns = tsc*mul >> 32
-	tsc0       uint64
 	wallOffset int64 // ns since 1970 at time 0
 )
+
+// maxWait is the longest time, in ns, that a timer is set for.
+const maxWait = 1 << 50 // 13 days
 
 // Nanotime is the monotonic clock, in ns since boot.
 //
@@ -22,15 +31,16 @@ func Nanotime() int64 { return nsAt(rdtsc()) }
 
 //go:nosplit
 func nsAt(tsc uint64) int64 {
-	hi, lo := bits.Mul64(tsc-tsc0, tscMul)
+	c := &clocks[atomic.LoadUint32(&clockNow)&1]
+	hi, lo := bits.Mul64(tsc-c.tsc0, c.mul)
 	return int64(hi<<32 | lo>>32)
 }
 
-// tscAt is nsAt's inverse, rounded up.
+// tscAt is nsAt's inverse, rounded up. Preconditions: ns is at most some maxWait.
 func tscAt(ns int64) uint64 {
 	hi, lo := bits.Mul64(uint64(ns), tscHz)
 	q, _ := bits.Div64(hi, lo, 1e9)
-	return tsc0 + q + 1
+	return clocks[atomic.LoadUint32(&clockNow)&1].tsc0 + q + 1
 }
 
 // TSCHz is the time-stamp counter's frequency.
@@ -40,7 +50,7 @@ func TSCHz() uint64 { return tscHz }
 func TSC() uint64 { return rdtsc() }
 
 // TSCStart is the counter's value at time 0.
-func TSCStart() uint64 { return tsc0 }
+func TSCStart() uint64 { return clocks[atomic.LoadUint32(&clockNow)&1].tsc0 }
 
 // SetWall sets the time of day, in ns since 1970.
 func SetWall(ns int64) { wallOffset = ns - Nanotime() }
@@ -98,14 +108,14 @@ func calibrate() {
 		puts("Nidus: no clock tells the TSC's frequency; 1 GHz is assumed\n")
 		TSCChoice.Hz = 1e9
 	}
-	setTSC(TSCChoice.Hz)
-	tsc0 = bootTSC
+	tscHz = TSCChoice.Hz
+	clocks[0] = clock{bootTSC, tscMul(tscHz)}
 }
 
-func setTSC(hz uint64) {
-	tscHz = hz
+func tscMul(hz uint64) uint64 {
 	hi, lo := bits.Mul64(1e9, 1<<32)
-	tscMul, _ = bits.Div64(hi, lo, hz)
+	mul, _ := bits.Div64(hi, lo, hz)
+	return mul
 }
 
 var seed uint64 = 0x9e3779b97f4a7c15
@@ -133,13 +143,16 @@ func randomWord() uint64 {
 // TSCEvidence returns what was measured at boot, to add to.
 func TSCEvidence() boot.TSCEvidence { return evidence }
 
-// SetTSCHz corrects the frequency; the clock does not jump.
+// SetTSCHz corrects the frequency; the clock does not jump, on no CPU. Not for
+// concurrent use.
 func SetTSCHz(hz uint64) {
 	f := cli()
-	now, t := Nanotime(), rdtsc()
-	setTSC(hz)
-	hi, lo := bits.Mul64(uint64(now), hz)
+	t := rdtsc()
+	hi, lo := bits.Mul64(uint64(nsAt(t))+1, hz) // rounded up: it does not go back
 	q, _ := bits.Div64(hi, lo, 1e9)
-	tsc0 = t - q
+	next := 1 - clockNow&1
+	clocks[next] = clock{t - q - 1, tscMul(hz)}
+	tscHz = hz
+	atomic.StoreUint32(&clockNow, next)
 	restore(f)
 }

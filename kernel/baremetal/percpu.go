@@ -71,10 +71,10 @@ type pcpu struct {
 
 	flushWant, flushDone uint64 // of the TLB: see flushAll
 
-	tls    [2]uint64  // the slot below kfs holds the stand-in g
-	kg     [64]uint64 // the stand-in g: stack.lo, stack.hi, guards
-	online uint64
-
+	tls     [2]uint64  // the slot below kfs holds the stand-in g
+	kg      [64]uint64 // the stand-in g: stack.lo, stack.hi, guards
+	online  uint64
+	start   uint32 // who was first: startUp or startGivenUp
 	resched uint32
 	armed   int64 // when the timer fires; 0 is not at all
 	until   int64 // when sched wants to be asked again; 0 is never

@@ -19,8 +19,11 @@ const (
 	ucSize = 304
 )
 
-// deliver starts the handler of one pending signal.
+// deliver starts the handler of one pending signal. Others may add to those of t,
+// which runs here: hence the lock.
 func deliver(t *thread) {
+	lock(&klock)
+	defer unlock(&klock)
 	for s := uint64(1); s < 65; s++ {
 		b := uint64(1) << (s - 1)
 		if t.pending&^t.mask&b == 0 {

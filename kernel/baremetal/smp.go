@@ -4,12 +4,21 @@ package baremetal
 
 import (
 	"runtime"
+	"sync/atomic"
 	"time"
 	_ "unsafe" // for linkname
 )
 
 //go:linkname numCPUStartup runtime.numCPUStartup
 var numCPUStartup int32
+
+// pcpu.start, which the CPU itself and the one that starts it set by
+// compare-and-swap.
+const (
+	startWanted = iota
+	startUp
+	startGivenUp
+)
 
 // StartCPU starts the CPU with an APIC id (Intel SDM volume 3, 8.4.4: INIT,
 // STARTUP) with its code at the page trampoline below 1 MiB. It tells whether
@@ -24,7 +33,9 @@ func StartCPU(apicid uint32, trampoline uint64) bool {
 		st8(DirectMap+trampoline+k, ld8(DirectMap+h.tramp+k))
 	}
 	call(callCPUInit, i, uint64(apicid), 0, 0)
-	h.cr3, h.target, h.arg = hostL4, apEntryPC(), addr(&cpus[i])
+	c := &cpus[i]
+	atomic.StoreUint32(&c.start, startWanted)
+	h.cr3, h.target, h.arg = hostL4, apEntryPC(), addr(c)
 	send := func(command uint32) {
 		f := cli()
 		ipi(uint64(apicid), command)
@@ -35,18 +46,33 @@ func StartCPU(apicid uint32, trampoline uint64) bool {
 	for range 2 {
 		send(icrStartup | uint32(trampoline>>12))
 		for t := Nanotime() + 5e8; Nanotime() < t; runtime.Gosched() {
-			if ncpu > i {
-				numCPUStartup = int32(ncpu)
-				return true
+			if atomic.LoadUint64(&ncpu) > i {
+				break
 			}
 		}
+		if atomic.LoadUint64(&ncpu) > i {
+			break
+		}
 	}
-	return false
+	// One that comes only now must find neither its block nor the next CPU's.
+	if atomic.CompareAndSwapUint32(&c.start, startWanted, startGivenUp) {
+		send(icrINIT)
+		time.Sleep(10 * time.Millisecond)
+		return false
+	}
+	for atomic.LoadUint64(&ncpu) == i {
+		runtime.Gosched()
+	}
+	numCPUStartup = int32(ncpu)
+	return true
 }
 
 // apBoot runs on an application processor, on its entry stack.
 func apBoot() {
 	c := pcpuAt(cpuself())
+	for !atomic.CompareAndSwapUint32(&c.start, startWanted, startUp) {
+		halt() // too late; interrupts are off
+	}
 	loadTables(addr(&c.gdtr), addr(&idtr))
 	cpuFeatures()
 	apicInitCPU(c)

@@ -42,6 +42,9 @@ const (
 	callDropIdentity
 	callAffinity
 	callDeadline
+
+	// mkoverlay has the runtime's exitThread make this one.
+	callExitThread = 0x1100
 )
 
 var (
@@ -86,15 +89,18 @@ func syscall(c *pcpu, t *thread) {
 		r = sysMadvise(a0, a1, a2)
 	case 35: // nanosleep
 		lock(&klock)
-		block(c, t, kindSleep, Nanotime()+timespec(a0))
+		block(c, t, kindSleep, after(timespec(a0)))
 		unlock(&klock)
 	case 39: // getpid
 		r = 1
 	case 56:
 		r = sysClone(t)
 	case 60: // exit
-		c.leaving = sched.Exited // pick frees it
-		c.resched = 1
+		sysExit(c, t)
+		return
+	case callExitThread:
+		st32(a0, 0) // freeMStack: the stack is in nobody's use any more
+		sysExit(c, t)
 		return
 	case 72: // fcntl: three descriptors are open
 		const getFlags, readWrite = 3, 2
@@ -246,8 +252,13 @@ func touchArguments(t *thread) {
 		touch(t.rdi, t.rsi)
 	case callFrameStats:
 		touch(t.rdi, frameStatsSize)
+	case callDeadline:
+		touch(t.rsi, 4)
 	}
 }
+
+// after is the time d ns from now; one that does not fit is far away.
+func after(d int64) int64 { return Nanotime() + min(max(d, 0), maxWait) }
 
 func timespec(p uint64) int64 { return int64(ld64(p))*1e9 + int64(ld64(p+8)) }
 
@@ -310,7 +321,7 @@ func sysEpollWait(c *pcpu, t *thread, events uint64, ms int32) {
 	}
 	at := int64(0)
 	if ms > 0 {
-		at = Nanotime() + int64(ms)*1e6
+		at = after(int64(ms) * 1e6)
 	}
 	t.evbuf = events
 	block(c, t, kindEpoll, at)
@@ -323,7 +334,7 @@ func sysFutex(c *pcpu, t *thread, a, op uint64, v uint32, timeout uint64) {
 	case wait:
 		at := int64(0)
 		if timeout != 0 {
-			at = Nanotime() + timespec(timeout)
+			at = after(timespec(timeout))
 		}
 		futexWait(c, t, a, v, at)
 	case wakeUp:
@@ -333,6 +344,16 @@ func sysFutex(c *pcpu, t *thread, a, op uint64, v uint32, timeout uint64) {
 	default:
 		t.rax = errno(enosys)
 	}
+}
+
+// sysExit ends the current thread; pick frees it.
+func sysExit(c *pcpu, t *thread) {
+	lock(&klock)
+	cancelDeadline(t) // or its heap would name the slot's next thread
+	t.kickWord = 0
+	c.leaving = sched.Exited
+	c.resched = 1
+	unlock(&klock)
 }
 
 // sysClone makes a thread: the caller's registers, a stack and an FS base of its

@@ -1,13 +1,15 @@
 // Command mkoverlay writes the build overlay that lets the stock Go runtime run
 // on bare metal: overlay.json and the generated files that it names.
 //
-// It edits the installed GOROOT's sources in five ways, and stops if one of the
+// It edits the installed GOROOT's sources in six ways, and stops if one of the
 // places is not exactly as expected, so that a new Go release is looked at by a
 // person before it is used:
 //
 //   - every SYSCALL of the runtime and of package syscall becomes a CALL of the
 //     kernel (baremetal.callEntry), so LSTAR belongs to guests;
 //   - settls tells the kernel the thread's FS base instead of asking Linux;
+//   - exitThread leaves it to the kernel to say that the thread's stack is free: the
+//     CALL still writes to it;
 //   - 32 MiB that only FIPS mode uses are not part of the image;
 //   - the stacks of g0 and gsignal, which Go does not grow, get a guard page;
 //   - package runtime gets the few names in _overlay/runtime.
@@ -43,10 +45,17 @@ const settls = `TEXT runtime·settls(SB),NOSPLIT,$$0
 
 TEXT `
 
+// The kernel's callExitThread stores the 0 when it has left the stack.
+const exitThread = `${1}DI
+	MOVL	$$0x1100, AX
+	SYSCALL
+`
+
 var syscalls = regexp.MustCompile(`(?m)^\tSYSCALL[ \t]*$`)
 
 var edits = []edit{
 	{"runtime/sys_linux_amd64.s", regexp.MustCompile(`(?ms)^TEXT runtime·settls\(SB\).*?^TEXT `), 1, settls},
+	{"runtime/sys_linux_amd64.s", regexp.MustCompile(`(?m)(^TEXT runtime·exitThread\(SB\),NOSPLIT,\$0-8\n\tMOVQ\twait\+0\(FP\), )AX\n.*\n\tMOVL\t\$0, \(AX\)\n\tMOVL\t\$0, DI.*\n\tMOVL\t\$SYS_exit, AX\n\tSYSCALL\n`), 1, exitThread},
 	// A CALL makes the assembler save BP in $0 functions; the signal frame is
 	// expected right at SP here.
 	{"runtime/sys_linux_amd64.s", regexp.MustCompile(`sigreturn__sigaction\(SB\),NOSPLIT,\$0`), 1, `sigreturn__sigaction(SB),NOSPLIT|NOFRAME,$$0`},

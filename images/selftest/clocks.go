@@ -1,0 +1,106 @@
+//go:build tamago
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"nidus/kernel/baremetal"
+)
+
+var clockChecks = []check{
+	{"timers", timers},
+	{"monotonic", monotonic},
+	{"monotonic-recalibrated", recalibrated},
+}
+
+// timers sleeps for many times at once; none may end early, and the median's
+// lateness is bounded as far as an emulator allows.
+func timers() (string, error) {
+	const n = 200
+	late := make([]time.Duration, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			d := time.Duration(1+i%40) * time.Millisecond / 2
+			t := time.Now()
+			time.Sleep(d)
+			late[i] = time.Since(t) - d
+		}()
+	}
+	wg.Wait()
+	slices.Sort(late)
+	if late[0] < 0 {
+		return "", fmt.Errorf("one ended %v early", -late[0])
+	}
+	if late[n/2] > 50*time.Millisecond {
+		return "", fmt.Errorf("half of them ended more than %v late", late[n/2])
+	}
+	return fmt.Sprintf("%d sleeps, late by %v in the median, %v at worst", n, late[n/2].Round(time.Microsecond), late[n-1].Round(time.Microsecond)), nil
+}
+
+// monotonic reads the clocks on all CPUs in turn: none may go back.
+func monotonic() (string, error) {
+	var mu sync.Mutex
+	var last int64
+	var tsc uint64
+	wall := time.Now()
+	const each = 20_000
+	err := onEach(func(cpu int) error {
+		for range each {
+			mu.Lock()
+			t := baremetal.TSC()
+			ns := baremetal.Nanotime()
+			if ns < last || t < tsc {
+				mu.Unlock()
+				return fmt.Errorf("CPU %d: %d ns after %d ns, counter %d after %d", cpu, ns, last, t, tsc)
+			}
+			last, tsc = ns, t
+			mu.Unlock()
+		}
+		return nil
+	})
+	for cpu := range baremetal.NumCPU() {
+		baremetal.OnCPU(cpu, func() {
+			if w := time.Now(); w.Before(wall) && err == nil {
+				err = fmt.Errorf("CPU %d: time.Now went back by %v", cpu, wall.Sub(w))
+			} else {
+				wall = w
+			}
+		})
+	}
+	return fmt.Sprint(each, " readings on each"), err
+}
+
+// recalibrated reads the clock while its frequency is corrected, as at boot.
+func recalibrated() (string, error) {
+	hz := baremetal.TSCHz()
+	defer baremetal.SetTSCHz(hz)
+	stop := make(chan struct{})
+	changed := make(chan int)
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				changed <- n
+				return
+			default:
+				baremetal.SetTSCHz(hz + uint64(n%2)*hz/1000)
+				time.Sleep(50 * time.Microsecond)
+			}
+		}
+	}()
+	_, err := monotonic()
+	for range 5 {
+		if err == nil {
+			_, err = monotonic()
+		}
+	}
+	close(stop)
+	return fmt.Sprint(<-changed, " corrections"), err
+}

@@ -1,0 +1,30 @@
+//go:build tamago
+
+package baremetal
+
+// What the self-test image looks at.
+
+// Threads counts the threads that exist, without the CPUs' idle ones.
+func Threads() int {
+	n := 0
+	for i := range threads {
+		if threads[i].state != threadFree && threads[i].idle == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Mapped tells whether a kernel address is mapped.
+func Mapped(va uint64) bool { return lookup(va)&ptePresent != 0 }
+
+// Stacks returns the lowest addresses of a CPU's guarded stacks: for entries from
+// threads, and for NMI, double fault and machine check.
+func Stacks(cpu int) []uint64 {
+	c := &cpus[cpu]
+	bottoms := []uint64{c.kstack + 64 - kstackSize}
+	for _, top := range c.ist {
+		bottoms = append(bottoms, top+64-istSize)
+	}
+	return bottoms
+}

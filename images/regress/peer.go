@@ -19,7 +19,7 @@ import (
 const peerCPU = "EPYC,+svm,+npt,-smap,-monitor,-rdtscp"
 
 var (
-	dom0Prompt = regexp.MustCompile(`(^|\n)\r?dom0# `)
+	dom0Prompt = regexp.MustCompile(`dom0# `) // may follow what a console cut off
 	dom0Up     = regexp.MustCompile(`DOM0-INIT uptime=[\d.]+`)
 )
 

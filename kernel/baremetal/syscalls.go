@@ -86,7 +86,9 @@ func syscall(c *pcpu, t *thread) {
 		c.leaving = sched.Yielded
 		c.resched = 1
 	case 28:
+		lock(&memlock)
 		r = sysMadvise(a0, a1, a2)
+		unlock(&memlock)
 	case 35: // nanosleep
 		lock(&klock)
 		block(c, t, kindSleep, after(timespec(a0)))

@@ -64,6 +64,16 @@ func (v *VCPU) Timers() {
 	}
 }
 
+// ExitSoon makes the vcpu leave its guest before long, whatever that does.
+func (v *VCPU) ExitSoon() {
+	const soon = 100_000
+	at := v.Domain.Host.Clock.Now() + soon
+	if v.timers.armed == 0 || at < v.timers.armed {
+		v.timers.armed = at
+		v.Domain.Host.Thread.Deadline(at, v.HV.KickWord())
+	}
+}
+
 // timeArea is where the vcpu's vcpu_time_info is besides vcpu_info, and when it
 // was written.
 type timeArea struct {

@@ -142,6 +142,9 @@ func (v *vcpu) inject() {
 	}
 	// more may wait behind it
 	more := v.APIC.HasPending()
+	if more {
+		v.ExitSoon() // the window is looked at then
+	}
 	if more != v.window {
 		v.window = more
 		v.HV.RequestInterruptWindow(more)

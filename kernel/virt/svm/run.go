@@ -87,10 +87,10 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 	b.EventInj = 0
 	v.injecting = injectNothing
 	if e, ok := v.pending.Next(v.interruptible(), !v.nmiMasked); ok {
-		if e.Kind == virt.Interrupt && !v.window {
+		if e.Kind == virt.Interrupt {
 			// As a virtual interrupt, which the guest takes at once. QEMU's TCG
 			// delivers an interrupt in EVENTINJ a second time if the emulator is
-			// asked to stop right then.
+			// asked to stop right then. A window opens at the next exit.
 			v.setWindow(false)
 			b.VIntr |= vWindowBits | uint64(e.Vector)<<vVectorShift
 			v.clean &^= cleanIntr

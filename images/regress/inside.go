@@ -12,7 +12,8 @@ import (
 )
 
 // benchLine is what images/guests/bench and images/guests/calls print.
-var benchLine = regexp.MustCompile(`BENCH (.+) (\S+) ([\d.e+-]+) ([\d.e+-]+) (\d+)(?: mean (\d+))?\r?\n|NIDUS-GUEST-END|BENCH-SKIP ([^\r\n]*)`)
+// Each terminal on the way may add a carriage return.
+var benchLine = regexp.MustCompile(`BENCH (.+) (\S+) ([\d.e+-]+) ([\d.e+-]+) (\d+)(?: mean (\d+))?\r*\n|NIDUS-GUEST-END|BENCH-SKIP ([^\r\n]*)`)
 
 // calls is the configuration of the guest calls.
 func calls(more ...string) []byte { return config("g", builder.Calls, 1, 64, more...) }

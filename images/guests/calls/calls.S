@@ -227,7 +227,7 @@ cpu_id:	mov	$1, %eax
 	xor	%ecx, %ecx
 	cpuid
 	ret
-port_in: in	$0x80, %al
+port_in: in	$0xe0, %al		# nothing is there; Xen leaves 0x80 to the guest
 	ret
 version: xor	%edi, %edi		# XENVER_version
 	xor	%esi, %esi

@@ -11,7 +11,7 @@ import (
 )
 
 func schedCase() Case {
-	return Case{Name: "sched-shares", What: "four CPU-bound guests on two CPUs: weights, caps and affinity hold within 5 % over 10 s",
+	return Case{Name: "sched-shares", What: "four CPU-bound guests on two CPUs: weights, caps and affinity hold within 5 % over 10 s", Long: true,
 		Needs: []string{builder.Vmlinux, builder.Initrd}, Timeout: 6 * time.Minute, Run: schedShares}
 }
 

@@ -1,3 +1,5 @@
+//go:build tamago
+
 // Command selftest is an image of its own that shows, on the machine it boots on,
 // that the seam to stock Go (kernel/baremetal) holds: scheduling, signals, memory,
 // clocks, threads, and a TCP stack on top of it all. It prints a line for each

@@ -25,6 +25,10 @@ func (v *vcpu) handle() {
 		v.hypercall()
 	case virt.ReasonHLT:
 		v.halted = v.skip()
+		// With interrupts off it goes down, as under Xen: Linux ends so.
+		if v.halted && v.HV.Regs().RFLAGS&virt.FlagIF == 0 && !v.NMIPending() {
+			v.Down()
+		}
 	case virt.ReasonCPUID:
 		v.cpuid()
 	case virt.ReasonMSR:

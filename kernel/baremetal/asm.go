@@ -8,14 +8,11 @@ func cpuself() uint64
 func wrmsr(msr uint32, v uint64)
 func rdmsr(msr uint32) uint64
 func rdtsc() uint64
-func rdcr0() uint64
 func rdcr2() uint64
 func rdcr3() uint64
 func rdcr4() uint64
-func wrcr0(v uint64)
 func wrcr3(v uint64)
 func wrcr4(v uint64)
-func invlpg(va uint64)
 func out8(port uint16, v uint8)
 func in8(port uint16) uint8
 func out16(port uint16, v uint16)

@@ -31,11 +31,6 @@ TEXT ·rdtsc(SB),NOSPLIT,$0-8
 	MOVQ	AX, ret+0(FP)
 	RET
 
-TEXT ·rdcr0(SB),NOSPLIT,$0-8
-	MOVQ	CR0, AX
-	MOVQ	AX, ret+0(FP)
-	RET
-
 TEXT ·rdcr2(SB),NOSPLIT,$0-8
 	MOVQ	CR2, AX
 	MOVQ	AX, ret+0(FP)
@@ -51,11 +46,6 @@ TEXT ·rdcr4(SB),NOSPLIT,$0-8
 	MOVQ	AX, ret+0(FP)
 	RET
 
-TEXT ·wrcr0(SB),NOSPLIT,$0-8
-	MOVQ	v+0(FP), AX
-	MOVQ	AX, CR0
-	RET
-
 TEXT ·wrcr3(SB),NOSPLIT,$0-8
 	MOVQ	v+0(FP), AX
 	MOVQ	AX, CR3
@@ -64,11 +54,6 @@ TEXT ·wrcr3(SB),NOSPLIT,$0-8
 TEXT ·wrcr4(SB),NOSPLIT,$0-8
 	MOVQ	v+0(FP), AX
 	MOVQ	AX, CR4
-	RET
-
-TEXT ·invlpg(SB),NOSPLIT,$0-8
-	MOVQ	va+0(FP), AX
-	INVLPG	(AX)
 	RET
 
 TEXT ·out8(SB),NOSPLIT,$0-3

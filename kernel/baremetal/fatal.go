@@ -3,7 +3,6 @@
 package baremetal
 
 import (
-	"runtime"
 	"unsafe"
 )
 
@@ -17,12 +16,8 @@ type trapFrame struct {
 	vec, err, rip, cs, rflags, rsp, ss   uint64
 }
 
-// NoReboot leaves the machine halted after a crash. DebugExit, if not 0, is the
-// port of QEMU's isa-debug-exit.
-var (
-	NoReboot  bool
-	DebugExit uint16
-)
+// NoReboot leaves the machine halted after a crash.
+var NoReboot bool
 
 var vectorNames = [...]string{"divide error", "debug", "NMI", "breakpoint", "overflow", "bound", "invalid opcode", "no FPU", "double fault", "", "invalid TSS", "segment not present", "stack fault", "general protection", "page fault", "", "x87 error", "alignment check", "machine check", "SIMD error"}
 
@@ -111,7 +106,7 @@ func fatalDump(f *trapFrame) {
 		puts(":\n")
 		traceback(t.rip, t.rbp, t.rsp)
 	}
-	die(4)
+	die()
 }
 
 // fatalThread is the end of an exception that the runtime can't take.
@@ -122,7 +117,7 @@ func fatalThread(t *thread) {
 	f := trapFrame{t.rax, t.rbx, t.rcx, t.rdx, t.rsi, t.rdi, t.rbp, t.r8, t.r9, t.r10, t.r11, t.r12, t.r13, t.r14, t.r15,
 		t.vec, t.err, t.rip, selCode, t.rflags, t.rsp, selData}
 	f.dump(c)
-	die(3)
+	die()
 }
 
 // fatal is the end for a reason without a trap.
@@ -131,7 +126,7 @@ func fatal(why string) {
 	puts("\n*** FATAL: ")
 	puts(why)
 	puts("\n")
-	die(5)
+	die()
 }
 
 func exitGroup(code uint64) {
@@ -139,7 +134,7 @@ func exitGroup(code uint64) {
 	puts("\n*** FATAL: the kernel's Go program ended with code ")
 	putDec(code)
 	puts("\n")
-	die(uint32(code))
+	die()
 }
 
 // stopOthers halts every other CPU, by NMI: whatever they hold, they let go.
@@ -152,11 +147,8 @@ func stopOthers(c *pcpu) {
 	}
 }
 
-// die ends: by the debug port, by a reset after ten seconds, or by a halt.
-func die(code uint32) {
-	if DebugExit != 0 {
-		out32(DebugExit, code)
-	}
+// die ends: by a reset after ten seconds, or by a halt.
+func die() {
 	if !NoReboot {
 		puts("*** reset in 10 s\n")
 		for t := rdtsc(); tscHz != 0 && rdtsc()-t < 10*tscHz; {
@@ -206,5 +198,4 @@ func nmiEntry(f *trapFrame) {
 func Crash(why string) {
 	cli()
 	fatal(why)
-	runtime.KeepAlive(why)
 }

@@ -28,11 +28,10 @@ const (
 )
 
 var (
-	memlock   uint32
-	vnext     uint64            = VMapBase + page2M
-	cached    [maxRanges]vrange // addresses given back
-	ncached   int
-	vmapBytes uint64
+	memlock uint32
+	vnext   uint64            = VMapBase + page2M
+	cached  [maxRanges]vrange // addresses given back
+	ncached int
 
 	gone    [256]goneBlock // unmapped, and not free before every CPU has forgotten them
 	ngone   int
@@ -107,7 +106,6 @@ func mapNew(va uint64) bool {
 		return false
 	}
 	st64(e, f|pteData)
-	vmapBytes += page4K
 	return true
 }
 
@@ -161,7 +159,6 @@ func touchLocked(va uint64) bool {
 		if f := kernelFrame2M(); f != 0 {
 			clear64(DirectMap+f, page2M)
 			st64(s, f|pteData|pteLarge)
-			vmapBytes += page2M
 			return true
 		}
 	}
@@ -253,7 +250,6 @@ func split(s, e uint64) bool {
 }
 
 func retire(m mm.MFN, order uint) {
-	vmapBytes -= page4K << order
 	gone[ngone] = goneBlock{m, order}
 	if ngone++; ngone == len(gone) {
 		forget()

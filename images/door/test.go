@@ -193,6 +193,15 @@ func fuzzTargets(ctx context.Context, b *builder.Builder) ([]target, error) {
 	return targets, nil
 }
 
+// deadlineOnly says that go test failed with no finding but that the time given
+// is over. internal/fuzz means to end well then, but takes its parent context's
+// error for a failure when that one is done an instant before its own is.
+func deadlineOnly(text string) bool {
+	return strings.Contains(text, "\n    context deadline exceeded\n") &&
+		!strings.Contains(text, "Failing input") && !strings.Contains(text, "panic") &&
+		!strings.Contains(text, "hung")
+}
+
 // fuzz runs the targets.
 func fuzz(ctx context.Context, b *builder.Builder, out io.Writer, targets []target, count *tally) {
 	var mu sync.Mutex
@@ -210,6 +219,9 @@ func fuzz(ctx context.Context, b *builder.Builder, out io.Writer, targets []targ
 			text, err := cmd.CombinedOutput()
 			mu.Lock()
 			defer mu.Unlock()
+			if deadlineOnly(string(text)) {
+				err = nil
+			}
 			count.add(err == nil)
 			if err != nil {
 				fmt.Fprintf(out, "FAIL %s %s: %v\n%s", t.pkg, t.name, err, text)

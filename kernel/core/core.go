@@ -6,6 +6,7 @@ package core
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,7 +61,8 @@ func (e *Entry) Name() string {
 	return e.name
 }
 
-// Config returns what the domain was made from.
+// Config returns what the domain was made from, with the changes made since: what
+// a restart makes it from.
 func (e *Entry) Config() control.DomainConfig {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -299,7 +301,11 @@ func (c *Core) Rename(id mm.DomID, name string) error {
 	}
 	conn := c.Host.Store.Open(0)
 	defer conn.Close()
-	if err := conn.Write(fmt.Sprintf("/local/domain/%d/name", id), name); err != nil {
+	// Half a rename is none: it is not to be cancelled with the control plane.
+	err = conn.Transact(context.Background(), func(t *xenstore.Tx) error {
+		return errors.Join(t.Write(xenstore.DomainPath(id)+"/name", name), t.Write("/vm/"+control.UUID(e.UUID).String()+"/name", name))
+	})
+	if err != nil {
 		return fmt.Errorf("rename: %w", err)
 	}
 	e.mu.Lock()

@@ -206,20 +206,23 @@ func (d *Domain) Start(paused bool, run func(*VCPU)) {
 
 // Pause takes the vcpus out of their guest and keeps them out until Unpause; one
 // Unpause ends any number of Pauses.
-func (d *Domain) Pause() {
-	d.paused.Store(true)
+// It returns false if the domain was paused already.
+func (d *Domain) Pause() bool {
+	changed := !d.paused.Swap(true)
 	d.notifyAll()
 	for _, v := range d.VCPUs {
 		for v.busy.Load() && d.paused.Load() && v.thread.Load() != d.Host.Thread.Self() {
 			runtime.Gosched()
 		}
 	}
+	return changed
 }
 
-// Unpause ends Pause.
-func (d *Domain) Unpause() {
-	d.paused.Store(false)
+// Unpause ends Pause. It returns false if the domain was not paused.
+func (d *Domain) Unpause() bool {
+	changed := d.paused.Swap(false)
 	d.notifyAll()
+	return changed
 }
 
 // Paused tells whether Pause is in force.

@@ -59,6 +59,9 @@ func (a *attachment) Read(b []byte) (int, error) {
 func (a *attachment) Write(b []byte) (int, error) {
 	done := 0
 	for done < len(b) {
+		if a.ctx.Err() != nil { // closed, or the domain is gone
+			return done, io.ErrClosedPipe
+		}
 		n := a.e.Input(b[done:])
 		done += n
 		if n > 0 {
@@ -66,7 +69,6 @@ func (a *attachment) Write(b []byte) (int, error) {
 		}
 		select { // the guest reads nothing: look again now and then
 		case <-a.ctx.Done():
-			return done, io.ErrClosedPipe
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"nidus/kernel/core"
+	"nidus/kernel/xenabi"
 	"nidus/kernel/xenstore"
 	"nidus/rpc/control"
 )
@@ -14,8 +15,8 @@ import (
 // Pause implements control.Plane.
 func (p *Plane) Pause(_ context.Context, id control.DomID) error {
 	e, err := p.entry(id)
-	if err == nil {
-		e.Pause()
+	if err == nil && e.Pause() {
+		p.emit(control.EventPaused, e, 0)
 	}
 	return err
 }
@@ -23,8 +24,8 @@ func (p *Plane) Pause(_ context.Context, id control.DomID) error {
 // Unpause implements control.Plane.
 func (p *Plane) Unpause(_ context.Context, id control.DomID) error {
 	e, err := p.entry(id)
-	if err == nil {
-		e.Unpause()
+	if err == nil && e.Unpause() {
+		p.emit(control.EventUnpaused, e, 0)
 	}
 	return err
 }
@@ -39,8 +40,7 @@ func (p *Plane) Reboot(_ context.Context, id control.DomID, opt control.Shutdown
 	return p.ask(id, "reboot", opt)
 }
 
-// ask writes control/shutdown, which the guest watches if it has said so by
-// control/feature-*; a guest that has not may still do it.
+// ask writes control/shutdown, if the guest listens to it.
 func (p *Plane) ask(id control.DomID, what string, opt control.ShutdownOptions) error {
 	e, err := p.entry(id)
 	if err != nil {
@@ -52,7 +52,33 @@ func (p *Plane) ask(id control.DomID, what string, opt control.ShutdownOptions) 
 	if e.Paused() {
 		return control.Errorf(control.ErrBadState, "domain %d is paused and can't hear; unpause it first", id)
 	}
-	return p.node(e, "control/shutdown", what)
+	if listens(e, what) {
+		return p.node(e, "control/shutdown", what)
+	}
+	// opt.Fallback is for guests with ACPI's buttons, which hardware-reduced ACPI
+	// is without; so is Xen's, whose fallback does nothing to a PVH guest.
+	hint := "the ACPI fallback (-F) is not for PVH guests, which have no buttons"
+	if opt.Fallback {
+		hint = "-F can't help, a PVH guest has no ACPI power or reset button"
+	}
+	return control.Errorf(control.ErrNoResponse, "the guest does not answer to control/shutdown: it has no Xen drivers, or they have not started yet; %s: use \"destroy %d\"", hint, id)
+}
+
+// listens tells whether the guest acts on control/shutdown: it says so for each
+// word in a node (xenstore-paths.pandoc, control/feature-*). Until it has said
+// anything, one that takes event channels counts as a guest with Xen's drivers,
+// as for xl.
+func listens(e *core.Entry, what string) bool {
+	c := e.Host.Store.Open(0)
+	defer c.Close()
+	switch v, _ := c.Read(path(e.ID, "control/feature-"+what)); v {
+	case "1":
+		return true
+	case "0":
+		return false
+	}
+	irq, _ := e.Param(xenabi.HVMParamCallbackIRQ)
+	return irq != 0
 }
 
 // node writes one of the domain's nodes.
@@ -72,7 +98,10 @@ func (p *Plane) Sysrq(_ context.Context, id control.DomID, letter byte) error {
 	if err != nil {
 		return err
 	}
-	return p.node(e, "control/sysrq", string(rune(letter)))
+	if letter <= ' ' || letter >= 0x7f {
+		return control.Errorf(control.ErrBadArgument, "%#02x is no letter of a magic system request; \"h\" makes the guest list those that it knows", letter)
+	}
+	return p.node(e, "control/sysrq", string(letter))
 }
 
 // Trigger implements control.Plane.
@@ -137,24 +166,7 @@ func (p *Plane) VCPUPin(_ context.Context, id control.DomID, vcpu int, hard, sof
 	if vcpu != control.AllVCPUs && (vcpu < 0 || vcpu >= len(e.VCPUs)) {
 		return control.Errorf(control.ErrBadArgument, "domain %d has vcpus 0 to %d", id, len(e.VCPUs)-1)
 	}
-	for _, v := range e.VCPUs {
-		if vcpu != control.AllVCPUs && v.ID != vcpu {
-			continue
-		}
-		s := v.Sched()
-		if hard != nil {
-			if s.Hard, err = core.Mask(hard, p.core.CPUs); err != nil {
-				return err
-			}
-		}
-		if soft != nil {
-			if s.Soft, err = core.Mask(soft, p.core.CPUs); err != nil {
-				return err
-			}
-		}
-		v.SetSched(s)
-	}
-	return nil
+	return p.core.Pin(e, vcpu, hard, soft)
 }
 
 // SchedCredit2 implements control.Plane.
@@ -179,10 +191,6 @@ func (p *Plane) SetSchedCredit2(_ context.Context, id control.DomID, n control.S
 	if err := n.Check(); err != nil {
 		return err
 	}
-	for _, v := range e.VCPUs {
-		s := v.Sched()
-		s.Weight, s.Cap = n.Weight, n.CapPercent
-		v.SetSched(s)
-	}
+	e.SetShare(n)
 	return nil
 }

@@ -185,6 +185,13 @@ func (p *Plane) Domain(_ context.Context, ref string) (control.DomainInfo, error
 
 // DomainConfig implements control.Plane.
 func (p *Plane) DomainConfig(_ context.Context, id control.DomID) (control.DomainConfig, error) {
+	if id == 0 {
+		d := p.domain0()
+		return control.DomainConfig{
+			Type: d.Type, Name: d.Name, MemoryBytes: d.MemoryBytes, MaxMemoryBytes: d.MaxMemoryBytes,
+			VCPUs: d.VCPUs, MaxVCPUs: d.MaxVCPUs, Sched: control.SchedParams{Weight: control.DefaultWeight},
+		}, nil
+	}
 	e, err := p.entry(id)
 	if err != nil {
 		return control.DomainConfig{}, err
@@ -245,7 +252,11 @@ func (p *Plane) Rename(_ context.Context, id control.DomID, name string) error {
 	if name == "Domain-0" {
 		return control.Errorf(control.ErrExists, "Domain-0 is the name of domain 0")
 	}
-	return p.core.Rename(e.ID, name)
+	if err := p.core.Rename(e.ID, name); err != nil {
+		return err
+	}
+	p.emit(control.EventRenamed, e, 0)
+	return nil
 }
 
 // Modules implements control.Plane.

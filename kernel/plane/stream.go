@@ -2,6 +2,8 @@ package plane
 
 import (
 	"context"
+	"io"
+	"sync"
 
 	"nidus/kernel/core"
 	"nidus/rpc/control"
@@ -9,9 +11,11 @@ import (
 
 // stream is one listener to events.
 type stream struct {
-	p    *Plane
-	c    chan control.Event
-	lost bool // guarded by p.mu
+	p      *Plane
+	c      chan control.Event
+	lost   bool // guarded by p.mu
+	closed chan struct{}
+	close  sync.Once
 }
 
 // streamLen is how far a listener can fall behind.
@@ -19,7 +23,7 @@ const streamLen = 256
 
 // Events implements control.Plane.
 func (p *Plane) Events(context.Context) (control.EventStream, error) {
-	s := &stream{p: p, c: make(chan control.Event, streamLen)}
+	s := &stream{p: p, c: make(chan control.Event, streamLen), closed: make(chan struct{})}
 	p.mu.Lock()
 	p.streams[s] = true
 	p.mu.Unlock()
@@ -50,6 +54,11 @@ func (p *Plane) emit(kind control.EventKind, e *core.Entry, reason control.Shutd
 // Next implements control.EventStream.
 func (s *stream) Next(ctx context.Context) (control.Event, error) {
 	select {
+	case <-s.closed:
+		return control.Event{}, io.EOF
+	default:
+	}
+	select {
 	case ev := <-s.c:
 		return ev, nil
 	default:
@@ -64,6 +73,8 @@ func (s *stream) Next(ctx context.Context) (control.Event, error) {
 	select {
 	case ev := <-s.c:
 		return ev, nil
+	case <-s.closed:
+		return control.Event{}, io.EOF
 	case <-ctx.Done():
 		return control.Event{}, ctx.Err()
 	case <-s.p.ctx.Done():
@@ -76,5 +87,6 @@ func (s *stream) Close() error {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	delete(s.p.streams, s)
+	s.close.Do(func() { close(s.closed) })
 	return nil
 }

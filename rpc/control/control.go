@@ -62,12 +62,13 @@ type Plane interface {
 	// Unpause ends Pause.
 	Unpause(ctx context.Context, id DomID) error
 	// Shutdown asks the guest to power off (control/shutdown in xenstore) and
-	// doesn't wait. ErrNoResponse if the guest doesn't watch that node and
-	// opt has no fallback.
+	// doesn't wait. ErrNoResponse if the guest doesn't watch that node, and
+	// opt has no fallback or the guest nothing to fall back to.
 	Shutdown(ctx context.Context, id DomID, opt ShutdownOptions) error
 	// Reboot asks the guest to reboot; otherwise as Shutdown.
 	Reboot(ctx context.Context, id DomID, opt ShutdownOptions) error
 	// Sysrq sends a magic system request, one letter, through control/sysrq.
+	// ErrBadArgument if it is no printable character of ASCII.
 	Sysrq(ctx context.Context, id DomID, letter byte) error
 	// Trigger injects a hardware-like event into one vcpu.
 	Trigger(ctx context.Context, id DomID, t Trigger, vcpu int) error
@@ -98,7 +99,8 @@ type Plane interface {
 // Console is one attachment to a domain's console. Read gives history first (if
 // asked for), then output as it comes; it blocks, and returns io.EOF when the
 // domain is gone. Write blocks while the guest takes no input. Close, or the end
-// of the context given to ConsoleAttach, unblocks both.
+// of the context given to ConsoleAttach, unblocks both; from then on Write takes
+// nothing and returns io.ErrClosedPipe, as it does when the domain is gone.
 type Console interface{ io.ReadWriteCloser }
 
 // EventStream delivers events in order. A reader that is too slow gets one
@@ -106,7 +108,8 @@ type Console interface{ io.ReadWriteCloser }
 type EventStream interface {
 	// Next waits for an event, or the context's end.
 	Next(ctx context.Context) (Event, error)
-	// Close ends the stream.
+	// Close ends the stream: from then on Next, also one that waits, returns
+	// io.EOF.
 	Close() error
 }
 

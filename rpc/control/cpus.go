@@ -82,6 +82,29 @@ func (s CPUSet) Format(n int) string {
 // MarshalText is String.
 func (s CPUSet) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// List is the set's CPUs of 0 to n-1 as a CPUList; "all" if none of them is
+// missing.
+func (s CPUSet) List(n int) CPUList {
+	var l CPUList
+	for i := 0; i < n; i++ {
+		if !s.Has(i) {
+			continue
+		}
+		first := i
+		for i+1 < n && s.Has(i+1) {
+			i++
+		}
+		l = append(l, CPUTerm{First: first, Last: i})
+	}
+	if len(l) == 1 && l[0] == (CPUTerm{Last: n - 1}) {
+		l[0] = AnyCPU
+	}
+	return l
+}
+
+// AnyCPU is the term "all".
+var AnyCPU = CPUTerm{Last: MaxCPUs - 1}
+
 // CPUTerm is one part of a CPUList: CPUs, or the CPUs of nodes, from First to
 // Last, to be added or taken away.
 type CPUTerm struct {

@@ -93,7 +93,9 @@ func (e *editor) edit(k key) {
 		e.keep(e.cut(e.pos, len(e.line)))
 	case ctrl('U'):
 		e.keep(e.cut(0, e.pos))
-	case ctrl('W'):
+	case keyCutWordRight:
+		e.keep(e.cut(e.pos, e.wordRight()))
+	case ctrl('W'), keyCutWordLeft:
 		e.keep(e.cut(e.wordLeft(), e.pos))
 	case ctrl('Y'):
 		e.insert(e.kill)

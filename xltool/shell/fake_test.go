@@ -187,11 +187,24 @@ func (f *fakePlane) Shutdown(_ context.Context, id control.DomID, opt control.Sh
 	if f.deaf {
 		return f.note("shutdown %d", id)
 	}
+	if err := f.listens(id, "shutdown", opt); err != nil {
+		return err
+	}
 	return f.end(id, fmt.Sprintf("shutdown fallback=%v", opt.Fallback))
 }
 
-func (f *fakePlane) Reboot(_ context.Context, id control.DomID, _ control.ShutdownOptions) error {
-	return f.do(id, "reboot", func(d *fakeDomain) error { return nil })
+// listens: the guest of the name deaf does not.
+func (f *fakePlane) listens(id control.DomID, what string, opt control.ShutdownOptions) error {
+	return f.do(id, what, func(d *fakeDomain) error {
+		if d.info.Name == "deaf" {
+			return control.Errorf(control.ErrNoResponse, "the guest does not answer, fallback %v", opt.Fallback)
+		}
+		return nil
+	})
+}
+
+func (f *fakePlane) Reboot(_ context.Context, id control.DomID, opt control.ShutdownOptions) error {
+	return f.listens(id, "reboot", opt)
 }
 
 func (f *fakePlane) Sysrq(_ context.Context, id control.DomID, l byte) error {

@@ -20,6 +20,8 @@ const (
 	keyDelete
 	keyWordLeft
 	keyWordRight
+	keyCutWordLeft
+	keyCutWordRight
 )
 
 // ctrl is the code of a letter with the control key.
@@ -92,47 +94,61 @@ func (r *keyReader) escape(ctx context.Context) (key, error) {
 		return keyWordLeft, nil
 	case 'f':
 		return keyWordRight, nil
+	case 'd':
+		return keyCutWordRight, nil
+	case 0x7f, '\b':
+		return keyCutWordLeft, nil
 	case 'O':
 		if b, err = r.byte(ctx); err != nil {
 			return 0, err
 		}
-		return final(b, 0), nil
+		return final(b, [2]int{}), nil
 	case '[':
-		param, first := 0, true
+		var params [2]int // beyond the second they mean nothing here
+		at := 0
 		for range 16 {
 			if b, err = r.byte(ctx); err != nil {
 				return 0, err
 			}
 			switch {
 			case b >= 0x40 && b <= 0x7e:
-				return final(b, param), nil
+				return final(b, params), nil
 			case b == ';':
-				first = false
-			case b >= '0' && b <= '9' && first && param < 100:
-				param = param*10 + int(b-'0')
+				at++
+			case b >= '0' && b <= '9' && at < len(params) && params[at] < 100:
+				params[at] = params[at]*10 + int(b-'0')
 			}
 		}
 	}
 	return keyUnknown, nil
 }
 
-// final gives the meaning of a sequence's last byte.
-func final(b byte, param int) key {
+// final gives the meaning of a sequence's last byte. The second parameter is that
+// of xterm: 1 and the sum of shift (1), alt (2), control (4) and meta (8).
+func final(b byte, params [2]int) key {
+	held := params[1] - 1
+	words := held > 0 && held < 16 && held&(2|4) != 0
 	switch b {
 	case 'A':
 		return keyUp
 	case 'B':
 		return keyDown
 	case 'C':
+		if words {
+			return keyWordRight
+		}
 		return keyRight
 	case 'D':
+		if words {
+			return keyWordLeft
+		}
 		return keyLeft
 	case 'H':
 		return keyHome
 	case 'F':
 		return keyEnd
 	case '~':
-		switch param {
+		switch params[0] {
 		case 1, 7:
 			return keyHome
 		case 4, 8:

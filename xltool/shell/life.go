@@ -86,7 +86,15 @@ func create(ctx context.Context, c *call) error {
 		return err
 	}
 	if c.opt("n", "dryrun") {
-		return c.printJSON(cfg)
+		n, err := c.hostCPUs(ctx)
+		if err != nil {
+			return err
+		}
+		j, err := domainJSON(*cfg, n)
+		if err != nil {
+			return err
+		}
+		return c.printJSON(j)
 	}
 	// Attach first, so that nothing that the guest prints is missed.
 	attach := c.opt("c")

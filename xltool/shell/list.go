@@ -11,7 +11,8 @@ import (
 func domainCommands() []*command {
 	return []*command{
 		{name: "list", args: "[DOM...]", summary: "list domains", max: -1, kinds: []argKind{argDomain}, run: list,
-			options: []option{{short: "l", long: "long", help: "print configurations as JSON"}, {short: "v", long: "verbose", help: "also print UUIDs and why domains shut down"}, jsonOption}},
+			options: []option{{short: "l", long: "long", help: "print configurations as JSON"}, {short: "v", long: "verbose", help: "also print UUIDs and why domains shut down"},
+				{short: "Z", long: "context", help: "also print security labels"}, {short: "c", long: "cpupool", help: "also print the CPU pools"}, {short: "n", long: "numa", help: "also print the NUMA nodes"}, jsonOption}},
 		{name: "domid", args: "NAME", summary: "print the number of a domain", min: 1, max: 1, kinds: []argKind{argDomain}, run: domid},
 		{name: "domname", args: "DOM", summary: "print the name of a domain", min: 1, max: 1, kinds: []argKind{argDomain}, run: domname},
 		{name: "uptime", args: "[DOM...]", summary: "print how long domains run", max: -1, kinds: []argKind{argDomain}, run: uptime,
@@ -37,6 +38,14 @@ func list(ctx context.Context, c *call) error {
 	head := "Name                                        ID   Mem VCPUs\tState\tTime(s)"
 	if c.opt("v", "verbose") {
 		head += "   UUID                            Reason-Code\tSecurity Label"
+	} else if c.opt("Z", "context") {
+		head += "   Security Label"
+	}
+	if c.opt("c", "cpupool") {
+		head += "         Cpupool"
+	}
+	if c.opt("n", "numa") {
+		head += "   NODE Affinity"
 	}
 	c.printf("%s\n", head)
 	for _, d := range ds {
@@ -46,7 +55,17 @@ func list(ctx context.Context, c *call) error {
 			if d.State&control.StateShutdown != 0 {
 				reason = strconv.FormatUint(uint64(d.Reason), 16)
 			}
-			c.printf(" %v %8s %16s", d.UUID, reason, "-")
+			c.printf(" %v %8s", d.UUID, reason)
+		}
+		// There are no labels, one pool and one node.
+		if c.opt("v", "verbose", "Z", "context") {
+			c.printf(" %16s", "-")
+		}
+		if c.opt("c", "cpupool") {
+			c.printf("%16s", "Pool-0")
+		}
+		if c.opt("n", "numa") {
+			c.printf("    all")
 		}
 		c.printf("\n")
 	}
@@ -72,8 +91,12 @@ func listJSON(c *call, ds []control.DomainInfo) error {
 // listLong prints an array of {domid, config}, as xl list -l does.
 func listLong(ctx context.Context, c *call, ds []control.DomainInfo) error {
 	type entry struct {
-		ID     control.DomID        `json:"domid"`
-		Config control.DomainConfig `json:"config"`
+		ID     control.DomID `json:"domid"`
+		Config domainConfig  `json:"config"`
+	}
+	n, err := c.hostCPUs(ctx)
+	if err != nil {
+		return err
 	}
 	out := []entry{}
 	for _, d := range ds {
@@ -84,7 +107,12 @@ func listLong(ctx context.Context, c *call, ds []control.DomainInfo) error {
 		if err != nil {
 			return err
 		}
-		out = append(out, entry{d.ID, cfg})
+		cfg.UUID = d.UUID // a made one, too
+		j, err := domainJSON(cfg, n)
+		if err != nil {
+			return err
+		}
+		out = append(out, entry{d.ID, j})
 	}
 	return c.printJSON(out)
 }

@@ -22,7 +22,7 @@ func TestCommands(t *testing.T) {
 	f := newFake()
 	var got strings.Builder
 	for _, line := range []string{
-		"list", "xl list", "xl -v list nobody", "xl", "create debian.cfg", "list", "list -v", "list debian", "list --json 1", "list -l debian", "list nobody",
+		"list", "xl list", "xl -v list nobody", "xl", "create debian.cfg", "list", "list -v", "list -Zcn", "list debian", "list --json 1", "list -l debian", "list -l 0", "list nobody",
 		"create debian.cfg", "create debian.cfg name=two memory=128 cpus=0-1 extra='console=hvc0 quiet'", "create -p -q debian.cfg name=three vif=['']",
 		"create bad.cfg", "create -n debian.cfg memory=64 disk=['phy:x,xvda,w']", `create -n debian.cfg memory=64 'disk=["phy:x,xvda,w"]'`, "create nothing.cfg", "create", "create vmlinuz", "create big.cfg", "create debian.cfg vcpus=0 memroy=1",
 		"list", "domid two", "domname 3", "domid nobody", "rename two deux", "rename deux 'a b'", "rename deux 7",
@@ -32,7 +32,7 @@ func TestCommands(t *testing.T) {
 		"sched-credit2", "sched-credit2 -d debian -w 512 -c50", "sched-credit2 --domain=debian", "sched-credit2 -d debian -w 0", "sched-credit2 -w 5", "sched-credit2 -d debian -w x", "sched-credit2 -d", "sched-credit2 --json -d 1",
 		"uptime", "uptime -s debian", "uptime --json debian", "info", "info --json", "dmesg", "dmesg -c", "dmesg", "modules", "modules --json",
 		"debug-keys q", "sysrq debian s", "sysrq debian ss", "trigger debian nmi", "trigger debian nmi 1", "trigger debian power 9", "trigger debian boom", "trigger debian",
-		"reboot debian", "shutdown", "shutdown -a debian", "shutdown -F debian", "shutdown -w deux", "destroy 0", "destroy three", "destroy three", "create -q debian.cfg", "shutdown -aww", "list",
+		"create -q debian.cfg name=deaf memory=16", "reboot debian", "shutdown", "shutdown -a debian", "shutdown -w deaf", "reboot -F deaf", "shutdown -F debian", "shutdown -w deux", "destroy 0", "destroy three", "destroy three", "create -q debian.cfg", "shutdown -aww", "list",
 		"help list", "help sched-credit2", "list --help", "help lst", "lst", "mem-set 0 5", "frobnicate", "list -x", "list --verbos", "list --json=1", "console", "console -t serial 0", "console -n x 0",
 		"create -q debian.cfg", "reboot", "poweroff",
 	} {

@@ -202,6 +202,10 @@ func TestEditing(t *testing.T) {
 		{"one two\x02\x02\x15\r", "wo"},
 		{"one two \x17\x19\x19\r", "one two two "},
 		{"one two\x1bbX\x1bfY\r", "one XtwoY"},
+		{"one two" + "\x1b[1;5D" + "X" + "\x1b[1;3D\x1b[1;3D" + "\x1b[1;5C" + "Y\r", "oneY Xtwo"},
+		{"one two\x1b[1;2D-\x1b[1;9999999D+\r", "one tw+-o"}, // shift alone moves by one
+		{"one two\x01\x1bdX\r", "X two"},
+		{"one two\x1b\x7fX\x1b\bY\x19\r", "one YX"},
 		{"ä€\x7fö\r", "äö"},
 		{"a\xff\xc3(b\r", "a(b"},
 		{"a\x1b[999;5Zb\x1b[Gc\x1bxd\r", "abcd"},
@@ -337,7 +341,7 @@ func (s *screen) write(text string) error {
 func TestScreen(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	special := []key{ctrl('A'), ctrl('E'), ctrl('B'), ctrl('F'), ctrl('K'), ctrl('U'), ctrl('W'), ctrl('Y'), ctrl('Y'), ctrl('D'), 0x7f, 0x7f,
-		ctrl('P'), ctrl('N'), ctrl('L'), keyUp, keyDown, keyLeft, keyRight, keyWordLeft, keyWordRight, keyHome, keyEnd, keyDelete, keyUnknown}
+		ctrl('P'), ctrl('N'), ctrl('L'), keyUp, keyDown, keyLeft, keyRight, keyWordLeft, keyWordRight, keyHome, keyEnd, keyDelete, keyCutWordLeft, keyCutWordRight, keyUnknown}
 	for round := range 200 {
 		var out strings.Builder
 		var s screen

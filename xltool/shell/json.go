@@ -1,0 +1,98 @@
+package shell
+
+import (
+	"context"
+
+	"nidus/rpc/control"
+)
+
+// domainConfig is a configuration in libxl's JSON: what xl list -l and xl create -n
+// print, and scripts read (libxl_types.idl's names of fields). What Nidus ignores,
+// disks and vifs among it, is left out.
+type domainConfig struct {
+	CreateInfo struct {
+		Type control.DomainType `json:"type"`
+		Name string             `json:"name"`
+		UUID control.UUID       `json:"uuid"`
+	} `json:"c_info"`
+	BuildInfo struct {
+		MaxVCPUs     int             `json:"max_vcpus"`
+		AvailVCPUs   []int           `json:"avail_vcpus"`
+		HardAffinity [][]int         `json:"vcpu_hard_affinity,omitempty"`
+		SoftAffinity [][]int         `json:"vcpu_soft_affinity,omitempty"`
+		TSCMode      control.TSCMode `json:"tsc_mode"`
+		MaxMemKB     uint64          `json:"max_memkb"`
+		TargetMemKB  uint64          `json:"target_memkb"`
+		NoMigrate    bool            `json:"disable_migrate,omitempty"`
+		Kernel       string          `json:"kernel,omitempty"`
+		Cmdline      string          `json:"cmdline,omitempty"`
+		Ramdisk      string          `json:"ramdisk,omitempty"`
+		Sched        struct {
+			Weight int `json:"weight"`
+			Cap    int `json:"cap"`
+		} `json:"sched_params"`
+		EventChannels     int `json:"event_channels,omitempty"`
+		MaxGrantFrames    int `json:"max_grant_frames,omitempty"`
+		MaxMaptrackFrames int `json:"max_maptrack_frames,omitempty"`
+		MaxGrantVersion   int `json:"max_grant_version,omitempty"`
+	} `json:"b_info"`
+	OnPoweroff  control.Action `json:"on_poweroff"`
+	OnReboot    control.Action `json:"on_reboot"`
+	OnWatchdog  control.Action `json:"on_watchdog"`
+	OnCrash     control.Action `json:"on_crash"`
+	OnSoftReset control.Action `json:"on_soft_reset"`
+}
+
+// domainJSON translates a configuration on a host with CPUs 0 to n-1.
+func domainJSON(c control.DomainConfig, n int) (domainConfig, error) {
+	var out domainConfig
+	ci, bi := &out.CreateInfo, &out.BuildInfo
+	ci.Type, ci.Name, ci.UUID = c.Type, c.Name, c.UUID
+	bi.MaxVCPUs, bi.AvailVCPUs = c.MaxVCPUs, upTo(c.VCPUs)
+	bi.TSCMode, bi.NoMigrate = c.TSCMode, c.NoMigrate
+	bi.MaxMemKB, bi.TargetMemKB = c.MaxMemoryBytes>>10, c.MemoryBytes>>10
+	bi.Kernel, bi.Cmdline, bi.Ramdisk = c.Kernel, c.Cmdline, c.Ramdisk
+	bi.Sched.Weight, bi.Sched.Cap = c.Sched.Weight, c.Sched.CapPercent
+	bi.EventChannels, bi.MaxGrantFrames, bi.MaxMaptrackFrames, bi.MaxGrantVersion = c.MaxEventChannels, c.MaxGrantFrames, c.MaxMaptrackFrames, c.MaxGrantVersion
+	out.OnPoweroff, out.OnReboot, out.OnWatchdog, out.OnCrash, out.OnSoftReset = c.OnPoweroff, c.OnReboot, c.OnWatchdog, c.OnCrash, c.OnSoftReset
+	var err error
+	if bi.HardAffinity, err = numbers(c.HardAffinity, n); err != nil {
+		return out, err
+	}
+	bi.SoftAffinity, err = numbers(c.SoftAffinity, n)
+	return out, err
+}
+
+// numbers writes CPU lists as libxl writes its bitmaps.
+func numbers(lists []control.CPUList, n int) ([][]int, error) {
+	var out [][]int
+	for _, l := range lists {
+		set, err := l.Resolve(n, nil)
+		if err != nil {
+			return nil, err
+		}
+		cpus := []int{}
+		for i := range n {
+			if set.Has(i) {
+				cpus = append(cpus, i)
+			}
+		}
+		out = append(out, cpus)
+	}
+	return out, nil
+}
+
+// upTo returns 0 to n-1.
+func upTo(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+// hostCPUs is how many CPUs the host has.
+func (c *call) hostCPUs(ctx context.Context) (int, error) {
+	h, err := c.Plane.HostInfo(ctx)
+	return h.MaxCPUID + 1, err
+}

@@ -63,11 +63,11 @@ var edits = []edit{
 	{"runtime/time_linux_amd64.s", syscalls, 2, "\tCALL\t" + entry},
 	{"internal/runtime/syscall/linux/asm_linux_amd64.s", syscalls, 1, "\tCALL\t" + entry},
 	{"syscall/asm_linux_amd64.s", syscalls, 3, "\tCALL\t" + entry},
-	{"runtime/proc.go", regexp.MustCompile(`mp\.g0 = malg\(16384 \* sys\.StackGuardMultiplier\)`), 1, `mp.g0 = guardedG(32768)`},
+	{"runtime/proc.go", regexp.MustCompile(`mp\.g0 = malg\(16384 \* sys\.StackGuardMultiplier\)`), 1, `mp.g0 = guardedG()`},
 	{"runtime/proc.go", regexp.MustCompile(`stackfree\((freem\.g0|mp\.gsignal)\.stack\)`), 2, `guardedFree($1.stack)`},
 	{"crypto/internal/fips140/drbg/entropy_fips140.go", regexp.MustCompile(`(?m)^var memory entropy\.ScratchBuffer$`), 1, ""},
 	{"crypto/internal/fips140/drbg/entropy_fips140.go", regexp.MustCompile(`entropy\.Seed\(&memory\)`), 2, `entropy.Seed(new(entropy.ScratchBuffer))`},
-	{"runtime/os_linux.go", regexp.MustCompile(`mp\.gsignal = malg\(32 \* 1024\)`), 1, `mp.gsignal = guardedG(32 * 1024)`},
+	{"runtime/os_linux.go", regexp.MustCompile(`mp\.gsignal = malg\(32 \* 1024\)`), 1, `mp.gsignal = guardedG()`},
 }
 
 func main() {

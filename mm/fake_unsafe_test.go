@@ -21,6 +21,8 @@ type machine struct {
 	onFlush func()
 	// before an operation on frames that needs no lock
 	onFrames func()
+	// before a page is reached
+	onPage func(MFN)
 }
 
 func newMachine(tb testing.TB, base MFN, n uint64) *machine {
@@ -36,6 +38,9 @@ func newMachine(tb testing.TB, base MFN, n uint64) *machine {
 }
 
 func (k *machine) Page(m MFN) Page {
+	if k.onPage != nil {
+		k.onPage(m)
+	}
 	if m < k.base || uint64(m-k.base) >= k.n {
 		panic("the page is not RAM")
 	}

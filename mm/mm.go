@@ -61,7 +61,8 @@ var ErrBadAddress = errors.New("guest address has no memory behind it")
 // meanwhile can change what is read, never where.
 type GuestMemory interface {
 	// ReadPhys fills dst from guest physical memory at a, or copies nothing
-	// that may be used and returns an error that wraps ErrBadAddress.
+	// that may be used and returns an error that wraps ErrBadAddress, or where
+	// memory on demand can't be had, ErrQuota, ErrNoMemory or ErrNoTables.
 	ReadPhys(a GuestPhys, dst []byte) error
 	// WritePhys is ReadPhys's counterpart. Read-only memory is an error.
 	WritePhys(a GuestPhys, src []byte) error

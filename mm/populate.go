@@ -1,6 +1,9 @@
 package mm
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Populate gives the domain n cleared frames of RAM from g on, in pages as large
 // as alignment and free memory allow. It calls progress (which may be nil) at
@@ -22,7 +25,7 @@ func (s *Space) Populate(g GFN, n uint64, progress func(done uint64) error) erro
 			}
 			return progress(done + k)
 		}
-		order, err := s.populate(g+GFN(done), order, true, step)
+		order, err := s.populate(g+GFN(done), order, true, vacant, step)
 		if err != nil {
 			return err
 		}
@@ -60,7 +63,7 @@ func (s *Space) populateExtent(g GFN, order uint) error {
 	leaf := min(order/tableBits*tableBits, s.p2m.cfg.MaxOrder)
 	end := g + 1<<order
 	for at := g; at < end; {
-		o, err := s.populate(at, leaf, true, nil)
+		o, err := s.populate(at, leaf, true, vacant, nil)
 		if err != nil {
 			if at > g {
 				s.undo(g, at)
@@ -82,10 +85,15 @@ func (s *Space) undo(start, end GFN) {
 	s.settle()
 }
 
+// Where a page may be made.
+func vacant(t Type) bool   { return t == TypeNone || t == TypePoD }
+func onDemand(t Type) bool { return t == TypePoD }
+
 // populate maps one page at g, of the given order (0, 9 or 18), or if smaller is
-// set and there is no such block, of a smaller one. It returns the order.
-// cleared is told as the page is cleared.
-func (s *Space) populate(g GFN, order uint, smaller bool, cleared func(n uint64) error) (uint, error) {
+// set and there is no such block, of a smaller one. It returns the order. What
+// is there before has to be of a type that room takes; cleared is told as the
+// page is cleared.
+func (s *Space) populate(g GFN, order uint, smaller bool, room func(Type) bool, cleared func(n uint64) error) (uint, error) {
 	var m MFN
 	for {
 		if err := s.charge(1 << order); err != nil {
@@ -101,7 +109,7 @@ func (s *Space) populate(g GFN, order uint, smaller bool, cleared func(n uint64)
 		}
 		order -= tableBits
 	}
-	err := s.fill(g, m, order, cleared)
+	err := s.fill(g, m, order, room, cleared)
 	if err != nil {
 		s.mem.FreeFrames(m, order)
 		s.uncharge(1 << order)
@@ -109,8 +117,8 @@ func (s *Space) populate(g GFN, order uint, smaller bool, cleared func(n uint64)
 	return order, err
 }
 
-// fill clears a block and maps it where nothing was.
-func (s *Space) fill(g GFN, m MFN, order uint, cleared func(n uint64) error) error {
+// fill clears a block and maps it where there is room.
+func (s *Space) fill(g GFN, m MFN, order uint, room func(Type) bool, cleared func(n uint64) error) error {
 	for i := MFN(0); i < 1<<order; i++ {
 		s.mem.Page(m + i).Clear()
 		if cleared != nil && i%tableEntries == tableEntries-1 {
@@ -123,7 +131,7 @@ func (s *Space) fill(g GFN, m MFN, order uint, cleared func(n uint64) error) err
 	defer s.p2m.mu.Unlock()
 	for at := g; at < g+1<<order; {
 		e := s.p2m.Lookup(at)
-		if e.Type != TypeNone && e.Type != TypePoD {
+		if !room(e.Type) {
 			return fmt.Errorf("domain %d, guest frame %#x (%v): %w", s.dom, at, e.Type, ErrOccupied)
 		}
 		at = (at>>e.Order + 1) << e.Order
@@ -164,20 +172,25 @@ func (s *Space) MapPoD(g GFN, n uint64) error {
 	return s.p2m.apply(&change{op: opMap, start: g, end: end, to: TypePoD})
 }
 
-// Demand allocates memory behind g after a nested page fault there, and returns
-// false if that is none of PoD. Whole pages of 2 MiB are preferred.
+// Demand allocates memory behind g when it is first used: after a nested page
+// fault there, or because the hypervisor reaches for it. It returns false if
+// that is none of PoD. Whole pages of 2 MiB are preferred. The error wraps
+// ErrQuota, ErrNoMemory or ErrNoTables.
 func (s *Space) Demand(g GFN) (bool, error) {
 	e := s.p2m.Lookup(g)
 	if e.Type != TypePoD {
 		return e.Type.IsRAM(), nil // another vcpu was faster
 	}
 	order := min(e.Order, tableBits)
-	_, err := s.populate(g>>order<<order, order, false, nil)
+	_, err := s.populate(g>>order<<order, order, false, onDemand, nil)
 	if err != nil && order > 0 {
-		_, err = s.populate(g, 0, false, nil)
+		_, err = s.populate(g, 0, false, onDemand, nil)
 	}
-	if err != nil && s.p2m.Lookup(g).Type.IsRAM() {
-		return true, nil
+	if errors.Is(err, ErrOccupied) {
+		// Another vcpu made it, or took it away: then nothing may come back,
+		// least of all behind Release. What the guest does next finds out.
+		t := s.p2m.Lookup(g).Type
+		return t.IsRAM() || t == TypePoD, nil
 	}
 	return err == nil, err
 }

@@ -120,13 +120,21 @@ func (e *AddressError) Error() string {
 // Unwrap returns ErrBadAddress.
 func (e *AddressError) Unwrap() error { return ErrBadAddress }
 
-// hold finds the frame behind g and takes a reference to it.
+// hold finds the frame behind g and takes a reference to it. Memory on demand is
+// made first, as if the guest itself had touched it: a buffer that the hypervisor
+// is the first to use is as good as any. An error is one of Demand's then.
 //
 // The frame may lose its place between the look-up and the reference; it has not
 // if it is still there after it.
 func (s *Space) hold(g GFN, n need) (MFN, error) {
 	for range 16 {
 		e := s.p2m.Lookup(g)
+		if e.Type == TypePoD {
+			if _, err := s.Demand(g); err != nil {
+				return 0, err
+			}
+			continue
+		}
 		owner, ok := s.allows(e.Type, n)
 		if !ok {
 			return 0, &AddressError{s.dom, g, e.Type}

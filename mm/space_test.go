@@ -247,33 +247,6 @@ func TestSpacePhysmap(t *testing.T) {
 	k.allFree(t)
 }
 
-func TestSpaceOnDemand(t *testing.T) {
-	k := newMachine(t, 512, 1200)
-	s := k.space(t, NPT, 1000)
-	if err := s.MapPoD(512, 2048); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.MapPoD(600, 1); !errors.Is(err, ErrOccupied) {
-		t.Error(err)
-	}
-	if s.TotPages() != 0 {
-		t.Error("memory on demand counts already")
-	}
-	for _, g := range []GFN{600, 601, 1500} {
-		if ok, err := s.Demand(g); !ok || err != nil || s.p2m.Lookup(g).Type != TypeRAM {
-			t.Fatalf("%#x: %v %v", g, ok, err)
-		}
-	}
-	if s.p2m.Lookup(600).Order != 9 || s.p2m.Lookup(1500).Order != 0 || s.TotPages() != 513 {
-		t.Error(s.p2m.Lookup(600), s.p2m.Lookup(1500), s.TotPages())
-	}
-	if ok, err := s.Demand(5); ok || err != nil {
-		t.Error("nothing there:", ok, err)
-	}
-	release(t, k, s)
-	k.allFree(t)
-}
-
 // TestSpaceModel runs random operations. The TLB of the test forgets nothing by
 // itself; a frame that it holds must not be freed, and after an operation it
 // must agree with the tables.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"testing"
 
+	"nidus/kernel/domain/domaintest"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 )
@@ -219,4 +220,35 @@ func TestMemoryMap(t *testing.T) {
 		g.want(0, memNr, xenabi.XenMemMemoryMap, g.arg(&xenabi.MemoryMap{NrEntries: ^uint32(0), Buffer: dataAt}))
 		g.want(xenabi.EFAULT, memNr, xenabi.XenMemMemoryMap, g.arg(&xenabi.MemoryMap{NrEntries: 1, Buffer: 0x10000000}))
 	})
+}
+
+// TestArgumentsOnDemand: a buffer that nobody touched before is made, as long as the
+// quota has room.
+func TestArgumentsOnDemand(t *testing.T) {
+	g := newGuest(t, 64)
+	const first = 0x50000 // what nowhereAt is mapped to
+	if err := g.d.Space.MapPoD(first, 3); err != nil {
+		t.Fatal(err)
+	}
+	to := func(f mm.GFN) {
+		domaintest.SetPTE(t, g.v, nowhereAt>>12, uint64(f.Addr())|domaintest.PTEPresent|domaintest.PTEWrite)
+	}
+	const version, extra = xenabi.HypercallXenVersion, 1 // XENVER_extraversion writes 16 bytes
+	before := g.d.Space.TotPages()
+	g.want(xenabi.EPERM, memNr, xenabi.XenMemCurrentReservation, nowhereAt) // fresh memory is domain 0's number
+	to(first + 1)
+	g.want(0, version, extra, nowhereAt+8)
+	if b := g.get(nowhereAt+8, 1); b[0] == 0 {
+		t.Error("nothing was written")
+	}
+	if n := g.d.Space.TotPages() - before; n != 2 {
+		t.Errorf("%d pages were made", n)
+	}
+	g.d.Space.SetMaxPages(before + 2)
+	to(first + 2)
+	g.want(xenabi.EFAULT, memNr, xenabi.XenMemCurrentReservation, nowhereAt)
+	g.want(xenabi.EFAULT, version, extra, nowhereAt)
+	if n := g.d.Space.TotPages() - before; n != 2 {
+		t.Errorf("%d pages at a quota of 2", n)
+	}
 }

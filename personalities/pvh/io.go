@@ -164,7 +164,7 @@ func (v *vcpu) readPhys(a mm.GuestPhys, p []byte) {
 			}
 			return
 		}
-	} else if v.Domain.Space.ReadPhys(a, p) == nil || v.demand(a) && v.Domain.Space.ReadPhys(a, p) == nil {
+	} else if v.Domain.Space.ReadPhys(a, p) == nil {
 		return
 	}
 	for i := range p {
@@ -175,9 +175,7 @@ func (v *vcpu) readPhys(a mm.GuestPhys, p []byte) {
 // writePhys writes memory or a register; what goes nowhere is dropped.
 func (v *vcpu) writePhys(a mm.GuestPhys, p []byte) {
 	if !v.apicPage(a) {
-		if err := v.Domain.Space.WritePhys(a, p); err != nil && v.demand(a) {
-			_ = v.Domain.Space.WritePhys(a, p)
-		}
+		_ = v.Domain.Space.WritePhys(a, p)
 		return
 	}
 	val := uint64(0)
@@ -185,12 +183,6 @@ func (v *vcpu) writePhys(a mm.GuestPhys, p []byte) {
 		val |= uint64(p[i]) << (8 * i)
 	}
 	v.APIC.WriteMMIO(uint32(a.Offset()), len(p), val)
-}
-
-// demand makes memory that is populated on demand; false: there is none.
-func (v *vcpu) demand(a mm.GuestPhys) bool {
-	ok, err := v.Domain.Space.Demand(a.Frame())
-	return ok && err == nil
 }
 
 // ports are the guest's I/O ports for string instructions. The processor has

@@ -1,0 +1,215 @@
+package mm
+
+import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"testing"
+)
+
+func TestSpaceOnDemand(t *testing.T) {
+	k := newMachine(t, 512, 1200)
+	s := k.space(t, NPT, 1000)
+	if err := s.MapPoD(512, 2048); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.MapPoD(600, 1); !errors.Is(err, ErrOccupied) {
+		t.Error(err)
+	}
+	if s.TotPages() != 0 {
+		t.Error("memory on demand counts already")
+	}
+	for _, g := range []GFN{600, 601, 1500} {
+		if ok, err := s.Demand(g); !ok || err != nil || s.p2m.Lookup(g).Type != TypeRAM {
+			t.Fatalf("%#x: %v %v", g, ok, err)
+		}
+	}
+	if s.p2m.Lookup(600).Order != 9 || s.p2m.Lookup(1500).Order != 0 || s.TotPages() != 513 {
+		t.Error(s.p2m.Lookup(600), s.p2m.Lookup(1500), s.TotPages())
+	}
+	if ok, err := s.Demand(5); ok || err != nil {
+		t.Error("nothing there:", ok, err)
+	}
+	release(t, k, s)
+	k.allFree(t)
+}
+
+// TestSpaceReachesOnDemand: what the hypervisor is the first to touch is made, within
+// the quota and what the machine has.
+func TestSpaceReachesOnDemand(t *testing.T) {
+	var b [8]byte
+	page := func(g GFN) GuestPhys { return g.Addr() + PageSize - 4 } // and into the next
+	for _, c := range []struct {
+		name  string
+		touch func(s *Space, g GFN) error
+	}{
+		{"read", func(s *Space, g GFN) error { return s.ReadPhys(page(g), b[:]) }},
+		{"write", func(s *Space, g GFN) error { return s.WritePhys(page(g), b[:]) }},
+		{"pin", func(s *Space, g GFN) error {
+			for _, g := range []GFN{g, g + 1} {
+				if _, err := s.Pin(g); err != nil {
+					return err
+				}
+				s.Unpin(g)
+			}
+			return nil
+		}},
+	} {
+		k := newMachine(t, 512, 64)
+		s := k.space(t, NPT, 5)
+		if err := s.MapPoD(3, 20); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.touch(s, 3); err != nil || s.TotPages() != 2 {
+			t.Errorf("%s: %v, %d frames", c.name, err, s.TotPages())
+		}
+		if err := c.touch(s, 4); err != nil || s.TotPages() != 3 {
+			t.Errorf("%s of what is half there: %v, %d frames", c.name, err, s.TotPages())
+		}
+		if err := c.touch(s, 22); !errors.Is(err, ErrBadAddress) || s.TotPages() != 4 {
+			t.Errorf("%s across the end: %v, %d frames", c.name, err, s.TotPages())
+		}
+		if err := c.touch(s, 10); !errors.Is(err, ErrQuota) || s.TotPages() != 5 {
+			t.Errorf("%s above the quota: %v, %d frames", c.name, err, s.TotPages())
+		}
+		s.SetMaxPages(100)
+		var rest []MFN
+		for m, ok := k.AllocFrames(0, FrameKernel, DomIDXen, ZoneAny); ok; m, ok = k.AllocFrames(0, FrameKernel, DomIDXen, ZoneAny) {
+			rest = append(rest, m)
+		}
+		if err := c.touch(s, 15); !errors.Is(err, ErrNoMemory) || s.TotPages() != 5 {
+			t.Errorf("%s without memory: %v, %d frames", c.name, err, s.TotPages())
+		}
+		for _, m := range rest {
+			k.FreeFrames(m, 0)
+		}
+		release(t, k, s)
+		if err := c.touch(s, 15); !errors.Is(err, ErrBadAddress) || s.TotPages() != 0 {
+			t.Errorf("%s after Release: %v, %d frames", c.name, err, s.TotPages())
+		}
+		k.allFree(t)
+	}
+}
+
+// TestSpaceDemandTaken: memory on demand goes between the look-up and the filling;
+// it doesn't come back.
+func TestSpaceDemandTaken(t *testing.T) {
+	k := newMachine(t, 512, 64)
+	s := k.space(t, NPT, 60)
+	if err := s.MapPoD(3, 1); err != nil {
+		t.Fatal(err)
+	}
+	k.onPage = func(m MFN) {
+		if k.Frames().Info(m).Kind != FrameGuest {
+			return
+		}
+		k.onPage = nil
+		if n, err := s.DecreaseReservation([]GFN{3}, 0); n != 1 {
+			t.Error(err)
+		}
+	}
+	if err := s.ReadPhys(3*PageSize, make([]byte, 1)); !errors.Is(err, ErrBadAddress) || s.p2m.Lookup(3).Type != TypeNone || s.TotPages() != 0 {
+		t.Error(err, s.p2m.Lookup(3), s.TotPages())
+	}
+	if k.onPage != nil {
+		t.Error("nothing was filled")
+	}
+	release(t, k, s)
+	k.allFree(t)
+}
+
+// TestSpaceDemandModel compares random operations on memory on demand with a model:
+// each page is absent, promised, or there with what was written last.
+func TestSpaceDemandModel(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 9))
+		k := newMachine(t, 512, 2200)
+		const pages, quota = 2048, 700
+		s := k.space(t, []*Format{NPT, EPT}[seed%2], quota)
+		promised, there := map[GFN]bool{}, map[GFN]byte{}
+		for range 600 {
+			g := GFN(r.IntN(pages))
+			if r.IntN(2) == 0 {
+				g = g&^511 + GFN(r.IntN(8))
+			}
+			_, has := there[g]
+			// the error that reaching g has to have; nil: it is there, or made
+			reach := func(err error) bool {
+				switch {
+				case has:
+					return err == nil
+				case !promised[g]:
+					return errors.Is(err, ErrBadAddress)
+				case err == nil: // one page of 4 KiB or 2 MiB was made
+					e := s.p2m.Lookup(g)
+					for i := range GFN(1) << e.Order {
+						at := g>>e.Order<<e.Order + i
+						if !promised[at] {
+							t.Fatalf("%#x was made with %#x, and was not promised", at, g)
+						}
+						delete(promised, at)
+						there[at] = 0
+					}
+					return true
+				}
+				return errors.Is(err, ErrQuota) && len(there) == quota
+			}
+			var err error
+			switch op := r.IntN(12); {
+			case op < 3:
+				b := []byte{99}
+				if err = s.ReadPhys(g.Addr()+7, b); !reach(err) || err == nil && b[0] != there[g] {
+					t.Fatalf("seed %d: read of %#x: %d, %v; want %d", seed, g, b[0], err, there[g])
+				}
+			case op < 6:
+				v := byte(r.Uint32())
+				if err = s.WritePhys(g.Addr()+7, []byte{v}); !reach(err) {
+					t.Fatalf("seed %d: write of %#x: %v", seed, g, err)
+				} else if err == nil {
+					there[g] = v
+				}
+			case op < 8:
+				n := []uint64{1, 1, 3, 512}[r.IntN(4)]
+				at := g
+				if n == 512 {
+					at = g &^ 511
+				}
+				free := true
+				for i := range GFN(n) {
+					_, has := there[at+i]
+					free = free && !has && !promised[at+i]
+				}
+				if err = s.MapPoD(at, n); (err == nil) != free {
+					t.Fatalf("seed %d: promise of %d at %#x: %v", seed, n, at, err)
+				}
+				for i := GFN(0); free && i < GFN(n); i++ {
+					promised[at+i] = true
+				}
+			case op < 11:
+				_, err = s.DecreaseReservation([]GFN{g}, 0)
+				if (err == nil) != (has || promised[g]) {
+					t.Fatalf("seed %d: decrease at %#x: %v", seed, g, err)
+				}
+				delete(there, g)
+				delete(promised, g)
+			default:
+				if _, err = s.Pin(g); !reach(err) {
+					t.Fatalf("seed %d: pin of %#x: %v", seed, g, err)
+				} else if err == nil {
+					s.Unpin(g)
+				}
+			}
+			if n := s.TotPages(); n != uint64(len(there)) || n > quota {
+				t.Fatalf("seed %d: %d frames, not %d", seed, n, len(there))
+			}
+		}
+		for g, v := range there {
+			var b [1]byte
+			if err := s.ReadPhys(g.Addr()+7, b[:]); err != nil || !bytes.Equal(b[:], []byte{v}) {
+				t.Fatalf("seed %d: in the end %#x holds %d, not %d: %v", seed, g, b[0], v, err)
+			}
+		}
+		release(t, k, s)
+		k.allFree(t)
+	}
+}

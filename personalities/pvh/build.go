@@ -96,6 +96,10 @@ func fill(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan
 	if err := plan.Write(d.Space); err != nil {
 		return err
 	}
+	ident := startinfo.IdentityDirectory()
+	if err := d.Space.WritePhys(plan.Special.IdentPT.Addr(), ident[:]); err != nil {
+		return err
+	}
 	for _, m := range plan.Modules {
 		if err := d.Space.WritePhys(m.Addr, c.Ramdisk); err != nil {
 			return fmt.Errorf("ramdisk %s: %w", c.RamdiskName, err)

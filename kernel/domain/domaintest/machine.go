@@ -69,6 +69,17 @@ type Options struct {
 	Spare uint64   // quota beyond Pages
 }
 
+// Params are what domain.New needs, but for MaxPages.
+func (m *Machine) Params(tb testing.TB, id mm.DomID, vcpus int) domain.Params {
+	tb.Helper()
+	p, err := cpuid.New(hostCPUID, cpuid.Config{VCPUs: vcpus, APICIDShift: 1, DomID: uint16(id),
+		PhysBits: 40, TSCKHz: m.Clock.TSCKHz(), XenMajor: 4, XenMinor: 17})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return domain.Params{ID: id, UUID: [16]byte{0xde, 0xad, 15: byte(id)}, VCPUs: vcpus, Policy: p, Sched: domain.Sched{Weight: 256}}
+}
+
 // Domain makes a domain with RAM, whose vcpus are not started. The test destroys
 // it, unless the test has done so, and checks that nothing is left then.
 func (m *Machine) Domain(tb testing.TB, o Options) *domain.Domain {
@@ -82,13 +93,9 @@ func (m *Machine) Domain(tb testing.TB, o Options) *domain.Domain {
 	if o.Pages == 0 {
 		o.Pages = 256
 	}
-	p, err := cpuid.New(hostCPUID, cpuid.Config{VCPUs: o.VCPUs, APICIDShift: 1, DomID: uint16(o.ID),
-		PhysBits: 40, TSCKHz: m.Clock.TSCKHz(), XenMajor: 4, XenMinor: 17})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	d, err := domain.New(m.Host, domain.Params{ID: o.ID, UUID: [16]byte{0xde, 0xad, 15: byte(o.ID)},
-		MaxPages: o.Pages + o.Spare, VCPUs: o.VCPUs, Policy: p, Sched: domain.Sched{Weight: 256}})
+	p := m.Params(tb, o.ID, o.VCPUs)
+	p.MaxPages = o.Pages + o.Spare
+	d, err := domain.New(m.Host, p)
 	if err != nil {
 		tb.Fatal(err)
 	}

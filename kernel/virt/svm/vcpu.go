@@ -38,6 +38,7 @@ type vcpu struct {
 	iretRIP    uint64
 	exceptions uint32
 	code       [insn.MaxLen]byte // what Fetch fills
+	lengths    lengths
 	tscAux     uint64
 	tscRatio   uint64 // in the MSR's format, 8.32
 }
@@ -345,7 +346,11 @@ func (v *vcpu) complete(e *virt.Exit) {
 
 // Skip implements virt.VCPU.
 func (v *vcpu) Skip(e *virt.Exit) error {
+	r, bits := &v.ctx.regs, v.bits()
 	n := e.Length
+	if n == 0 {
+		n = v.lengths.find(e.Code, r.RIP, v.vmcb.CR3, bits)
+	}
 	if n == 0 {
 		in, err := v.fetch()
 		if err != nil {
@@ -355,9 +360,9 @@ func (v *vcpu) Skip(e *virt.Exit) error {
 			return fmt.Errorf("%w: at RIP %#x there is another instruction than the one of the exit (%s)", virt.ErrFetch, v.ctx.regs.RIP, e.Reason)
 		}
 		n = in.Len
+		v.lengths.store(e.Code, r.RIP, v.vmcb.CR3, bits, n)
 	}
-	r := &v.ctx.regs
-	r.RIP = virt.Advance(r.RIP, n, v.bits())
+	r.RIP = virt.Advance(r.RIP, n, bits)
 	r.RFLAGS &^= virt.FlagRF
 	v.SetShadow(false)
 	if r.RFLAGS&virt.FlagTF != 0 {

@@ -53,7 +53,8 @@ func NewCache(limit int64) *Cache {
 }
 
 // Decode is Decode with the cache in between; warm tells whether the kernel
-// was there. identity, if not empty, names contents that never change, such
+// was there, or nothing had to be unpacked: segments of a plain ELF file alias it,
+// and the Cache neither hashes nor keeps it. identity, if not empty, names contents that never change, such
 // as a boot module by its number: it spares hashing the file again. An
 // identity must never be used for other contents, unless Forget comes between.
 //
@@ -62,6 +63,10 @@ func NewCache(limit int64) *Cache {
 func (c *Cache) Decode(identity, name string, data []byte, limits Limits) (k *Kernel, warm bool, err error) {
 	if k := c.lookupID(identity); k != nil {
 		return k.named(name), true, nil
+	}
+	if isELF(data) {
+		k, err = Decode(name, data, limits)
+		return k, true, err
 	}
 	hash := sha256.Sum256(data)
 	c.mu.Lock()
@@ -85,7 +90,7 @@ func (c *Cache) Decode(identity, name string, data []byte, limits Limits) (k *Ke
 
 	f.kernel, f.err = decode(data, limits.withDefaults())
 	if f.err == nil {
-		f.kernel.Name, f.kernel.Hash = name, hash
+		f.kernel.Name, f.kernel.hash = name, hash
 	}
 	c.mu.Lock()
 	delete(c.busy, hash)
@@ -157,7 +162,7 @@ func (c *Cache) insert(k *Kernel, identity string) {
 	}
 	c.shrink(c.limit - k.cost())
 	e := c.recent.PushFront(&entry{kernel: k})
-	c.byHash[k.Hash] = e
+	c.byHash[k.hash] = e
 	c.held += k.cost()
 	c.touch(e, identity)
 }
@@ -172,7 +177,7 @@ func (c *Cache) shrink(limit int64) {
 // drop removes e. c.mu is held.
 func (c *Cache) drop(e *list.Element) {
 	v := c.recent.Remove(e).(*entry)
-	delete(c.byHash, v.kernel.Hash)
+	delete(c.byHash, v.kernel.hash)
 	for _, id := range v.ids {
 		delete(c.byID, id)
 	}

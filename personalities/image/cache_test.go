@@ -54,6 +54,22 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// A file that is not packed is its own unpacked copy.
+func TestCachePlain(t *testing.T) {
+	c := NewCache(1 << 20)
+	data := elfSpec{is64: true, segs: []segSpec{{paddr: 0x100000, data: []byte("kernel")}}, notes: note(NotePhys32Entry, u32(0x100000))}.build()
+	k, warm, err := c.Decode("module 1", "plain", data, Limits{})
+	if err != nil || !warm || k.Name != "plain" || k.Held != 0 {
+		t.Fatal(k, warm, err)
+	}
+	if held, n := c.Held(); held != 0 || n != 0 {
+		t.Errorf("%d bytes and %d kernels are kept", held, n)
+	}
+	if _, _, err := c.Decode("module 1", "cut", data[:60], Limits{}); !errors.Is(err, ErrTruncated) || !strings.HasPrefix(err.Error(), "kernel cut: ") {
+		t.Error(err)
+	}
+}
+
 func TestCacheEvicts(t *testing.T) {
 	const each = 100 << 10
 	c := NewCache(4 * (each + 2*entryCost))

@@ -2,7 +2,6 @@ package image
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
 	"encoding/binary"
 	"errors"
@@ -76,7 +75,7 @@ func TestDecodeEveryCompression(t *testing.T) {
 				t.Errorf("%s as %s: %v", p.file, c.format, err)
 				continue
 			}
-			if k.Format != c.format || k.Hash != sha256.Sum256(c.data) || k.Held == 0 {
+			if k.Format != c.format || k.Held == 0 {
 				t.Errorf("%s: Format %q, Held %d", p.file, k.Format, k.Held)
 			}
 			sameKernel(t, k)

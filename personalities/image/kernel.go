@@ -86,8 +86,8 @@ type Kernel struct {
 	Segments []Segment
 	// Notes are what the kernel tells a Xen-like hypervisor.
 	Notes Notes
-	// Hash is the SHA-256 of the file as it was given, still packed.
-	Hash [sha256.Size]byte
+	// hash is the SHA-256 of the file as it was given, still packed: the Cache's key.
+	hash [sha256.Size]byte
 	// Held is the memory that the unpacked copy occupies, in bytes; 0 if the
 	// segments alias the file itself.
 	Held int
@@ -136,7 +136,6 @@ func Decode(name string, data []byte, limits Limits) (*Kernel, error) {
 		return nil, fmt.Errorf("kernel %s: %w", name, err)
 	}
 	k.Name = name
-	k.Hash = sha256.Sum256(data)
 	return k, nil
 }
 

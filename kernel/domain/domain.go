@@ -30,6 +30,7 @@ type Params struct {
 	// Affinity holds hard and soft sets by vcpu; beyond its end, Sched's.
 	Affinity []Sched
 	Policy   *cpuid.Policy
+	Constant virt.Constant // the hypercall that needs no exit, if there is one
 }
 
 // Domain is one domain. What it holds of the machine is given back by Destroy.
@@ -158,7 +159,7 @@ func (d *Domain) build(p Params) (err error) {
 		if i < len(p.Affinity) {
 			s.Hard, s.Soft = p.Affinity[i].Hard, p.Affinity[i].Soft
 		}
-		v, err := newVCPU(d, i, s)
+		v, err := newVCPU(d, i, s, p.Constant)
 		if err != nil {
 			return err
 		}

@@ -50,7 +50,7 @@ const (
 	signalINIT = 1 << 9
 )
 
-func newVCPU(d *Domain, id int, s Sched) (*VCPU, error) {
+func newVCPU(d *Domain, id int, s Sched, constant virt.Constant) (*VCPU, error) {
 	v := &VCPU{Domain: d, ID: id, APIC: d.APICs.APIC(id)}
 	v.sched.Store(&s)
 	v.runstate.since = d.Host.Clock.Now()
@@ -58,7 +58,7 @@ func newVCPU(d *Domain, id int, s Sched) (*VCPU, error) {
 	var err error
 	v.HV, err = d.Host.Virt.NewVCPU(virt.Config{
 		Maps: d.Maps, NestedRoot: d.Space.P2M().Root(), Intercept: virt.InterceptCR8,
-		Fetch: v.Fetch, Notify: d.Host.Thread.Notify,
+		Fetch: v.Fetch, Notify: d.Host.Thread.Notify, Constant: constant,
 	})
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package hypercall
 import (
 	"encoding/binary"
 
+	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 )
 
@@ -16,6 +17,10 @@ const (
 	changeset    = "nidus"
 	denied       = "<denied>"
 )
+
+// Constant is xen_version's XENVER_version, which Linux calls for its side effect
+// alone: events are taken on the way back.
+var Constant = virt.Constant{Number: xenabi.HypercallXenVersion, Arg: xenabi.XenVerVersion, Answer: versionMajor<<16 | versionMinor}
 
 // Sizes of what version.h calls xen_*_t.
 const (

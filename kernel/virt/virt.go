@@ -98,7 +98,14 @@ type Config struct {
 	// Notify makes CPU cpu take an interrupt (any vector that its kernel
 	// acknowledges). It is called from any goroutine and must not block.
 	Notify func(cpu uint64)
+	// Constant is a hypercall that may be answered without an exit.
+	Constant Constant
 }
+
+// Constant is a hypercall whose answer never changes, as the hypervisor's version:
+// RAX and RDI, and what comes back in RAX. A Machine may answer it at entry, for
+// 64-bit code at CPL 0, without coming back from Run. Number 0 is none.
+type Constant struct{ Number, Arg, Answer uint64 }
 
 // Machine is the virtualization of this host's processors.
 type Machine interface {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"nidus/kernel/domain"
+	"nidus/kernel/hypercall"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/kernel/xenstore"
@@ -47,6 +48,7 @@ func Build(ctx context.Context, h *domain.Host, c Config) (*domain.Domain, error
 	}
 	// the special pages come on top of the memory
 	c.Params.MaxPages = c.MaxMemory>>mm.PageShift + plan.Special.Pages.Size>>mm.PageShift
+	c.Params.Constant = hypercall.Constant
 	d, err := domain.New(h, c.Params)
 	if err != nil {
 		return nil, err

@@ -7,10 +7,13 @@ import "nidus/kernel/virt"
 type context struct {
 	regs      virt.Regs
 	vmcbPA    uint64
+	vmcbVA    uint64
 	xsave     uint64 // 0: FXSAVE; else XSAVE of these components: the host's XCR0
 	guestXCR0 uint64
 	drLive    uint64 // the guest uses DR0-DR3: switch them
 	dr        [4]uint64
+
+	constant
 
 	kick    uint32 // Kick was called
 	flush   uint32 // RequestFlush was called

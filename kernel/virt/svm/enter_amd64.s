@@ -52,7 +52,7 @@ TEXT ·interruptsOn(SB),NOSPLIT,$0
 // on for the processor's decision whether to leave the guest (15.21.1: the host's
 // IF at VMRUN is what masks physical interrupts then), and GIF keeps them from
 // being taken. FS and GS are the guest's between the two pairs of VMLOAD.
-TEXT ·enter(SB),NOSPLIT,$32-8
+TEXT ·enter(SB),NOSPLIT,$40-8
 	MOVQ	c+0(FP), DI
 	CLGI
 	MOVQ	R14, 16(SP)
@@ -106,10 +106,56 @@ regsin:
 	MOVQ	R_14(DI), R14
 	MOVQ	R_15(DI), R15
 	MOVQ	RDI(DI), DI
+run:
 	VMRUN
-	VMSAVE	// AX is the block's address again
 	MOVQ	DI, 24(SP)
 	MOVQ	8(SP), DI
+
+	// The constant hypercall (constant.go) is answered here. AX and DI are free,
+	// the rest is the guest's, and GIF is 0. Whoever wants this CPU has sent it an
+	// interrupt, so that the next VMRUN comes back at once.
+	MOVQ	context_vmcbVA(DI), AX
+	CMPL	VMCB_ExitCode(AX), $const_exitVMMCALL
+	JNE	exit
+	MOVQ	BX, 32(SP)
+	MOVQ	VMCB_RAX(AX), BX
+	CMPQ	BX, (context_constant+constant_number)(DI)
+	JNE	other
+	MOVQ	24(SP), BX
+	CMPQ	BX, (context_constant+constant_arg)(DI)
+	JNE	other
+	MOVQ	VMCB_RIP(AX), BX
+	CMPQ	BX, (context_constant+constant_callRIP)(DI)
+	JNE	other
+	MOVQ	VMCB_CR3(AX), BX
+	CMPQ	BX, (context_constant+constant_callCR3)(DI)
+	JNE	other
+	CMPB	VMCB_CPL(AX), $0
+	JNE	other
+	TESTL	$const_longMode, VMCB_EFER(AX)
+	JEQ	other
+	TESTW	$const_longCode, (VMCB_CS+Seg_Attr)(AX)
+	JEQ	other
+	TESTL	$const_notByEntry, VMCB_RFLAGS(AX)
+	JNE	other
+	TESTB	$1, VMCB_IntShadow(AX)
+	JNE	other
+	TESTL	$const_eventValid, VMCB_ExitIntInfo(AX)
+	JNE	other
+	MOVQ	(context_constant+constant_answer)(DI), BX
+	MOVQ	BX, VMCB_RAX(AX)
+	ADDQ	$const_vmmcallLen, VMCB_RIP(AX)
+	MOVQ	$0, VMCB_EventInj(AX)
+	MOVB	$const_tlbKeep, VMCB_TLBControl(AX)
+	MOVQ	context_vmcbPA(DI), AX
+	MOVQ	32(SP), BX
+	MOVQ	24(SP), DI
+	JMP	run
+other:
+	MOVQ	32(SP), BX
+exit:
+	MOVQ	context_vmcbPA(DI), AX
+	VMSAVE
 	MOVQ	CX, RCX(DI)
 	MOVQ	DX, RDX(DI)
 	MOVQ	BX, RBX(DI)

@@ -95,3 +95,6 @@ func (m *Machine) newVCPU(cfg virt.Config) (*vcpu, error) {
 	}
 	return v, nil
 }
+
+// address is where the processor finds b: the pages of control blocks don't move.
+func address(b *VMCB) uint64 { return uint64(uintptr(unsafe.Pointer(b))) }

@@ -52,6 +52,8 @@ func (v *vcpu) init() {
 	b.MSRPMBase = uint64(v.maps.msrMFN) << mm.PageShift
 	b.InterceptMisc1 = misc1Always
 	v.ctx.vmcbPA = uint64(v.mfns[0]) << mm.PageShift
+	v.ctx.vmcbVA = address(v.vmcb)
+	v.ctx.set(v.cfg.Constant)
 	v.ctx.xsave = v.m.features.XCR0
 	v.lastCPU = ^uint64(0)
 	v.setDebug(false)
@@ -361,6 +363,9 @@ func (v *vcpu) Skip(e *virt.Exit) error {
 		}
 		n = in.Len
 		v.lengths.store(e.Code, r.RIP, v.vmcb.CR3, bits, n)
+	}
+	if e.Code == exitVMMCALL {
+		v.ctx.learn(r, v.vmcb.CR3, n, bits)
 	}
 	r.RIP = virt.Advance(r.RIP, n, bits)
 	r.RFLAGS &^= virt.FlagRF

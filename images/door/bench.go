@@ -39,7 +39,7 @@ func bench(ctx context.Context, b *builder.Builder, args []string, out io.Writer
 	if err := b.Image(); err != nil {
 		return err
 	}
-	version, err := exec.CommandContext(ctx, "qemu-system-x86_64", "--version").Output()
+	version, err := exec.CommandContext(ctx, regress.QEMU(), "--version").Output()
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,10 @@
 package regress
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -45,9 +47,14 @@ var (
 	escapes = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
 )
 
-// QEMUArgs are the arguments that every run of QEMU here has.
+// QEMU is the emulator that is run: what NIDUS_QEMU names, or Debian's.
+func QEMU() string {
+	return cmp.Or(os.Getenv("NIDUS_QEMU"), "qemu-system-x86_64")
+}
+
+// QEMUArgs are the arguments that every run of QEMU here has, the program first.
 func QEMUArgs(cpus, memoryMiB int) []string {
-	return []string{"qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "EPYC,+svm,+npt",
+	return []string{QEMU(), "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "EPYC,+svm,+npt",
 		"-smp", strconv.Itoa(max(cpus, 1)), "-m", strconv.Itoa(memoryMiB), "-display", "none", "-no-reboot", "-nic", "none"}
 }
 

@@ -37,6 +37,7 @@ func main() {
 	m.Finish(cal)
 	debug.SetMaxThreads(baremetal.MaxThreads - baremetal.MaxCPUs)
 	passed, failed := 0, 0
+	checks = append(checks, check{"level-irq", func() (string, error) { return levelIRQ(m) }})
 	for _, c := range chosen(m.Info.CommandLine) {
 		begin := time.Now()
 		detail, err := run(c)

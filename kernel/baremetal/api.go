@@ -19,17 +19,6 @@ func call(n, a, b, c, d uint64) uint64 {
 	return uint64(r)
 }
 
-// WaitIRQ blocks until the count of interrupts of vector v differs from seen, and
-// returns it.
-func WaitIRQ(v uint8, seen uint32) uint32 {
-	p := &irqs[v]
-	for *p == seen {
-		const futex, wait = 202, 128
-		sys.Syscall6(futex, uintptr(unsafe.Pointer(p)), wait, uintptr(seen), 0, 0, 0)
-	}
-	return *p
-}
-
 func mapMMIO(pa, n uint64) uint64 {
 	lock(&memlock)
 	defer unlock(&memlock)

@@ -2,9 +2,6 @@
 
 package baremetal
 
-// IRQs counts the interrupts of each vector: the word that WaitIRQ waits on.
-var irqs [256]uint32
-
 // kentry is where every call of the runtime, interrupt and exception arrives, on
 // the CPU's entry stack, with the thread's registers saved.
 func kentry() {
@@ -59,11 +56,7 @@ func interrupt(c *pcpu, v uint64) {
 		unlock(&klock)
 		return
 	}
-	irqs[v]++
-	apicWrite(apicEOI, 0)
-	lock(&klock)
-	futexWake(addr(&irqs[v]), MaxThreads)
-	unlock(&klock)
+	deviceInterrupt(v)
 }
 
 // exception turns a CPU exception into the signal that Linux would send.

@@ -42,6 +42,8 @@ const (
 	callDropIdentity
 	callAffinity
 	callDeadline
+	callRouteIRQ
+	callServed
 
 	// mkoverlay has the runtime's exitThread make this one.
 	callExitThread = 0x1100
@@ -201,6 +203,12 @@ func syscall(c *pcpu, t *thread) {
 		}
 		armTimer(c, timerTarget(c), Nanotime())
 		unlock(&klock)
+	case callRouteIRQ:
+		if routeIRQ(a0, uint32(a1), lineOf(a2)) {
+			r = 1
+		}
+	case callServed:
+		served(a0)
 	case callDropIdentity:
 		lock(&memlock)
 		st64(table(ld64(table(ld64(table(hostL4, 0))&pteAddr, 0))&pteAddr, 0), 0)

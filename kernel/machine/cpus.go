@@ -74,5 +74,9 @@ func (m *Machine) StartCPUs() {
 	}
 	baremetal.DropIdentity()
 	runtime.GOMAXPROCS(baremetal.NumCPU())
-	m.Log("CPUs: %d up, %d failed, %d left alone", baremetal.NumCPU(), failed, left)
+	mode := "xAPIC"
+	if baremetal.X2APIC() {
+		mode = "x2APIC"
+	}
+	m.Log("CPUs: %d up, %d failed, %d left alone; %s", baremetal.NumCPU(), failed, left, mode)
 }

@@ -34,23 +34,22 @@ fi
 have=$(GOTOOLCHAIN=local go env GOVERSION)
 have=${have#go}
 have=${have%% *}
-if older "$have" 1.21; then
-	# Too old to fetch another toolchain by itself, but not to fetch a module,
-	# which a toolchain is (go.dev/doc/toolchain). Modules lose their execute bits.
+if older "$have" "$want" || [ "${have%.*}" != "${want%.*}" ]; then
+	# The build edits the Go runtime's sources, and so takes no other release. A
+	# toolchain is a module (go.dev/doc/toolchain), whose files have lost their execute
+	# bits. It is used by a link, because Go replaces no files below its module cache.
 	say "Go $have is here; fetching Go $want, a module of golang.org/toolchain"
 	module=golang.org/toolchain@v0.0.1-go$want.linux-amd64
 	tmp=$(mktemp -d)
-	root=$(cd "$tmp" && GOFLAGS=-mod=mod go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+	root=$(cd "$tmp" && GOTOOLCHAIN=local GOFLAGS=-mod=mod go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
 	rm -rf "$tmp"
 	[ -x "${root:?Go $want could not be fetched; install it by hand}/bin/go" ] || {
 		chmod -R u+w "$root"
 		chmod +x "$root"/bin/* "$root"/pkg/tool/*/*
 	}
-	export PATH="$root/bin:$PATH" GOROOT="$root" GOTOOLCHAIN=local
-elif older "$have" "$want" || [ "${have%.*}" != "${want%.*}" ]; then
-	# The build edits the Go runtime's sources, and so takes no other release.
-	say "Go $have is here; using Go $want"
-	export GOTOOLCHAIN=go$want
+	mkdir -p out
+	ln -sfn "$root" out/toolchain
+	export PATH="$PWD/out/toolchain/bin:$PATH" GOROOT="$PWD/out/toolchain" GOTOOLCHAIN=local
 fi
 
 export GOFLAGS="${GOFLAGS:+$GOFLAGS }-buildvcs=false"

@@ -105,6 +105,13 @@ func (v *VCPU) TakeBoot() *virt.State {
 	return v.orders.boot.Swap(nil)
 }
 
+// Reset takes the vcpu offline as INIT does: a SIPI brings it back, or
+// VCPUOP_initialise and VCPUOP_up.
+func (v *VCPU) Reset() {
+	v.orders.inited.Store(v.orders.boot.Load() != nil) // a state that was set since stands
+	v.SetUp(false)
+}
+
 // Initialised tells whether the vcpu has a state to run in, so that VCPUOP_up
 // may bring it online.
 func (v *VCPU) Initialised() bool { return v.orders.inited.Load() }

@@ -24,8 +24,8 @@ const MaxRep = 256
 // maxInst is the longest instruction in bytes (SDM vol. 2, 2.3.11).
 const maxInst = 15
 
-// ErrUnsupported says that the bytes are no instruction that Step knows. The
-// caller injects #UD, or ends the domain.
+// ErrUnsupported says that the bytes are no instruction that Step knows, or that
+// they end before it does.
 var ErrUnsupported = errors.New("emulate: no instruction that a device access needs")
 
 // Exception is an exception to inject; the vcpu's state is as before the
@@ -116,7 +116,8 @@ type Result struct {
 }
 
 // Step carries out the instruction in code (up to 15 bytes, from RIP). With an
-// error nothing has changed but for the finished iterations of a REP.
+// error nothing has changed but for the finished iterations of a REP. With
+// RFLAGS.TF set a REP does one iteration; the trap is the caller's to deliver.
 // A LOCK prefix is accepted, but the access is not atomic for other vcpus:
 // device memory has no such promise to keep.
 func Step(c *CPU, code []byte) (Result, error) {
@@ -182,7 +183,8 @@ func (d *decoded) fill(code []byte, mode int) (err error) {
 		}
 	}()
 	d.inst, err = x86asm.Decode(code, mode)
-	if err != nil || d.inst.Len <= 0 || d.inst.Len > len(code) {
+	// Of bytes that end too early the decoder makes a prefix alone, without Op.
+	if err != nil || d.inst.Op == 0 || d.inst.Len <= 0 || d.inst.Len > len(code) {
 		return fmt.Errorf("%w: % x", ErrUnsupported, code)
 	}
 	return nil

@@ -329,3 +329,34 @@ func BenchmarkMOV(b *testing.B) {
 		Step(c, code)
 	}
 }
+
+// Bytes that end too early are tried again when there are more: nothing of them is
+// remembered.
+func TestTruncated(t *testing.T) {
+	c, _ := newCPU(64)
+	code := []byte{0x66, 0x48, 0x8b, 0x84, 0x8e, 0, 0, 0, 0} // mov rax, [rsi+rcx*4]
+	c.Regs[1] = 0
+	for n := range code {
+		if _, err := Step(c, code[:n]); !errors.Is(err, ErrUnsupported) || c.RIP != 0x1000 {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+	if _, err := Step(c, code); err != nil || c.Regs[0] != 0x8877665544332211 {
+		t.Errorf("all: %v, RAX %#x", err, c.Regs[0])
+	}
+}
+
+// Each iteration of a REP is a step of its own for RFLAGS.TF.
+func TestSingleStep(t *testing.T) {
+	c, _ := newCPU(64)
+	c.Regs[1], c.RFLAGS = 3, c.RFLAGS|flagTF
+	for left := uint64(2); ; left-- {
+		r, err := Step(c, []byte{0xf3, 0xaa}) // rep stosb
+		if err != nil || c.Regs[1] != left || r.Done != (left == 0) {
+			t.Fatalf("%+v %v, %d left", r, err, c.Regs[1])
+		}
+		if left == 0 {
+			break
+		}
+	}
+}

@@ -13,6 +13,7 @@ const (
 	flagAF = 1 << 4
 	flagZF = 1 << 6
 	flagSF = 1 << 7
+	flagTF = 1 << 8
 	flagDF = 1 << 10
 	flagOF = 1 << 11
 	status = flagCF | flagPF | flagAF | flagZF | flagSF | flagOF

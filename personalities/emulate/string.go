@@ -47,7 +47,11 @@ func (c *CPU) str(s stringOp) (done bool, err error) {
 	if !c.prefixed(x86asm.PrefixREP) && !c.prefixed(x86asm.PrefixREPN) {
 		return true, c.iterate(s)
 	}
-	for range MaxRep {
+	iterations := MaxRep
+	if c.RFLAGS&flagTF != 0 { // each iteration traps (APM vol. 2, 13.1.4)
+		iterations = 1
+	}
+	for range iterations {
 		n := c.index(regCX)
 		if n == 0 {
 			return true, nil

@@ -24,7 +24,7 @@ func (v *vcpu) handle() {
 	case virt.ReasonHypercall:
 		v.hypercall()
 	case virt.ReasonHLT:
-		v.halted = v.skip()
+		v.halted = v.skip() && v.HV.Regs().RFLAGS&virt.FlagTF == 0 // its trap ends HLT
 		// With interrupts off it goes down, as under Xen: Linux ends so.
 		if v.halted && v.HV.Regs().RFLAGS&virt.FlagIF == 0 && !v.NMIPending() {
 			v.Down()
@@ -69,14 +69,22 @@ func (v *vcpu) skip() bool {
 		v.missing = 0
 		return true
 	case errors.Is(err, virt.ErrFetch):
-		const patience = 1000
-		if v.missing++; v.missing > patience {
+		if !v.again() {
 			v.Domain.Crash(v.VCPU, "the instruction that exits can't be read: "+v.exit.String())
 		}
 	default:
 		v.Domain.Crash(v.VCPU, err.Error())
 	}
 	return false
+}
+
+// again tells whether to enter the guest once more with an instruction that could
+// not be read: another vcpu can change it, or its page table, between the exit and
+// the look, but not for ever.
+func (v *vcpu) again() bool {
+	const patience = 1000
+	v.missing++
+	return v.missing <= patience
 }
 
 func (v *vcpu) fault(vector uint8, code uint32) { v.event(virt.Fault(vector, code)) }

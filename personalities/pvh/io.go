@@ -3,6 +3,7 @@ package pvh
 import (
 	"errors"
 
+	"nidus/kernel/console"
 	"nidus/kernel/virt"
 	"nidus/mm"
 	"nidus/personalities/devices/lapic"
@@ -88,7 +89,8 @@ func (v *vcpu) emulate() {
 	switch {
 	case err == nil:
 		r.RIP = c.RIP
-		v.HV.SetShadow(false)
+		v.missing = 0
+		v.emulated()
 	case errors.As(err, &ex):
 		v.event(virt.Event{Kind: virt.Exception, Vector: ex.Vector, HasCode: ex.HasCode, Code: ex.Code})
 	case errors.As(err, &pf) && pf.Kind == paging.PageFault:
@@ -97,10 +99,33 @@ func (v *vcpu) emulate() {
 		}
 	case errors.As(err, &pf) && pf.Kind == paging.NotCanonical:
 		v.fault(virt.VectorGP, 0)
+	case errors.Is(err, emulate.ErrUnsupported) && n < len(code) && v.again():
+		// Another vcpu has unmapped it since: the processor tells the guest.
+	case errors.Is(err, emulate.ErrUnsupported):
+		v.Domain.Host.Log.Guestf(v.Domain.ID, console.LevelWarning, "v%d: %v: #GP, for no device here is accessed by the instruction % x at %#x", v.ID, &v.exit, code[:n], r.RIP)
+		v.fault(virt.VectorGP, 0)
 	default:
 		v.Domain.Crash(v.VCPU, "can't emulate "+v.exit.String()+": "+err.Error())
 	}
 }
+
+// emulated does what comes behind an instruction, or an iteration of a REP, that
+// was carried out in software, as HV.Skip does: the interrupt shadow ends, and the
+// single-step trap follows (APM vol. 2, 13.1.4).
+func (v *vcpu) emulated() {
+	v.HV.SetShadow(false)
+	r := v.HV.Regs()
+	r.RFLAGS &^= virt.FlagRF
+	if r.RFLAGS&virt.FlagTF == 0 {
+		return
+	}
+	if v.HV.Set(virt.DR6, v.HV.Get(virt.DR6)|dr6Step) == nil {
+		v.fault(virt.VectorDB, 0)
+	}
+}
+
+// dr6Step is DR6.BS (APM vol. 2, 13.1.1.3).
+const dr6Step = 1 << 14
 
 // linear is the guest's memory by linear address, the local APIC's page and holes
 // included.

@@ -51,7 +51,7 @@ func (v *vcpu) takeSignals() {
 	if init {
 		v.APIC.Reset()
 		v.reset()
-		v.SetUp(false)
+		v.Reset()
 	}
 	if s := v.TakeBoot(); s != nil {
 		v.halted = false
@@ -59,7 +59,7 @@ func (v *vcpu) takeSignals() {
 			v.Domain.Crash(v.VCPU, "start state: "+err.Error())
 		}
 	}
-	if sipi && !v.Up() {
+	if sipi && !v.Initialised() { // a processor takes it only after INIT (SDM vol. 3, 8.4.2)
 		v.reset()
 		v.HV.SetSegment(virt.CS, virt.Segment{
 			Base: uint64(vector) << 12, Selector: uint16(vector) << 8, Limit: 0xffff,

@@ -19,6 +19,7 @@ const (
 	PVGrub    = "pvgrub"    // GRUB as a PVH guest
 	Hostile   = "hostile"   // the guest that misbehaves
 	Calls     = "calls"     // the guest that measures calls of the hypervisor
+	SIPI      = "sipi"      // the guest that starts its vcpus in every way
 	DebianCfg = "debian.cfg"
 )
 
@@ -38,7 +39,7 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = b.initrd()
 		case PVGrub:
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "grub-xen-host", Pattern: "usr/lib/grub-xen/grub-i386-xen_pvh.bin"})
-		case Hostile, Calls:
+		case Hostile, Calls, SIPI:
 			data, err = b.assembled(name)
 		case DebianCfg:
 			data = []byte(guests.DebianConfig)

@@ -21,6 +21,7 @@ func pvhCases() []Case {
 		{Name: "pvh-smp4", What: "four vcpus on two CPUs", Needs: debian, Timeout: 4 * time.Minute, Run: func(t *T) error {
 			return debianGuest(t, builder.Vmlinux, 4)
 		}},
+		{Name: "pvh-smp-sipi", What: "16 vcpus by INIT and SIPI, xAPIC and x2APIC, and by VCPUOP", Needs: []string{builder.SIPI}, Timeout: 2 * time.Minute, Run: sipiGuest},
 		{Name: "pvh-two-domains", What: "two guests side by side; one ends, one goes on", Needs: debian, Timeout: 5 * time.Minute, Run: twoDomains},
 		{Name: "pvh-pvgrub", What: "GRUB as a guest, to its prompt", Needs: []string{builder.PVGrub}, Timeout: 2 * time.Minute, Run: pvgrub},
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -261,7 +262,7 @@ func (d *Domain) Crash(v *VCPU, why string) {
 	d.mu.Unlock()
 	if first {
 		d.Host.Log.Printf(console.LevelError, "d%dv%d crashed: %s", d.ID, v.ID, why)
-		d.Host.Log.Printf(console.LevelError, "%s", v.HV.Dump())
+		d.logState(v)
 	}
 	d.Shutdown(xenabi.ShutdownCrash)
 }
@@ -364,9 +365,16 @@ func (d *Domain) Fail(v *VCPU, why string, reason uint32) {
 		d.failure = why
 		d.mu.Unlock()
 		d.Host.Log.Printf(console.LevelError, "d%dv%d: %s", d.ID, v.ID, why)
-		d.Host.Log.Printf(console.LevelError, "%s", v.HV.Dump())
+		d.logState(v)
 	}
 	d.Shutdown(reason)
+}
+
+// logState writes a vcpu's registers to the log, line by line.
+func (d *Domain) logState(v *VCPU) {
+	for line := range strings.Lines(v.HV.Dump()) {
+		d.Host.Log.Printf(console.LevelError, "d%dv%d: %s", d.ID, v.ID, strings.TrimRight(line, "\n"))
+	}
 }
 
 // Ended tells whether the guest has shut down.

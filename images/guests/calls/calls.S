@@ -15,73 +15,16 @@
 	.set	VECTOR, 0x30
 	.set	HC_MEMORY_OP, 12
 	.set	HC_XEN_VERSION, 17
-	.set	HC_SCHED_OP, 29
-	.set	HC_EVTCHN_OP, 32
-	.set	HC_HVM_OP, 34
 	.set	XENMEM_ADD_TO_PHYSMAP, 7
-	.set	SCHEDOP_YIELD, 0
-	.set	SCHEDOP_SHUTDOWN, 2
-	.set	EVTCHNOP_SEND, 4
 	.set	EVTCHNOP_BIND_IPI, 7
-	.set	HVMOP_SET_PARAM, 0
-	.set	HVMOP_GET_PARAM, 1
 	.set	PARAM_CALLBACK_IRQ, 0
-	.set	PARAM_CONSOLE_PFN, 17
-	.set	PARAM_CONSOLE_EVTCHN, 18
-	.set	OUT, 1024		# struct xencons_interface.out
-	.set	OUT_CONS, 3080
-	.set	OUT_PROD, 3084
 	.set	UPCALL, 0		# struct shared_info.vcpu_info[0]
 	.set	SELECT, 8
 	.set	PENDING, 0x800		# struct shared_info.evtchn_pending
 
-	.section .note, "a", @note
-	.long	4, 4, 18		# XEN_ELFNOTE_PHYS32_ENTRY
-	.asciz	"Xen"
-	.long	entry32
+	.include "images/guests/asm/start.S"
 
-	.text
-	.code32
-	.globl	entry32
-entry32:
-	cli
-	cld
-	mov	$stack_end, %esp
-	# identity map of 4 GiB with 2 MiB pages
-	movl	$(l3+7), l4
-	mov	$(l2+7), %eax
-	mov	$l3, %edi
-	mov	$4, %ecx
-1:	mov	%eax, (%edi)
-	add	$0x1000, %eax
-	add	$8, %edi
-	loop	1b
-	mov	$0x87, %eax
-	mov	$l2, %edi
-	mov	$2048, %ecx
-1:	mov	%eax, (%edi)
-	add	$0x200000, %eax
-	add	$8, %edi
-	loop	1b
-	mov	$0x20, %eax		# PAE
-	mov	%eax, %cr4
-	mov	$l4, %eax
-	mov	%eax, %cr3
-	mov	$0xc0000080, %ecx
-	rdmsr
-	or	$0x100, %eax		# LME
-	wrmsr
-	mov	$0x80010033, %eax	# PG WP NE ET MP PE
-	mov	%eax, %cr0
-	lgdt	gdtr
-	ljmp	$8, $start64
-
-	.code64
-start64:
-	mov	$0x10, %eax
-	mov	%eax, %ds
-	mov	%eax, %es
-	mov	%eax, %ss
+main:
 	lea	upcall, %rax		# the only gate
 	lea	idt+VECTOR*16, %rdi
 	mov	%ax, (%rdi)
@@ -90,34 +33,11 @@ start64:
 	shr	$16, %rax
 	mov	%ax, 6(%rdi)
 	lidt	idtr
-	# Xen's leaves: the base may be higher, by steps of 0x100
-	mov	$0x40000000, %esi
-1:	mov	%esi, %eax
-	cpuid
-	cmp	$0x566e6558, %ebx	# "XenV"
-	je	2f
-	add	$0x100, %esi
-	cmp	$0x40010000, %esi
-	jb	1b
-	ud2				# a crash says it, for lack of a console
-2:	lea	3(%esi), %eax
+	mov	xen_leaves, %eax
+	add	$3, %eax
 	xor	%ecx, %ecx
 	cpuid
 	mov	%rcx, khz
-	lea	2(%esi), %eax
-	cpuid
-	mov	%ebx, %ecx
-	lea	hypercall_page, %rax
-	xor	%edx, %edx
-	wrmsr
-
-	mov	$PARAM_CONSOLE_PFN, %eax
-	call	param
-	shl	$12, %rax
-	mov	%rax, console
-	mov	$PARAM_CONSOLE_EVTCHN, %eax
-	call	param
-	mov	%eax, console_port
 	lea	shared, %rax		# XENMAPSPACE_shared_info is 0
 	shr	$12, %rax
 	mov	%rax, physmap+16
@@ -208,18 +128,7 @@ failed:	lea	skip, %rsi
 	call	puts
 done:	lea	end, %rsi
 	call	puts
-1:	mov	console, %rbx		# until the console has been read
-	mov	OUT_CONS(%rbx), %eax
-	cmp	OUT_PROD(%rbx), %eax
-	je	2f
-	call	yield
-	jmp	1b
-2:	mov	$SCHEDOP_SHUTDOWN, %edi
-	lea	zero, %rsi		# SHUTDOWN_poweroff
-	mov	$HC_SCHED_OP, %eax
-	call	hcall
-1:	hlt
-	jmp	1b
+	jmp	poweroff
 
 # What is measured. Each leaves RBP and R12 to R15 as they are.
 nothing: ret
@@ -232,10 +141,6 @@ port_in: in	$0xe0, %al		# nothing is there; Xen leaves 0x80 to the guest
 version: xor	%edi, %edi		# XENVER_version
 	xor	%esi, %esi
 	mov	$HC_XEN_VERSION, %eax
-	jmp	hcall
-yield:	mov	$SCHEDOP_YIELD, %edi
-	xor	%esi, %esi
-	mov	$HC_SCHED_OP, %eax
 	jmp	hcall
 # With interrupts off: until the guest sees its port pending.
 send:	call	notify
@@ -256,10 +161,7 @@ ping:	movb	$0, seen
 notify:	mov	$EVTCHNOP_SEND, %edi
 	lea	port, %rsi
 	mov	$HC_EVTCHN_OP, %eax
-# hcall: hypercall EAX with RDI, RSI.
-hcall:	shl	$5, %eax
-	add	$hypercall_page, %rax
-	jmp	*%rax
+	jmp	hcall
 
 upcall:	push	%rax
 	call	take
@@ -281,54 +183,11 @@ upcalls:
 	sti
 	ret
 
-# param reads HVM parameter EAX into RAX.
-param:	mov	%eax, hvmparam+4
-	mov	$HVMOP_GET_PARAM, %edi
-	lea	hvmparam, %rsi
-	mov	$HC_HVM_OP, %eax
-	call	hcall
-	mov	hvmparam+8, %rax
-	ret
-
-# putns prints RAX ticks in nanoseconds, putn RAX.
+# putns prints RAX ticks in nanoseconds.
 putns:	mov	$1000000, %ecx
 	mul	%rcx
 	divq	khz
-putn:	lea	digits_end, %rsi
-	mov	$10, %ecx
-1:	xor	%edx, %edx
-	div	%rcx
-	add	$'0', %dl
-	dec	%rsi
-	mov	%dl, (%rsi)
-	test	%rax, %rax
-	jnz	1b
-# puts prints the text at RSI on the PV console, waiting for room.
-puts:	mov	%rsi, %r8
-	mov	console, %rbx
-1:	mov	(%r8), %cl
-	test	%cl, %cl
-	jz	3f
-2:	mov	OUT_PROD(%rbx), %eax
-	mov	%eax, %edx
-	sub	OUT_CONS(%rbx), %edx
-	cmp	$2048, %edx
-	jae	4f
-	and	$2047, %eax
-	mov	%cl, OUT(%rbx,%rax)
-	incl	OUT_PROD(%rbx)
-	inc	%r8
-	jmp	1b
-3:	call	kick
-	ret
-4:	call	kick
-	call	yield
-	mov	(%r8), %cl
-	jmp	2b
-kick:	mov	$EVTCHNOP_SEND, %edi
-	lea	console_port, %rsi
-	mov	$HC_EVTCHN_OP, %eax
-	jmp	hcall
+	jmp	putn
 
 	.data
 	.balign	8
@@ -359,32 +218,15 @@ end:	.asciz	"NIDUS-GUEST-END\r\n"
 physmap: .short	0x7ff0, 0		# struct xen_add_to_physmap: DOMID_SELF, size
 	.long	0			# XENMAPSPACE_shared_info
 	.quad	0, 0			# idx, gpfn
-hvmparam: .short 0x7ff0, 0		# struct xen_hvm_param
-	.long	0
-	.quad	0
 ipi:	.long	0, 0			# struct evtchn_bind_ipi
-gdt:	.quad	0, 0x00209a0000000000, 0x00cf92000000ffff
-gdtr:	.word	23
-	.quad	gdt
 idtr:	.word	256*16-1
 	.quad	idt
 
 	.bss
 	.balign	4096
-l4:	.skip	4096
-l3:	.skip	4096
-l2:	.skip	4*4096
-hypercall_page: .skip 4096
 shared:	.skip	4096
 idt:	.skip	4096
 samples: .skip	CALLS*8
-stack:	.skip	8192
-stack_end:
-console: .skip	8
 khz:	.skip	8
-console_port: .skip 4
 port:	.skip	4
-zero:	.skip	4
 seen:	.skip	4
-digits:	.skip	24
-digits_end: .skip 8

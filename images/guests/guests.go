@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -55,18 +56,46 @@ vcpus   = 1
 extra   = "console=hvc0 loglevel=4"
 `
 
-// Vmlinux takes the ELF file out of a bzImage: Linux's boot.rst, "The real-mode
-// kernel header", payload_offset and payload_length.
-func Vmlinux(bzImage []byte) ([]byte, error) {
-	const setupSects, magic, payloadOffset, payloadLength, headerEnd = 0x1f1, 0x202, 0x248, 0x24c, 0x250
-	if len(bzImage) < headerEnd || string(bzImage[magic:magic+4]) != "HdrS" {
-		return nil, errors.New("not a bzImage")
+// Fields of a bzImage: Linux's boot.rst, "The real-mode kernel header".
+const (
+	bzSetupSects    = 0x1f1
+	bzMagic         = 0x202
+	bzPayloadOffset = 0x248
+	bzPayloadLength = 0x24c
+	bzHeaderEnd     = 0x250
+)
+
+// payload is where in a bzImage the packed ELF file is.
+func payload(bzImage []byte) (start, end uint64, err error) {
+	if len(bzImage) < bzHeaderEnd || string(bzImage[bzMagic:bzMagic+4]) != "HdrS" {
+		return 0, 0, errors.New("not a bzImage")
 	}
 	le := binary.LittleEndian
-	start := (uint64(bzImage[setupSects])+1)*512 + uint64(le.Uint32(bzImage[payloadOffset:]))
-	end := start + uint64(le.Uint32(bzImage[payloadLength:]))
+	start = (uint64(bzImage[bzSetupSects])+1)*512 + uint64(le.Uint32(bzImage[bzPayloadOffset:]))
+	end = start + uint64(le.Uint32(bzImage[bzPayloadLength:]))
 	if end > uint64(len(bzImage)) {
-		return nil, fmt.Errorf("bzImage of %d bytes ends before its payload, at %d", len(bzImage), end)
+		return 0, 0, fmt.Errorf("bzImage of %d bytes ends before its payload, at %d", len(bzImage), end)
+	}
+	return start, end, nil
+}
+
+// Repack makes a bzImage with another payload; what follows it in the old one is
+// left out.
+func Repack(bzImage, packed []byte) ([]byte, error) {
+	start, _, err := payload(bzImage)
+	if err != nil {
+		return nil, err
+	}
+	out := slices.Concat(bzImage[:start], packed)
+	binary.LittleEndian.PutUint32(out[bzPayloadLength:], uint32(len(packed)))
+	return out, nil
+}
+
+// Vmlinux takes the ELF file out of a bzImage.
+func Vmlinux(bzImage []byte) ([]byte, error) {
+	start, end, err := payload(bzImage)
+	if err != nil {
+		return nil, err
 	}
 	elf, err := unpack(bzImage[start:end])
 	if err != nil {

@@ -82,7 +82,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	}
 	dh := &domain.Host{
 		Memory: pool, Virt: v, Hub: hub, Dom0: dom0, Store: xenstore.New(xenstore.DefaultQuota), Log: log,
-		Clock: machine.Clock{}, Thread: machine.Threads{}, LargestPage: largestPage(),
+		Clock: machine.Clock{}, Thread: machine.Threads{}, LargestPage: largestPage(), TSCReliable: true,
 	}
 	h := &host{Machine: m, log: log, tty: tty, core: core.New(dh, modules(m.Info), baremetal.NumCPU())}
 	// A vcpu in its guest keeps a P, as a thread in a system call does: with one

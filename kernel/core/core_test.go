@@ -213,3 +213,48 @@ func TestStorm(t *testing.T) {
 	}
 	checkEmpty(t, c, m)
 }
+
+// TestGuestTSC: what tsc_mode and nomigrate mean on a host whose counters can be
+// trusted, and on one where they can't.
+func TestGuestTSC(t *testing.T) {
+	c, m := newCore(t)
+	type seen struct {
+		emulated, invariant bool
+		mode                uint32 // leaf 0x40000003
+		khz                 uint32
+	}
+	host := m.Clock.TSCKHz()
+	for _, x := range []struct {
+		reliable bool
+		mode     control.TSCMode
+		migrate  bool
+		want     seen
+	}{
+		{true, control.TSCDefault, false, seen{false, true, 2, host}},
+		{true, control.TSCDefault, true, seen{false, false, 2, host}},
+		{true, control.TSCNative, false, seen{false, true, 2, host}},
+		{true, control.TSCAlwaysEmulate, false, seen{true, false, 1, 1_000_000}},
+		{false, control.TSCDefault, false, seen{true, false, 0, 1_000_000}},
+		{false, control.TSCNative, false, seen{false, false, 2, host}},
+		{false, control.TSCAlwaysEmulate, true, seen{true, false, 1, 1_000_000}},
+	} {
+		c.Host.TSCReliable = x.reliable
+		cfg := config("a")
+		cfg.TSCMode, cfg.Migrate = x.mode, x.migrate
+		p, err := c.params(1, 0, &cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := p.Policy.Leaf(0x40000003, 0)
+		got := seen{l.A&1 != 0, p.Policy.Leaf(0x80000007, 0).D>>8&1 != 0, l.B, l.C}
+		if got != x.want || p.Policy.Config.TSCEmulated != got.emulated || l.A>>1&1 != 0 != x.reliable {
+			t.Errorf("%+v: got %+v, leaf %#x", x, got, l)
+		}
+	}
+	cfg := config("a")
+	cfg.TSCMode = control.TSCNativeParavirt
+	if _, err := c.Create(context.Background(), cfg, control.CreateOptions{}); !errors.Is(err, control.ErrBadConfig) {
+		t.Error(err)
+	}
+	checkEmpty(t, c, m)
+}

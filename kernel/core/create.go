@@ -80,6 +80,12 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	if cfg.MaxMemoryBytes < cfg.MemoryBytes || cfg.MaxMemoryBytes > 1<<46 {
 		return control.Errorf(control.ErrBadConfig, "memory=%d, maxmem=%d (MiB): maxmem is not to be less, and not more than %d", cfg.MemoryBytes>>20, cfg.MaxMemoryBytes>>20, 1<<26)
 	}
+	if cfg.TSCMode > control.TSCNative {
+		return control.Errorf(control.ErrBadConfig, "tsc_mode=%v: Xen removed this mode in 4.13; use native, or default", cfg.TSCMode)
+	}
+	if cfg.MaxGrantVersion < 0 || cfg.MaxGrantVersion > 2 {
+		return control.Errorf(control.ErrBadConfig, "max_grant_version=%d: there are 1 and 2", cfg.MaxGrantVersion)
+	}
 	if cfg.MaxEventChannels < 0 || cfg.MaxGrantFrames < 0 {
 		return control.Errorf(control.ErrBadConfig, "max_event_channels=%d, max_grant_frames=%d: not less than 0", cfg.MaxEventChannels, cfg.MaxGrantFrames)
 	}
@@ -184,19 +190,38 @@ func (c *Core) trim() {
 	}
 }
 
+// tsc decides how a guest reads the time-stamp counter (xl.cfg(5), tsc_mode): the
+// processor's own, unless that is asked not to be, or can't be trusted and nobody
+// asked for it.
+func (c *Core) tsc(cfg *control.DomainConfig, p *cpuid.Config) {
+	p.TSCKHz, p.TSCReliable = c.Host.Clock.TSCKHz(), c.Host.TSCReliable
+	switch {
+	case cfg.TSCMode == control.TSCAlwaysEmulate:
+		p.TSCMode, p.TSCEmulated = cpuid.TSCAlwaysEmul, true
+	case cfg.TSCMode == control.TSCDefault && !c.Host.TSCReliable:
+		p.TSCMode, p.TSCEmulated = cpuid.TSCDefault, true
+	default:
+		p.TSCMode = cpuid.TSCNeverEmulate
+	}
+	if p.TSCEmulated {
+		p.TSCKHz = domain.EmulatedTSCKHz
+	}
+	// A guest that is to migrate may come to a processor of another rate.
+	p.TSCInvariant = p.TSCReliable && !p.TSCEmulated && !cfg.Migrate
+}
+
 func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig) (domain.Params, error) {
-	policy, err := cpuid.New(hostCPUID, cpuid.Config{
-		VCPUs: cfg.MaxVCPUs, DomID: uint16(id), PhysBits: 40, TSCKHz: c.Host.Clock.TSCKHz(),
-		TSCMode: cpuid.TSCNeverEmulate, TSCReliable: true, TSCDeadline: true,
-		XenMajor: ABIMajor, XenMinor: ABIMinor,
-	})
+	cc := cpuid.Config{VCPUs: cfg.MaxVCPUs, DomID: uint16(id), PhysBits: 40, TSCDeadline: true, XenMajor: ABIMajor, XenMinor: ABIMinor}
+	c.tsc(cfg, &cc)
+	policy, err := cpuid.New(hostCPUID, cc)
 	if err != nil {
 		return domain.Params{}, err
 	}
 	p := domain.Params{
 		ID: id, UUID: cfg.UUID, VCPUs: cfg.MaxVCPUs, MaxPorts: uint32(cfg.MaxEventChannels), MaxGrants: cfg.MaxGrantFrames,
-		Sched:  domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0)},
-		Policy: policy,
+		MaxGrantVersion: cfg.MaxGrantVersion,
+		Sched:           domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0)},
+		Policy:          policy,
 	}
 	for i := range cfg.MaxVCPUs {
 		s := p.Sched

@@ -25,7 +25,7 @@ func (d *Domain) Now() uint64 { return uint64(d.Host.Clock.Now()) }
 
 // TSCDeadline implements lapic.Clock.
 func (d *Domain) TSCDeadline(tsc uint64) uint64 {
-	ahead := tsc + d.tscBase - d.Host.Clock.TSC()
+	ahead := tsc - d.guestTSC()
 	if int64(ahead) <= 0 {
 		return d.Now()
 	}

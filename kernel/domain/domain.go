@@ -27,7 +27,9 @@ type Params struct {
 	VCPUs     int    // that the domain can have
 	MaxPorts  uint32 // quota of event channels; 0 is the default
 	MaxGrants int    // quota of grant frames; 0 is the default
-	Sched     Sched
+	// MaxGrantVersion is the highest version of the grant table: 1 or 2; 0: 2.
+	MaxGrantVersion int
+	Sched           Sched
 	// Affinity holds hard and soft sets by vcpu; beyond its end, Sched's.
 	Affinity []Sched
 	Policy   *cpuid.Policy
@@ -64,6 +66,7 @@ type Domain struct {
 	callback atomic.Uint32 // vector of HVM_PARAM_CALLBACK_IRQ; 0: none
 	scale    pvclock.Scale
 	tscBase  uint64 // host's TSC when the guest's was 0
+	emulated emulatedTSC
 
 	pv backends
 
@@ -123,7 +126,7 @@ func (d *Domain) also(err, more error) error {
 
 func (d *Domain) build(p Params) (err error) {
 	h := d.Host
-	if d.scale, err = pvclock.NewScale(h.Clock.TSCKHz()); err != nil {
+	if d.scale, err = pvclock.NewScale(p.Policy.Config.TSCKHz); err != nil {
 		return err
 	}
 	d.Console = console.NewHistory(historySize, nil)
@@ -137,7 +140,7 @@ func (d *Domain) build(p Params) (err error) {
 	if d.shared, err = d.allocSpecial(); err != nil {
 		return err
 	}
-	if d.Grants, err = gnttab.New(gnttab.Config{ID: p.ID, MaxFrames: p.MaxGrants, Frames: d, FrameNumber: d.grantFrame}); err != nil {
+	if d.Grants, err = gnttab.New(gnttab.Config{ID: p.ID, MaxFrames: p.MaxGrants, MaxVersion: p.MaxGrantVersion, Frames: d, FrameNumber: d.grantFrame}); err != nil {
 		return err
 	}
 	if d.Events, err = h.Hub.NewDomain(evtchn.Config{

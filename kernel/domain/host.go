@@ -29,6 +29,9 @@ type Host struct {
 	// LargestPage is the order of the largest page that nested tables may
 	// have: 9 or 18.
 	LargestPage uint
+	// TSCReliable says that the time-stamp counters of all CPUs agree and keep
+	// their rate, so that guests may read them.
+	TSCReliable bool
 }
 
 // Clock is the host's time.

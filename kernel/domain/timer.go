@@ -93,11 +93,15 @@ func (v *VCPU) UpdateTime(force bool) {
 	v.time.written = now
 	tsc := v.GuestTSC()
 	c := pvclock.Clock{Scale: d.scale, Epoch: tsc, Base: uint64(d.Host.Clock.Now())}
+	flags := uint8(0)
+	if d.tscStable() {
+		flags = pvclock.FlagTSCStable
+	}
 	if pg, off, ok := d.Events.VCPUInfo(v.ID); ok {
-		c.Update(pg, off+pvclock.VCPUInfoTime, tsc, pvclock.FlagTSCStable)
+		c.Update(pg, off+pvclock.VCPUInfoTime, tsc, flags)
 	}
 	if !v.time.page.IsZero() {
-		c.Update(v.time.page, v.time.off, tsc, pvclock.FlagTSCStable)
+		c.Update(v.time.page, v.time.off, tsc, flags)
 	}
 }
 

@@ -55,9 +55,13 @@ func newVCPU(d *Domain, id int, s Sched, constant virt.Constant) (*VCPU, error) 
 	v.sched.Store(&s)
 	v.runstate.since = d.Host.Clock.Now()
 	v.runstate.state = xenabi.RunstateOffline
+	intercept := virt.InterceptCR8
+	if d.Policy.Config.TSCEmulated {
+		intercept |= virt.InterceptRDTSC
+	}
 	var err error
 	v.HV, err = d.Host.Virt.NewVCPU(virt.Config{
-		Maps: d.Maps, NestedRoot: d.Space.P2M().Root(), Intercept: virt.InterceptCR8,
+		Maps: d.Maps, NestedRoot: d.Space.P2M().Root(), Intercept: intercept,
 		Fetch: v.Fetch, Notify: d.Host.Thread.Notify, Constant: constant,
 	})
 	if err != nil {
@@ -230,6 +234,3 @@ func (v *VCPU) wait(state int, at int64) {
 	v.waiting.Store(false)
 	v.runstate.enter(v, xenabi.RunstateRunning)
 }
-
-// GuestTSC is the guest's time-stamp counter now.
-func (v *VCPU) GuestTSC() uint64 { return v.Domain.Host.Clock.TSC() - v.Domain.tscBase }

@@ -52,6 +52,8 @@ type Config struct {
 	// DefaultMaxFrames. Version 2 has an eighth of that, rounded up, of status
 	// frames in addition.
 	MaxFrames int
+	// MaxVersion is the highest version that the guest may choose, 1 or 2; 0 for 2.
+	MaxVersion int
 	// Privileged domains may name others than themselves.
 	Privileged bool
 	Frames     FrameAllocator
@@ -91,6 +93,12 @@ func New(cfg Config) (*Table, error) {
 	if cfg.MaxFrames < 1 || cfg.MaxFrames > MaxMaxFrames {
 		return nil, fmt.Errorf("grant table of domain %d: %d frames are not in 1 to %d: %w",
 			cfg.ID, cfg.MaxFrames, MaxMaxFrames, xenabi.EINVAL)
+	}
+	if cfg.MaxVersion == 0 {
+		cfg.MaxVersion = 2
+	}
+	if cfg.MaxVersion < 1 || cfg.MaxVersion > 2 {
+		return nil, fmt.Errorf("grant table of domain %d: version %d at most: there are 1 and 2: %w", cfg.ID, cfg.MaxVersion, xenabi.EINVAL)
 	}
 	if cfg.FrameNumber == nil {
 		cfg.FrameNumber = func(m mm.MFN) uint64 { return uint64(m) }
@@ -217,8 +225,12 @@ func (t *Table) SetReserved(ref uint32, dom mm.DomID, g mm.GFN) error {
 // SetVersion changes the version (GNTTABOP_set_version). All entries but the
 // reserved ones become invalid. It returns EINVAL for a version that is none,
 // EBUSY while entries are in use, ENOMEM, and EINVAL or ERANGE if a reserved
-// entry does not fit into version 1.
+// entry does not fit into version 1. Where version 1 is all there may be, it is
+// ENOSYS, as if the operation had not been invented.
 func (t *Table) SetVersion(v uint32) error {
+	if t.cfg.MaxVersion == 1 {
+		return xenabi.ENOSYS
+	}
 	if v != 1 && v != 2 {
 		return xenabi.EINVAL
 	}

@@ -176,7 +176,7 @@ func (b *builder) time() {
 	b.add(0x15, 0, Regs{A: busKHz, B: khz, C: busKHz * 1000})
 	b.add(0x16, 0, Regs{A: khz / 1000, B: khz / 1000, C: busKHz / 1000})
 	var d uint32
-	if b.cfg.TSCReliable {
+	if b.cfg.TSCInvariant {
 		d = 1 << 8 // invariant TSC
 	}
 	b.add(0x80000007, 0, Regs{D: d})

@@ -26,7 +26,8 @@ type Host func(leaf, sub uint32) Regs
 // TSCMode is tsc_mode of xl.cfg, as leaf 0x40000003 tells it.
 type TSCMode uint8
 
-// The modes (cpuid.h, leaf 4).
+// The modes (cpuid.h, leaf 4). A guest may take the TSC for its clock only where
+// it is never emulated, so that is told also of the default that comes to the same.
 const (
 	TSCDefault      TSCMode = 0
 	TSCAlwaysEmul   TSCMode = 1
@@ -42,7 +43,8 @@ type Config struct {
 	TSCKHz       uint32
 	TSCMode      TSCMode
 	TSCEmulated  bool // RDTSC exits
-	TSCReliable  bool // the TSC never stops nor changes its rate: offer it as invariant
+	TSCReliable  bool // the host's TSCs agree and never stop nor change their rate
+	TSCInvariant bool // offer the TSC as invariant
 	TSCDeadline  bool // the APIC timer has the mode
 	UpcallVector bool // HVMOP_set_evtchn_upcall_vector is offered (delivery by the APIC, with EOI)
 	XenMajor     uint16

@@ -41,7 +41,7 @@ var (
 
 func config() Config {
 	return Config{VCPUs: 16, DomID: 7, PhysBits: 40, TSCKHz: 2_095_078, TSCMode: TSCNeverEmulate,
-		TSCReliable: true, TSCDeadline: true, XenMajor: 4, XenMinor: 17}
+		TSCReliable: true, TSCInvariant: true, TSCDeadline: true, XenMajor: 4, XenMinor: 17}
 }
 
 func mustNew(t testing.TB, h Host, c Config) *Policy {
@@ -170,7 +170,7 @@ func TestXenLeaves(t *testing.T) {
 	if _, _, mul, shift := p.CPUID(v, 0x40000003, 1); mul < 1<<31 || int32(shift) != -1 {
 		t.Errorf("scale %#x shift %d", mul, int32(shift))
 	}
-	c.UpcallVector, c.TSCReliable, c.TSCDeadline, c.TSCEmulated = true, false, false, true
+	c.UpcallVector, c.TSCReliable, c.TSCInvariant, c.TSCDeadline, c.TSCEmulated = true, false, false, false, true
 	p = mustNew(t, everything(amd), c)
 	if p.Leaf(xenHVM, 0).A != 0x58 || p.Leaf(0x80000007, 0).D != 0 || p.Leaf(1, 0).C&ecxTSCDeadline != 0 || p.Leaf(xenTime, 0).A != 5 {
 		t.Error("the configuration doesn't show")

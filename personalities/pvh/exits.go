@@ -33,6 +33,8 @@ func (v *vcpu) handle() {
 		v.cpuid()
 	case virt.ReasonMSR:
 		v.msr()
+	case virt.ReasonRDTSC, virt.ReasonRDTSCP:
+		v.rdtsc()
 	case virt.ReasonIO:
 		v.io()
 	case virt.ReasonNestedFault:
@@ -107,6 +109,25 @@ func (v *vcpu) cpuid() {
 	}, uint32(r.RAX), uint32(r.RCX))
 	if v.skip() {
 		r.RAX, r.RBX, r.RCX, r.RDX = uint64(a), uint64(b), uint64(c), uint64(d)
+	}
+}
+
+// rdtsc: the TSC is emulated. The processor has checked CR4.TSD before the exit
+// (APM vol. 2, 15.7; Intel SDM vol. 3, 26.1.1).
+func (v *vcpu) rdtsc() {
+	r := v.HV.Regs()
+	p := v.exit.Reason == virt.ReasonRDTSCP
+	if p && v.Domain.Policy.Leaf(0x80000001, 0).D>>27&1 == 0 {
+		v.fault(virt.VectorUD, 0)
+		return
+	}
+	if !v.skip() {
+		return
+	}
+	tsc := v.GuestTSC()
+	r.RAX, r.RDX = tsc&0xffffffff, tsc>>32
+	if p {
+		r.RCX = v.HV.Get(virt.TSCAux) & 0xffffffff
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
+	"nidus/personalities/cpuid"
 )
 
 // guest is a vcpu whose exits a test makes one by one, on its own goroutine.
@@ -281,5 +282,41 @@ func TestHalt(t *testing.T) {
 			}
 			m.CheckFree(t)
 		})
+	}
+}
+
+// TestEmulatedTSCExits: RDTSC and RDTSCP count nanoseconds since the domain's start.
+func TestEmulatedTSCExits(t *testing.T) {
+	m := domaintest.New(t, 2600)
+	c := config(t, m)
+	p, err := cpuid.New(func(leaf, sub uint32) cpuid.Regs {
+		return map[uint32]cpuid.Regs{0x80000000: {A: 0x80000008}, 0x80000001: {D: 0x2c100800}, 0x80000008: {A: 0x3028}}[leaf]
+	}, cpuid.Config{VCPUs: 2, PhysBits: 40, TSCKHz: domain.EmulatedTSCKHz, TSCEmulated: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Policy = p
+	g := built(t, m, c)
+	if g.hv.Intercept&virt.InterceptRDTSC == 0 {
+		t.Error("RDTSC does not exit")
+	}
+	m.Clock.Advance(0x1_2345_6789)
+	r := g.HV.Regs()
+	rip := r.RIP
+	r.RAX, r.RDX, r.RCX = ^uint64(0), ^uint64(0), 7
+	if ev := g.does(virt.Exit{Reason: virt.ReasonRDTSC, Length: 2}); ev != nil || r.RAX != 0x23456789 || r.RDX != 1 || r.RCX != 7 || r.RIP == rip {
+		t.Errorf("RDTSC: %#x:%#x, RCX %#x, RIP+%d, %v", r.RDX, r.RAX, r.RCX, r.RIP-rip, ev)
+	}
+	g.HV.Set(virt.TSCAux, 0x55)
+	if ev := g.does(virt.Exit{Reason: virt.ReasonRDTSCP, Length: 3}); ev != nil || r.RDX != 1 || r.RCX != 0x55 {
+		t.Errorf("RDTSCP: %#x:%#x, RCX %#x, %v", r.RDX, r.RAX, r.RCX, ev)
+	}
+	for i := range p.Rows[:p.Count] { // a policy without RDTSCP
+		if p.Rows[i].Leaf == 0x80000001 {
+			p.Rows[i].Regs.D &^= 1 << 27
+		}
+	}
+	if ev := g.does(virt.Exit{Reason: virt.ReasonRDTSCP, Length: 3}); !faulted(ev, virt.VectorUD) {
+		t.Errorf("RDTSCP that is not there: %v", ev)
 	}
 }

@@ -71,13 +71,16 @@ const (
 // TSCModeNames are the words for modes, by number.
 var TSCModeNames = [...]string{"default", "always_emulate", "native", "native_paravirt"}
 
-// MarshalText is the word of a configuration file.
-func (m TSCMode) MarshalText() ([]byte, error) {
+// String is the word of a configuration file.
+func (m TSCMode) String() string {
 	if int(m) < len(TSCModeNames) {
-		return []byte(TSCModeNames[m]), nil
+		return TSCModeNames[m]
 	}
-	return fmt.Appendf(nil, "mode %d", uint8(m)), nil
+	return fmt.Sprintf("mode %d", uint8(m))
 }
+
+// MarshalText is String.
+func (m TSCMode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // TimerMode is what happens to timer ticks that a vcpu missed (xl.cfg(5),
 // timer_mode).
@@ -163,6 +166,9 @@ type DomainConfig struct {
 	TSCMode   TSCMode   `json:"tsc_mode"`
 	TimerMode TimerMode `json:"timer_mode"`
 	NoMigrate bool      `json:"nomigrate,omitempty"`
+	// Migrate is nomigrate=0 in so many words. Nothing can migrate yet, so only
+	// who asks for it has to do without what a migration would break.
+	Migrate bool `json:"migrate,omitempty"`
 
 	// Quotas; 0 is the host's default.
 	MaxEventChannels  int `json:"max_event_channels,omitempty"`

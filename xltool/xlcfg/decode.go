@@ -34,8 +34,8 @@ func Decode(f *File) (*DomainConfig, []Warning, error) {
 	for _, k := range keys {
 		if s := f.Get(k.name); s != nil {
 			k.decode(&d, s)
-			if k.notYet {
-				d.warnNotYet(s)
+			if k.notYet != "" {
+				d.warn(s, s.Key+" "+k.notYet)
 			}
 		}
 	}
@@ -78,8 +78,6 @@ func (d *decoder) warn(s *Setting, msg string) {
 	d.warnings = append(d.warnings, Warning{s.Pos, s.Key, msg})
 }
 
-func (d *decoder) warnNotYet(s *Setting) { d.warn(s, s.Key+" is not acted on yet") }
-
 func (d *decoder) nothing(*Setting) {}
 
 // unknown looks for keys that Decode doesn't act on.
@@ -89,7 +87,7 @@ func (d *decoder) unknown() {
 		switch {
 		case slices.ContainsFunc(keys, func(k key) bool { return k.name == s.Key }):
 		case slices.Contains(notYet, s.Key):
-			d.warnNotYet(s)
+			d.warn(s, s.Key+" "+later)
 		case slices.Contains(obsolete, s.Key):
 			d.warn(s, s.Key+" was xm's and means nothing any more; remove the line")
 		default:

@@ -74,9 +74,17 @@ func (d *decoder) tscMode(s *Setting) {
 	}
 }
 
+func (d *decoder) noMigrate(s *Setting) {
+	boolean(func(c *DomainConfig) *bool { return &c.NoMigrate })(d, s)
+	d.cfg.Migrate = !d.cfg.NoMigrate
+}
+
 func (d *decoder) timerMode(s *Setting) {
 	if i, ok := d.word(s, control.TimerModeNames[:], true); ok {
 		d.cfg.TimerMode = control.TimerMode(i)
+		if d.cfg.TimerMode != control.TimerOneMissedTickPending {
+			d.warn(s, "timer_mode: ticks that a vcpu missed always come as one, late (one_missed_tick_pending)")
+		}
 	}
 }
 

@@ -6,9 +6,13 @@ import "slices"
 type key struct {
 	name   string
 	decode func(d *decoder, s *Setting)
-	// notYet says that the value is kept, but nothing acts on it yet.
-	notYet bool
+	// notYet says why nothing acts on the value, which is kept; "" if something
+	// does.
+	notYet string
 }
+
+// later is the reason of keys that nothing acts on yet.
+const later = "is not acted on yet"
 
 // keys, in the order in which they are decoded. Where keys depend on one
 // another, check looks at the result.
@@ -20,7 +24,7 @@ var keys = []key{
 
 	{name: "kernel", decode: str(func(c *DomainConfig) *string { return &c.Kernel })},
 	{name: "ramdisk", decode: str(func(c *DomainConfig) *string { return &c.Ramdisk })},
-	{name: "firmware", decode: str(func(c *DomainConfig) *string { return &c.Firmware }), notYet: true},
+	{name: "firmware", decode: str(func(c *DomainConfig) *string { return &c.Firmware }), notYet: later},
 	{name: "cmdline", decode: (*decoder).nothing},
 	{name: "root", decode: (*decoder).nothing},
 	{name: "extra", decode: (*decoder).nothing},
@@ -41,16 +45,16 @@ var keys = []key{
 	{name: "on_crash", decode: action(func(c *DomainConfig) *actionT { return &c.OnCrash })},
 	{name: "on_soft_reset", decode: action(func(c *DomainConfig) *actionT { return &c.OnSoftReset })},
 
-	{name: "tsc_mode", decode: (*decoder).tscMode, notYet: true},
-	{name: "timer_mode", decode: (*decoder).timerMode, notYet: true},
-	{name: "nomigrate", decode: boolean(func(c *DomainConfig) *bool { return &c.NoMigrate }), notYet: true},
+	{name: "tsc_mode", decode: (*decoder).tscMode},
+	{name: "timer_mode", decode: (*decoder).timerMode},
+	{name: "nomigrate", decode: (*decoder).noMigrate},
 	{name: "max_event_channels", decode: num(0, 1<<17, func(c *DomainConfig) *int { return &c.MaxEventChannels })},
 	{name: "max_grant_frames", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxGrantFrames })},
-	{name: "max_maptrack_frames", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxMaptrackFrames }), notYet: true},
-	{name: "max_grant_version", decode: num(0, 2, func(c *DomainConfig) *int { return &c.MaxGrantVersion }), notYet: true},
+	{name: "max_maptrack_frames", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxMaptrackFrames }), notYet: "bounds nothing: no domain can map grants yet"},
+	{name: "max_grant_version", decode: num(0, 2, func(c *DomainConfig) *int { return &c.MaxGrantVersion })},
 
-	{name: "disk", decode: strs(func(c *DomainConfig) *[]string { return &c.Disks }), notYet: true},
-	{name: "vif", decode: strs(func(c *DomainConfig) *[]string { return &c.VIFs }), notYet: true},
+	{name: "disk", decode: strs(func(c *DomainConfig) *[]string { return &c.Disks }), notYet: later},
+	{name: "vif", decode: strs(func(c *DomainConfig) *[]string { return &c.VIFs }), notYet: later},
 }
 
 // notYet are the other keys of xl.cfg(5): known, and ignored with a warning.

@@ -139,6 +139,29 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// TestGuestTime: who writes nomigrate=0 asks for a guest that can migrate, and a
+// timer_mode that there is not has a warning.
+func TestGuestTime(t *testing.T) {
+	for _, tt := range []struct {
+		src         string
+		no, migrate bool
+		warnings    int
+	}{
+		{"", false, false, 0},
+		{"nomigrate = 1", true, false, 0},
+		{"nomigrate = 0", false, true, 0},
+		{"timer_mode = 'one_missed_tick_pending'", false, false, 0},
+		{"timer_mode = 'no_missed_ticks_pending'", false, false, 1},
+		{"max_maptrack_frames = 7", false, false, 1},
+		{"max_grant_version = 1\ntsc_mode = 'always_emulate'", false, false, 0},
+	} {
+		c, warnings, err := Load("f", []byte(base+tt.src))
+		if err != nil || c.NoMigrate != tt.no || c.Migrate != tt.migrate || len(warnings) != tt.warnings {
+			t.Errorf("%q: %v %v, %v, %v", tt.src, c.NoMigrate, c.Migrate, warnings, err)
+		}
+	}
+}
+
 func TestTooMuch(t *testing.T) {
 	if _, err := Parse("f", make([]byte, MaxFileSize+1)); err == nil || !strings.Contains(err.Error(), "more than 1048576") {
 		t.Error("big file:", err)

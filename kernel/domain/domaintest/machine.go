@@ -38,7 +38,7 @@ func New(tb testing.TB, n int) *Machine {
 	all := console.Threshold{Always: console.LevelDebug + 1, Limited: console.LevelDebug + 1}
 	m.Host = &domain.Host{
 		Memory: newRAM(n).pool(), Virt: m.Virt, Hub: hub, Dom0: dom0,
-		Store: xenstore.New(xenstore.DefaultQuota), Clock: m.Clock, Thread: m.Threads, LargestPage: 9,
+		Store: xenstore.New(xenstore.DefaultQuota), Clock: m.Clock, Thread: m.Threads, LargestPage: 9, TSCReliable: true,
 		Log: console.NewLog(console.LogConfig{Size: 64 << 10, Host: all, Guest: all,
 			Now: func() time.Duration { return time.Duration(m.Clock.Now()) }}),
 	}
@@ -73,7 +73,7 @@ type Options struct {
 func (m *Machine) Params(tb testing.TB, id mm.DomID, vcpus int) domain.Params {
 	tb.Helper()
 	p, err := cpuid.New(hostCPUID, cpuid.Config{VCPUs: vcpus, APICIDShift: 1, DomID: uint16(id),
-		PhysBits: 40, TSCKHz: m.Clock.TSCKHz(), XenMajor: 4, XenMinor: 17})
+		PhysBits: 40, TSCKHz: m.Clock.TSCKHz(), TSCReliable: true, XenMajor: 4, XenMinor: 17})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -40,6 +40,7 @@ func main() {
 	host, err := bringUp(log, tty)
 	if err != nil {
 		log.Printf(console.LevelError, "%v", err)
+		tty.openBoot(log)
 		baremetal.Crash("the host can't be brought up; the line above says why")
 	}
 	host.supervise()
@@ -61,11 +62,16 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 		return nil, err
 	}
 	log.SetThresholds(threshold(m.Options.LogLevel), threshold(m.Options.GuestLogLevel))
+	tty.open(m, log)
+	m.ReadACPI()
+	tty.openScreen(m, log)
+	hide := m.Protect()
 	cal := m.StartCalibration()
 	m.StartCPUs()
 	m.SetWallClock()
 	m.Finish(cal)
-	limitHeap()
+	trusted := m.CheckTSC()
+	limitHeap(m.Options.Dom0Mem, info)
 	pool := mm.NewPool(&baremetal.Frames, baremetal.FrameLists{}, baremetal.DirectPages{})
 	pages := machine.Pages{Memory: pool}
 	if m.Options.VMXHello {
@@ -82,13 +88,14 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	}
 	dh := &domain.Host{
 		Memory: pool, Virt: v, Hub: hub, Dom0: dom0, Store: xenstore.New(xenstore.DefaultQuota), Log: log,
-		Clock: machine.Clock{}, Thread: machine.Threads{}, LargestPage: largestPage(), TSCReliable: true,
+		Clock: machine.Clock{}, Thread: machine.Threads{}, LargestPage: largestPage(), TSCReliable: trusted,
 	}
 	h := &host{Machine: m, log: log, tty: tty, core: core.New(dh, modules(m.Info), baremetal.NumCPU())}
 	// A vcpu in its guest keeps a P, as a thread in a system call does: with one
 	// for each, and one for each CPU, nobody else waits for it.
 	h.core.VCPUsChanged = func(n int) { runtime.GOMAXPROCS(baremetal.NumCPU() + n) }
 	h.core.Point = h.deathPoint
+	h.core.Hide7B = hide
 	return h, nil
 }
 
@@ -100,10 +107,16 @@ func threshold(l boot.LogLevels) console.Threshold {
 	return t
 }
 
-// limitHeap makes the collector keep up before memory runs out.
-func limitHeap() {
+// limitHeap makes the collector keep up before memory runs out: the embedded dom0's
+// memory is Go's heap. The limit is a soft one, that live data may pass.
+func limitHeap(d boot.Dom0Mem, info func(string, ...any)) {
 	const part, least = 4, 64 << 20
-	debug.SetMemoryLimit(int64(max(baremetal.Frames.Stats().Total*mm.PageSize/part, least)))
+	total := baremetal.Frames.Stats().Total * mm.PageSize
+	limit := d.Limit(total, total/part, least)
+	if d != (boot.Dom0Mem{}) {
+		info("Dom0: the control plane's heap keeps to %d MiB (dom0_mem; at least %d)", limit>>20, least>>20)
+	}
+	debug.SetMemoryLimit(int64(limit))
 	debug.SetMaxThreads(baremetal.MaxThreads - baremetal.MaxCPUs)
 }
 
@@ -166,6 +179,7 @@ func modules(i *boot.Info) []core.Module {
 
 // supervise keeps a control plane alive over the core.
 func (h *host) supervise() {
+	go stay()
 	h.tty.start(h)
 	for first := true; ; first = false {
 		ctx, kill := context.WithCancel(context.Background())
@@ -174,5 +188,13 @@ func (h *host) supervise() {
 		kill()
 		n, where := lastDeath()
 		h.log.Printf(console.LevelWarning, "control plane: restarted after point %d (%s), over %d domains", n, where, len(h.core.Domains()))
+	}
+}
+
+// stay waits for ever, in the system. Where no serial line is listened to, nothing
+// else may be waiting for the world outside, and Go would take the host for dead.
+func stay() {
+	for word := new(uint32); ; {
+		baremetal.FutexWait(word, 0, 0)
 	}
 }

@@ -6,20 +6,25 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"slices"
 	"sync"
+	"time"
 
 	"nidus/drivers/uart"
 	"nidus/kernel/baremetal"
 	"nidus/kernel/boot"
 	"nidus/kernel/console"
+	"nidus/kernel/machine"
 	"nidus/mm"
 )
 
-// tty is the serial line: the log, the shell and, one at a time, the guests'
-// consoles are shown on it; what is typed goes to the shell or to a guest.
+// tty is the console: serial lines and the screen, all with the same. The log, the
+// shell and, one at a time, the guests' consoles are shown on it; what is typed on
+// any line goes to the shell or to a guest.
 type tty struct {
-	mu     sync.Mutex // the line
-	port   *uart.Port
+	mu     sync.Mutex // of what is shown
+	lines  []line
+	boot   bool      // the boot's COM1 instead of a line
 	screen io.Writer // console=vga; nil: none
 
 	shell chan []byte // input for the shell
@@ -32,15 +37,23 @@ type tty struct {
 	host    *host
 }
 
+// line is a serial port.
+type line struct {
+	*uart.Port
+	irq  uint8         // 0: polled
+	poll time.Duration // how often, then
+}
+
 type ports struct{}
 
 func (ports) In8(p uint16) uint8     { return baremetal.In8(p) }
 func (ports) Out8(p uint16, v uint8) { baremetal.Out8(p, v) }
 
-// newTTY returns the line as the boot code left it: COM1, polled.
+// newTTY returns a console that shows nothing yet: until the command line is read
+// nobody knows where, and the log keeps what it is told.
 func newTTY() *tty {
 	t := &tty{shell: make(chan []byte, 64), readers: map[mm.DomID]*console.Reader{}}
-	t.mux = console.NewMux(func(s string) { t.Write([]byte(s)) })
+	t.mux = console.NewMux(func(s string) { t.Write([]byte(s + "\n")) })
 	return t
 }
 
@@ -63,59 +76,117 @@ func (t *tty) raw(b []byte) {
 	if t.screen != nil {
 		t.screen.Write(b)
 	}
-	if t.port != nil {
-		t.port.Write(b)
-		return
+	for _, l := range t.lines {
+		l.Write(b)
 	}
-	baremetal.WriteConsole(b)
+	if t.boot {
+		baremetal.WriteConsole(b)
+	}
 }
 
-// start opens the port as the options say, and listens.
-func (t *tty) start(h *host) {
-	t.host = h
-	o := h.Options
-	com := 0
-	for _, c := range o.Console {
-		switch c {
-		case "com2":
-			com = 1
-		case "vga":
-			t.openScreen(h)
+// open opens the serial ports of console= and shows the log so far there. With
+// none in the list nothing is shown, ever; what a dying machine says goes to the
+// first port, or to COM1 if there is but the screen.
+func (t *tty) open(m *machine.Machine, log *console.Log) {
+	o := m.Options
+	var lines []line
+	asked := false
+	for i, name := range []string{"com1", "com2"} {
+		if !slices.Contains(o.Console, name) {
+			continue
 		}
+		asked = true
+		l, err := openLine(o.Com[i])
+		if err != nil {
+			log.Printf(console.LevelWarning, "%s: %v", name, err)
+			continue
+		}
+		if lines == nil {
+			baremetal.SetConsole(o.Com[i].IOBase)
+		}
+		lines = append(lines, l)
 	}
-	s := o.Com[com]
-	if s.Baud == 0 { // auto: as the boot code left it
-		s.Baud = 115200
-	}
-	port, err := uart.Open(ports{}, s.IOBase, uart.Line{Baud: int(s.Baud), DataBits: int(s.DataBits), Parity: s.Parity, StopBits: int(s.StopBits)})
-	if err != nil {
-		h.log.Printf(console.LevelWarning, "%v; the boot's COM1 is used, without input", err)
+	switch {
+	case asked && lines == nil:
+		log.Printf(console.LevelWarning, "no serial port of console= is there; the boot's COM1 is used, without input")
+		t.openBoot(log)
 		return
+	case slices.Contains(o.Console, "none") && len(o.Console) == 1:
+		baremetal.SetConsole(0)
+	case !asked:
+		log.Printf(console.LevelWarning, "console=: no serial port, so there is no input, and the shell can't be reached")
 	}
 	t.mu.Lock()
-	t.port = port
-	t.mu.Unlock()
-	t.mux.Configure(conswitch(o))
-	v, err := h.RouteISA(s.IRQ)
-	if err != nil {
-		h.log.Printf(console.LevelWarning, "serial input: %v", err)
-		return
+	defer t.mu.Unlock()
+	for _, l := range lines {
+		l.Write(history(log))
 	}
-	port.EnableReceive()
-	go t.listen(port, v)
+	t.lines = lines
 }
 
-// openScreen shows the log so far, and what comes, on the screen too.
-func (t *tty) openScreen(h *host) {
-	screen, err := h.Screen()
+// openLine opens a port as the options say.
+func openLine(s boot.Serial) (line, error) {
+	set := uart.Line{Baud: int(s.Baud), DataBits: int(s.DataBits), Parity: s.Parity, StopBits: int(s.StopBits)}
+	if s.IOBase == baremetal.COM1 { // the boot code has changed it
+		set.Was = uart.Setting{Divisor: baremetal.FirmwareDivisor, Control: baremetal.FirmwareLCR}
+	}
+	p, err := uart.Open(ports{}, s.IOBase, set)
 	if err != nil {
-		h.log.Printf(console.LevelWarning, "%v", err)
+		return line{}, err
+	}
+	return line{p, s.IRQ, set.FillTime()}, nil
+}
+
+// openBoot shows the log so far, and what comes, on the boot's COM1.
+func (t *tty) openBoot(log *console.Log) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	baremetal.WriteConsole(history(log))
+	t.boot = true
+}
+
+// openScreen shows the log so far, and what comes, on the screen if console= has it.
+func (t *tty) openScreen(m *machine.Machine, log *console.Log) {
+	if !slices.Contains(m.Options.Console, "vga") {
+		return
+	}
+	screen, err := m.Screen()
+	if err != nil {
+		log.Printf(console.LevelWarning, "%v", err)
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	screen.Write(bytes.ReplaceAll(h.log.Bytes(), []byte("\n"), []byte("\r\n")))
+	screen.Write(history(log))
 	t.screen = screen
+}
+
+// history is the log so far.
+func history(log *console.Log) []byte {
+	return bytes.ReplaceAll(log.Bytes(), []byte("\n"), []byte("\r\n"))
+}
+
+// start listens on the lines.
+func (t *tty) start(h *host) {
+	t.host = h
+	t.mux.Configure(conswitch(h.Options))
+	if len(t.lines) > 0 {
+		t.mux.Start()
+	}
+	for _, l := range t.lines {
+		if l.irq == 0 {
+			go t.poll(l)
+			continue
+		}
+		v, err := h.RouteISA(l.irq)
+		if err != nil {
+			h.log.Printf(console.LevelWarning, "serial input: %v; it is polled", err)
+			go t.poll(l)
+			continue
+		}
+		l.EnableReceive()
+		go t.listen(l, v)
+	}
 }
 
 // conswitch is the mux's word for the options.
@@ -130,16 +201,29 @@ func conswitch(o *boot.Options) string {
 	return s
 }
 
-func (t *tty) listen(port *uart.Port, vector uint8) {
-	var buf [256]byte
+// listen waits for a line's interrupts.
+func (t *tty) listen(l line, vector uint8) {
 	for seen := uint32(0); ; {
-		for n := port.Receive(buf[:]); n > 0; n = port.Receive(buf[:]) {
-			t.muxmu.Lock()
-			t.mux.Input(buf[:n], t.deliver)
-			t.follow()
-			t.muxmu.Unlock()
-		}
+		t.receive(l)
 		seen = baremetal.WaitIRQ(vector, seen)
+	}
+}
+
+// poll looks at a line before its FIFO can be full.
+func (t *tty) poll(l line) {
+	for range time.Tick(l.poll) {
+		t.receive(l)
+	}
+}
+
+// receive takes in what has been typed.
+func (t *tty) receive(l line) {
+	var buf [256]byte
+	for n := l.Receive(buf[:]); n > 0; n = l.Receive(buf[:]) {
+		t.muxmu.Lock()
+		t.mux.Input(buf[:n], t.deliver)
+		t.follow()
+		t.muxmu.Unlock()
 	}
 }
 

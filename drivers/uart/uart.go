@@ -1,8 +1,11 @@
 // Package uart drives a 16550A-compatible serial port: transmit by FIFO, receive
-// by interrupt. Reference: National Semiconductor PC16550D data sheet, section 8.
+// by interrupt or polled. Reference: National Semiconductor PC16550D data sheet, section 8.
 package uart
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Ports is the I/O space that the port's eight registers are in.
 type Ports interface {
@@ -35,10 +38,40 @@ const (
 
 // Line is the line's parameters.
 type Line struct {
-	Baud     int  // divides 115200
+	Baud     int  // divides 115200; 0: the rest doesn't count, the port is as Was says
 	DataBits int  // 5 to 8
 	Parity   byte // 'n', 'o', 'e', 'm', 's'
 	StopBits int  // 1 or 2
+	Was      Setting
+}
+
+// Setting is how firmware set a port up; without a Divisor, as the port is now.
+type Setting struct {
+	Divisor uint16 // of 115200 baud
+	Control uint8  // the line control register
+}
+
+// Was reads the setting of the port at base.
+func Was(io Ports, base uint16) Setting {
+	control := io.In8(base+regLCR) &^ lcrDLAB
+	io.Out8(base+regLCR, control|lcrDLAB)
+	s := Setting{uint16(io.In8(base+regIER))<<8 | uint16(io.In8(base+regData)), control}
+	io.Out8(base+regLCR, control)
+	return s
+}
+
+// FillTime is how long it takes at least until the receive FIFO is full: who
+// polls the port does it as often.
+func (l Line) FillTime() time.Duration {
+	baud := l.Baud
+	if baud <= 0 {
+		baud = 115200
+		if l.Was.Divisor != 0 {
+			baud /= int(l.Was.Divisor)
+		}
+	}
+	const bits = 7 // of the shortest frame: start, 5 data, stop
+	return time.Second * fifoSize * bits / time.Duration(max(baud, 1))
 }
 
 // Port is one serial port. Its methods are not safe for concurrent use; receive
@@ -53,9 +86,15 @@ type Port struct {
 // Open programs the port at base. The error says that there is none.
 func Open(io Ports, base uint16, l Line) (*Port, error) {
 	p := &Port{io: io, base: base}
-	lcr, err := l.control()
-	if err != nil {
-		return nil, err
+	var set Setting
+	if l.Baud == 0 {
+		set = l.Was
+	} else {
+		lcr, err := l.control()
+		if err != nil {
+			return nil, err
+		}
+		set = Setting{uint16(115200 / l.Baud), lcr}
 	}
 	for _, v := range []uint8{0x5a, 0xa5} {
 		p.out(regScratch, v)
@@ -63,12 +102,15 @@ func Open(io Ports, base uint16, l Line) (*Port, error) {
 			return nil, fmt.Errorf("serial port %#x: no 16550 there: scratch register holds %#x instead of %#x", base, got, v)
 		}
 	}
-	d := uint16(115200 / l.Baud)
+	if set.Divisor == 0 {
+		set = Was(io, base)
+	}
+	p.out(regLCR, set.Control&^lcrDLAB)
 	p.out(regIER, 0)
 	p.out(regLCR, lcrDLAB)
-	p.out(regData, uint8(d))
-	p.out(regIER, uint8(d>>8))
-	p.out(regLCR, lcr)
+	p.out(regData, uint8(set.Divisor))
+	p.out(regIER, uint8(set.Divisor>>8))
+	p.out(regLCR, set.Control&^lcrDLAB)
 	p.out(regFCR, fcrEnable)
 	p.out(regMCR, mcrReady)
 	return p, nil

@@ -3,6 +3,7 @@ package uart
 import (
 	"bytes"
 	"testing"
+	"time"
 )
 
 // model is a 16550: registers by DLAB, FIFOs, a line that may be stuck.
@@ -19,6 +20,7 @@ type model struct {
 
 func (m *model) In8(port uint16) uint8 {
 	r := port - 0x3f8
+	dlab := m.reg[regLCR]&lcrDLAB != 0
 	switch {
 	case m.absent:
 		return 0xff
@@ -26,6 +28,8 @@ func (m *model) In8(port uint16) uint8 {
 		b := m.rx[0]
 		m.rx = m.rx[1:]
 		return b
+	case dlab && r <= regIER:
+		return m.dll[r]
 	case r == regLSR:
 		v := uint8(0)
 		if len(m.rx) > 0 {
@@ -59,18 +63,63 @@ func (m *model) Out8(port uint16, v uint8) {
 	}
 }
 
+var line8n1 = Line{Baud: 115200, DataBits: 8, Parity: 'n', StopBits: 1}
+
+// TestOpenAuto: the port goes on as firmware had it, whoever changed it meanwhile.
+func TestOpenAuto(t *testing.T) {
+	for _, c := range []struct {
+		now, was Setting
+		want     Setting
+	}{
+		{Setting{6, 0x1b}, Setting{}, Setting{6, 0x1b}},
+		{Setting{1, 3}, Setting{0x180, 0x1e}, Setting{0x180, 0x1e}},
+		{Setting{12, 3 | lcrDLAB}, Setting{}, Setting{12, 3}},
+	} {
+		m := &model{dll: [2]uint8{uint8(c.now.Divisor), uint8(c.now.Divisor >> 8)}}
+		m.reg[regLCR] = c.now.Control
+		p, err := Open(m, 0x3f8, Line{Was: c.was})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (Setting{uint16(m.dll[1])<<8 | uint16(m.dll[0]), m.reg[regLCR]}); got != c.want {
+			t.Errorf("%+v with %+v before: %+v", c.now, c.was, got)
+		}
+		if p.Write([]byte("x")); string(m.sent) != "x" || m.reg[regIER] != 0 {
+			t.Errorf("sent %q, interrupts %#x", m.sent, m.reg[regIER])
+		}
+	}
+}
+
+func TestFillTime(t *testing.T) {
+	for _, c := range []struct {
+		l    Line
+		want time.Duration
+	}{
+		{line8n1, 972222}, {Line{Baud: 9600}, 11666666}, {Line{}, 972222}, {Line{Was: Setting{Divisor: 12}}, 11666666},
+		{Line{Was: Setting{Divisor: 0xffff}}, 112 * time.Second},
+	} {
+		if got := c.l.FillTime(); got != c.want {
+			t.Errorf("%+v: %v, want %v", c.l, got, c.want)
+		}
+	}
+}
+
 func TestOpen(t *testing.T) {
 	m := &model{}
-	if _, err := Open(m, 0x3f8, Line{9600, 7, 'e', 2}); err != nil {
+	if _, err := Open(m, 0x3f8, Line{9600, 7, 'e', 2, Setting{}}); err != nil {
 		t.Fatal(err)
 	}
 	if m.dll != [2]uint8{12, 0} || m.reg[regLCR] != 0x1e {
 		t.Errorf("divisor %v, LCR %#x", m.dll, m.reg[regLCR])
 	}
-	if _, err := Open(&model{absent: true}, 0x3f8, Line{115200, 8, 'n', 1}); err == nil {
+	if _, err := Open(&model{absent: true}, 0x3f8, line8n1); err == nil {
 		t.Error("a port that is not there was opened")
 	}
-	for _, l := range []Line{{0, 8, 'n', 1}, {-1, 8, 'n', 1}, {1000000, 8, 'n', 1}, {115200, 9, 'n', 1}, {115200, 8, 'x', 1}, {115200, 8, 'n', 3}} {
+	for _, l := range []Line{
+		{Baud: -1, DataBits: 8, Parity: 'n', StopBits: 1}, {Baud: 1000000, DataBits: 8, Parity: 'n', StopBits: 1},
+		{Baud: 115200, DataBits: 9, Parity: 'n', StopBits: 1}, {Baud: 115200, DataBits: 8, Parity: 'x', StopBits: 1},
+		{Baud: 115200, DataBits: 8, Parity: 'n', StopBits: 3},
+	} {
 		if _, err := Open(m, 0x3f8, l); err == nil {
 			t.Errorf("%+v was taken", l)
 		}
@@ -79,7 +128,7 @@ func TestOpen(t *testing.T) {
 
 func TestTransferKeepsOrderAndNeverOverruns(t *testing.T) {
 	m := &model{}
-	p, err := Open(m, 0x3f8, Line{115200, 8, 'n', 1})
+	p, err := Open(m, 0x3f8, line8n1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +148,7 @@ func TestTransferKeepsOrderAndNeverOverruns(t *testing.T) {
 
 func TestDeadLine(t *testing.T) {
 	m := &model{}
-	p, err := Open(m, 0x3f8, Line{115200, 8, 'n', 1})
+	p, err := Open(m, 0x3f8, line8n1)
 	if err != nil {
 		t.Fatal(err)
 	}

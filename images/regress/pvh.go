@@ -115,8 +115,23 @@ func debianGuest(t *T, kernel string, vcpus int) error {
 	return h.powerOff()
 }
 
-// clockRuns compares the guest's clock with ours over some seconds.
+// clockRuns attaches to the guest's shell, and compares its clock with ours.
 func clockRuns(h *Host) error {
+	if err := h.Send("xl console g\r\r"); err != nil {
+		return err
+	}
+	if _, err := h.expect(`guest# `, 20*time.Second); err != nil {
+		return err
+	}
+	if err := clockOf(h); err != nil {
+		return err
+	}
+	return h.leave()
+}
+
+// clockOf compares the clock of the guest whose shell is there with ours over some
+// seconds.
+func clockOf(h *Host) error {
 	uptime := func() (guest float64, at time.Duration, err error) {
 		if err := h.Send("cut -d' ' -f1 /proc/uptime\r"); err != nil {
 			return 0, 0, err
@@ -127,12 +142,6 @@ func clockRuns(h *Host) error {
 		}
 		_, err = fmt.Sscan(m.Groups[1], &guest)
 		return guest, m.At, err
-	}
-	if err := h.Send("xl console g\r\r"); err != nil {
-		return err
-	}
-	if _, err := h.expect(`guest# `, 20*time.Second); err != nil {
-		return err
 	}
 	g0, t0, err := uptime()
 	if err != nil {
@@ -146,7 +155,7 @@ func clockRuns(h *Host) error {
 	if ratio := (g1 - g0) / (t1 - t0).Seconds(); ratio < 0.8 || ratio > 1.2 {
 		return fmt.Errorf("in %.2f s of ours the guest's clock went on by %.2f s", (t1 - t0).Seconds(), g1-g0)
 	}
-	return h.leave()
+	return nil
 }
 
 // heapSlack is what Go's heap may have grown by since, in MiB. A frame that is

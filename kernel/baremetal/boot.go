@@ -155,6 +155,29 @@ func idtInit() {
 	putTable(addr(&idtr), addr(&idt), uint64(len(idt)*16-1))
 }
 
+const cr4SMEP, cr4SMAP = 1 << 20, 1 << 21
+
+// smepOff and smapOff are 1 if these are not wanted.
+var smepOff, smapOff uint32
+
+// Protect says whether to use SMEP and SMAP where a CPU has them. Preconditions:
+// only the first CPU runs.
+func Protect(smep, smap bool) {
+	smepOff, smapOff = 1, 1
+	if smep {
+		smepOff = 0
+	}
+	if smap {
+		smapOff = 0
+	}
+	f := cli()
+	cpuFeatures()
+	restore(f)
+}
+
+// Protection tells whether SMEP and SMAP are on, on this CPU.
+func Protection() (smep, smap bool) { return rdcr4()&cr4SMEP != 0, rdcr4()&cr4SMAP != 0 }
+
 // cpuFeatures turns on what protects the kernel from what it maps, and the
 // instructions that its entry code uses.
 func cpuFeatures() {
@@ -167,11 +190,12 @@ func cpuFeatures() {
 	if b&fsgs != 0 {
 		cr4 |= 1 << 16
 	}
-	if b&smep != 0 {
-		cr4 |= 1 << 20
+	cr4 &^= cr4SMEP | cr4SMAP
+	if b&smep != 0 && smepOff == 0 {
+		cr4 |= cr4SMEP
 	}
-	if b&smap != 0 {
-		cr4 |= 1 << 21
+	if b&smap != 0 && smapOff == 0 {
+		cr4 |= cr4SMAP
 	}
 	wrcr4(cr4)
 	if b&fsgs != 0 {

@@ -2,11 +2,14 @@
 
 package baremetal
 
-// The console of last resort: COM1, polled. The console driver proper takes over
-// once Go runs (kernel/tty.go).
+// The console of last resort: a serial port, polled. The console driver proper
+// takes over once Go runs (kernel/tty.go).
+
+// COM1 is the port that the boot uses.
+const COM1 = 0x3f8
 
 const (
-	com1       = 0x3f8
+	com1       = COM1
 	lineStatus = 5
 	txEmpty    = 0x20
 )
@@ -14,10 +17,25 @@ const (
 var (
 	conlock uint32
 	dying   uint32
+
+	// conBase is the port; 0: there is no console.
+	conBase uint64 = com1
+
+	// FirmwareDivisor and FirmwareLCR are how COM1 was set up before us.
+	FirmwareDivisor uint16
+	FirmwareLCR     uint8
 )
+
+// SetConsole names the serial port for what is said without Go, such as why the
+// machine dies; 0 is none. The port is set up.
+func SetConsole(base uint16) { conBase = uint64(base) }
 
 // serialInit programs the line to 115200 8n1: the loader may have left anything.
 func serialInit() {
+	FirmwareLCR = in8(com1+3) &^ 0x80
+	out8(com1+3, 0x80)
+	FirmwareDivisor = uint16(in8(com1)) | uint16(in8(com1+1))<<8
+	out8(com1+3, FirmwareLCR)
 	out8(com1+1, 0)    // no interrupts
 	out8(com1+3, 0x80) // divisor
 	out8(com1, 1)
@@ -28,9 +46,13 @@ func serialInit() {
 }
 
 func putc(b byte) {
-	for i := 0; i < 100_000 && in8(com1+lineStatus)&txEmpty == 0; i++ {
+	base := uint16(conBase)
+	if base == 0 {
+		return
 	}
-	out8(com1, b)
+	for i := 0; i < 100_000 && in8(base+lineStatus)&txEmpty == 0; i++ {
+	}
+	out8(base, b)
 }
 
 func conLock() {

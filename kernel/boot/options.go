@@ -134,6 +134,22 @@ type Options struct {
 	Problems []string
 }
 
+// Clocks are the sources of the TSC's rate that clocksource= asks for, by
+// preference; none without the option.
+func (o *Options) Clocks() []ClockSource {
+	switch o.ClockSource {
+	case "hpet":
+		return []ClockSource{ClockHPET}
+	case "acpi":
+		return []ClockSource{ClockPM}
+	case "pit":
+		return []ClockSource{ClockPIT}
+	case "tsc": // what is said of the TSC, without another clock
+		return []ClockSource{ClockHypervisor, ClockCPUID15, ClockCPUID16}
+	}
+	return nil
+}
+
 // DefaultOptions returns the options of an empty command line.
 func DefaultOptions() *Options {
 	return &Options{

@@ -166,3 +166,16 @@ func FuzzOptions(f *testing.F) {
 		}
 	})
 }
+
+func TestDom0MemLimit(t *testing.T) {
+	const mib = 1 << 20
+	for line, want := range map[string]uint64{
+		"": 250, "dom0_mem=100M": 100, "dom0_mem=max:200M": 200, "dom0_mem=max:300M": 250, "dom0_mem=min:300M": 300,
+		"dom0_mem=100M,max:80M": 80, "dom0_mem=100M,min:120M,max:1G": 120, "dom0_mem=-400M": 600, "dom0_mem=50%": 500,
+		"dom0_mem=1M": 64, "dom0_mem=max:0": 64, "dom0_mem=99G": 1000, "dom0_mem=-99G": 64, "dom0_mem=min:500M,max:200M": 200,
+	} {
+		if got := ParseOptions(line).Dom0Mem.Limit(1000*mib, 250*mib, 64*mib); got != want*mib {
+			t.Errorf("%s: %d MiB, want %d", line, got/mib, want)
+		}
+	}
+}

@@ -196,6 +196,23 @@ func parseMemAmount(s string) (MemAmount, error) {
 	return m, err
 }
 
+// Limit is how much of total bytes the embedded dom0 may use: def if the option
+// says nothing, kept between min and max as Xen does it, and never below least,
+// which wins over all. Bytes.
+func (d Dom0Mem) Limit(total, def, least uint64) uint64 {
+	n := def
+	if d.Size.Set {
+		n = d.Size.Of(total)
+	}
+	if d.Min.Set {
+		n = max(n, d.Min.Of(total))
+	}
+	if d.Max.Set {
+		n = min(n, d.Max.Of(total))
+	}
+	return max(n, least)
+}
+
 // ParseSize reads an amount of memory in Xen's syntax: a number and B, K, M, G or
 // T, where no letter means KiB. It returns bytes.
 func ParseSize(s string) (uint64, error) {

@@ -185,6 +185,22 @@ func (c *TSCChoice) pick() {
 	c.Source, c.Hz = best, c.Measured[best]
 }
 
+// Prefer takes the figure of the first source of list that has one, unless others
+// that agree say otherwise. It tells whether there was such a source.
+func (c *TSCChoice) Prefer(list ...ClockSource) bool {
+	for _, s := range list {
+		if s >= numClockSources || c.Measured[s] == 0 || c.Rejected[s] != NotRejected && c.Rejected[s] != RejectUnconfirmed {
+			continue
+		}
+		if c.Rejected[s] == RejectUnconfirmed {
+			c.Rejected[c.Source], c.Rejected[s] = RejectUnconfirmed, NotRejected
+		}
+		c.Source, c.Hz = s, c.Measured[s]
+		return true
+	}
+	return false
+}
+
 // hint takes what a source says of itself.
 func (c *TSCChoice) hint(s ClockSource, hz uint64) {
 	if hz == 0 {

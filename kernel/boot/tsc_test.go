@@ -81,3 +81,38 @@ func TestMulDiv(t *testing.T) {
 		}
 	}
 }
+
+// TestPrefer: what clocksource= names is taken, unless others that agree say otherwise.
+func TestPrefer(t *testing.T) {
+	const g = 2_000_000_000
+	slow := clock(g / 2)
+	all := []ClockSource{ClockHypervisor, ClockCPUID15, ClockCPUID16}
+	for _, c := range []struct {
+		name   string
+		ev     TSCEvidence
+		want   []ClockSource
+		ok     bool
+		hz     uint64
+		source ClockSource
+	}{
+		{"one of those that agree", TSCEvidence{HPET: clock(g), PM: clock(g + 1000), PIT: clock(g + 2000)}, []ClockSource{ClockPIT}, true, g + 2000, ClockPIT},
+		{"absent", TSCEvidence{HPET: clock(g)}, []ClockSource{ClockPM}, false, g, ClockHPET},
+		{"it lies", TSCEvidence{HPET: clock(g), PM: clock(g), PIT: slow}, []ClockSource{ClockPIT}, false, g, ClockHPET},
+		{"its word against another's", TSCEvidence{HPET: clock(g), PIT: slow}, []ClockSource{ClockPIT}, true, g / 2, ClockPIT},
+		{"noisy", TSCEvidence{HPET: clock(g), PIT: clock(g, g*2, g*3, g*4)}, []ClockSource{ClockPIT}, false, g, ClockHPET},
+		{"said", TSCEvidence{HPET: clock(g), PM: clock(g), CPUID16MHz: 2001}, all, true, 2001e6, ClockCPUID16},
+		{"said and wrong", TSCEvidence{HPET: clock(g), PM: clock(g), HypervisorKHz: 3e6}, all, false, g, ClockHPET},
+		{"nothing at all", TSCEvidence{}, all, false, 0, ClockNone},
+		{"no such source", TSCEvidence{HPET: clock(g)}, []ClockSource{99}, false, g, ClockHPET},
+	} {
+		got := ChooseTSC(&c.ev)
+		if ok := got.Prefer(c.want...); ok != c.ok || got.Hz != c.hz || got.Source != c.source {
+			t.Errorf("%s: %v, %d Hz by %v", c.name, ok, got.Hz, got.Source)
+		}
+	}
+	for word, want := range map[string]int{"": 0, "hpet": 1, "acpi": 1, "pit": 1, "tsc": 3} {
+		if got := (&Options{ClockSource: word}).Clocks(); len(got) != want {
+			t.Errorf("clocksource=%s: %v", word, got)
+		}
+	}
+}

@@ -77,6 +77,8 @@ type Core struct {
 	Modules []Module
 	// CPUs is how many the host has.
 	CPUs int
+	// Hide7B are features of CPUID leaf 7, EBX, that no guest is offered.
+	Hide7B uint32
 	// VCPUsChanged is told how many vcpus there are; may be nil.
 	VCPUsChanged func(n int)
 	// Point is called at named steps of what can be cancelled; a test makes the

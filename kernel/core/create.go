@@ -211,7 +211,7 @@ func (c *Core) tsc(cfg *control.DomainConfig, p *cpuid.Config) {
 }
 
 func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig) (domain.Params, error) {
-	cc := cpuid.Config{VCPUs: cfg.MaxVCPUs, DomID: uint16(id), PhysBits: 40, TSCDeadline: true, XenMajor: ABIMajor, XenMinor: ABIMinor}
+	cc := cpuid.Config{VCPUs: cfg.MaxVCPUs, DomID: uint16(id), PhysBits: 40, TSCDeadline: true, Hide7B: c.Hide7B, XenMajor: ABIMajor, XenMinor: ABIMinor}
 	c.tsc(cfg, &cc)
 	policy, err := cpuid.New(hostCPUID, cc)
 	if err != nil {

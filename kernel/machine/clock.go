@@ -53,8 +53,9 @@ func pair(c *counter) (clock, tsc uint64) {
 	return clock, tsc
 }
 
-// Finish takes the second reading and sets the TSC's frequency. The PM timer of
-// 24 bits wraps after 4.6 s: a longer wait leaves it out.
+// Finish takes the second reading and sets the TSC's frequency, by the clock that
+// clocksource= names unless others that agree give it the lie. The PM timer of 24
+// bits wraps after 4.6 s: a longer wait leaves it out.
 func (m *Machine) Finish(c *Calibration) {
 	ev := baremetal.TSCEvidence()
 	if c.hpet != nil {
@@ -68,6 +69,9 @@ func (m *Machine) Finish(c *Calibration) {
 		}
 	}
 	choice := boot.ChooseTSC(&ev)
+	if want := m.Options.Clocks(); want != nil && !choice.Prefer(want...) {
+		m.Log("TSC: clocksource=%s is not there, or not to be believed", m.Options.ClockSource)
+	}
 	for src, why := range choice.Rejected {
 		if why != boot.NotRejected {
 			m.Log("TSC: %v says %d Hz: %v", boot.ClockSource(src), choice.Measured[src], why)
@@ -77,6 +81,36 @@ func (m *Machine) Finish(c *Calibration) {
 		baremetal.SetTSCHz(choice.Hz)
 	}
 	m.Log("TSC: %.3f MHz by %v, %d agree", float64(baremetal.TSCHz())/1e6, choice.Source, choice.Agree)
+}
+
+// CheckTSC decides whether guests may read the time-stamp counters: not if tsc= says
+// so, or, unless it says stable, if a reading on one CPU lies outside two readings
+// around it. That finds counters that are further apart than a thread takes to
+// move, which those of a reset or a hot-plugged processor are by far.
+func (m *Machine) CheckTSC() bool {
+	switch m.Options.TSC {
+	case "unstable", "skewed":
+		m.Log("TSC: tsc=%s: guests get an emulated one by default", m.Options.TSC)
+		return false
+	}
+	for cpu := range baremetal.NumCPU() {
+		for range 3 {
+			var here uint64
+			before := baremetal.TSC()
+			baremetal.OnCPU(cpu, func() { here = baremetal.TSC() })
+			after := baremetal.TSC()
+			if here-before <= after-before {
+				continue
+			}
+			m.Log("TSC: CPU %d read %d between %d and %d: the counters disagree", cpu, here, before, after)
+			if m.Options.TSC == "stable:socket" {
+				m.Log("TSC: tsc=stable:socket: they are trusted")
+				return true
+			}
+			return false
+		}
+	}
+	return true
 }
 
 func (m *Machine) hpetCounter() *counter {

@@ -11,6 +11,7 @@ import (
 	"nidus/kernel/baremetal"
 	"nidus/kernel/boot"
 	"nidus/kernel/boot/acpi"
+	"nidus/personalities/cpuid"
 )
 
 // Machine is the host.
@@ -23,9 +24,10 @@ type Machine struct {
 	irq irqRouter
 }
 
-// Discover reads what the loader and the firmware say. log takes a line each.
+// Discover reads what the loader says, and the command line. log takes a line
+// each. ReadACPI comes next.
 func Discover(log func(format string, args ...any)) (*Machine, error) {
-	m := &Machine{Log: log}
+	m := &Machine{Log: log, ACPI: &acpi.Tables{}}
 	var err error
 	if m.Info, err = baremetal.Early.Info(baremetal.PhysMem); err != nil {
 		return nil, fmt.Errorf("the boot loader's information: %w", err)
@@ -42,12 +44,44 @@ func Discover(log func(format string, args ...any)) (*Machine, error) {
 	for _, w := range m.Options.Unknown {
 		log("Command line: unknown word %q ignored", w)
 	}
-	if m.ACPI, err = acpi.Parse(baremetal.PhysMem, m.Info.RSDP); err != nil {
-		log("ACPI: %v; one CPU, no power-off", err)
-		m.ACPI = &acpi.Tables{}
+	if m.Options.Dom0 != "" {
+		log("Command line: %q after \" -- \" is for the kernel of a dom0, which there is not; write the hypervisor's options before it", m.Options.Dom0)
 	}
-	for _, p := range m.ACPI.Problems {
-		log("ACPI: %s", p)
+	if m.Options.PVNoSMAP {
+		log("Command line: pv-nosmap does nothing: there are no PV guests")
 	}
 	return m, nil
+}
+
+// ReadACPI reads the firmware's tables.
+func (m *Machine) ReadACPI() {
+	t, err := acpi.Parse(baremetal.PhysMem, m.Info.RSDP)
+	if err != nil {
+		m.Log("ACPI: %v; one CPU, no power-off", err)
+		return
+	}
+	m.ACPI = t
+	for _, p := range t.Problems {
+		m.Log("ACPI: %s", p)
+	}
+}
+
+// Protect switches SMEP and SMAP off where the options want that, and returns the
+// bits of CPUID leaf 7, EBX, that guests are not to be offered: hvm keeps them for
+// guests. Call it before StartCPUs.
+func (m *Machine) Protect() (hide uint32) {
+	o := m.Options
+	on := func(s boot.Switch) bool { return s == boot.SwitchDefault || s == boot.SwitchOn }
+	baremetal.Protect(on(o.SMEP), on(o.SMAP))
+	smep, smap := baremetal.Protection()
+	if o.SMEP != boot.SwitchDefault || o.SMAP != boot.SwitchDefault {
+		m.Log("Protection: SMEP %v (smep=%v), SMAP %v (smap=%v)", smep, o.SMEP, smap, o.SMAP)
+	}
+	if o.SMEP == boot.SwitchOff {
+		hide |= cpuid.SMEP
+	}
+	if o.SMAP == boot.SwitchOff {
+		hide |= cpuid.SMAP
+	}
+	return hide
 }

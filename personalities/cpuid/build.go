@@ -113,7 +113,7 @@ func (b *builder) features() {
 	if l1.C&(1<<17) == 0 { // no INVPCID without PCID
 		b.edit(7, 0, func(r *Regs) { r.B &^= set(10) })
 	}
-	b.edit(7, 0, func(r *Regs) { r.A = 1 })
+	b.edit(7, 0, func(r *Regs) { r.A, r.B = 1, r.B&^b.cfg.Hide7B })
 	if b.cfg.TSCDeadline {
 		b.edit(1, 0, func(r *Regs) { r.C |= ecxTSCDeadline })
 	}

@@ -42,14 +42,21 @@ type Config struct {
 	PhysBits     uint8 // width of guest physical addresses, 32 to 52
 	TSCKHz       uint32
 	TSCMode      TSCMode
-	TSCEmulated  bool // RDTSC exits
-	TSCReliable  bool // the host's TSCs agree and never stop nor change their rate
-	TSCInvariant bool // offer the TSC as invariant
-	TSCDeadline  bool // the APIC timer has the mode
-	UpcallVector bool // HVMOP_set_evtchn_upcall_vector is offered (delivery by the APIC, with EOI)
+	TSCEmulated  bool   // RDTSC exits
+	TSCReliable  bool   // the host's TSCs agree and never stop nor change their rate
+	TSCInvariant bool   // offer the TSC as invariant
+	TSCDeadline  bool   // the APIC timer has the mode
+	UpcallVector bool   // HVMOP_set_evtchn_upcall_vector is offered (delivery by the APIC, with EOI)
+	Hide7B       uint32 // features of leaf 7, EBX, that are not offered although the host has them
 	XenMajor     uint16
 	XenMinor     uint16
 }
+
+// SMEP and SMAP are bits of leaf 7's EBX, for Config.Hide7B.
+const (
+	SMEP = 1 << 7
+	SMAP = 1 << 20
+)
 
 // MaxVCPUs is the most vcpus that the topology leaves describe.
 const MaxVCPUs = 128

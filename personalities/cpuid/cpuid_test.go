@@ -232,3 +232,15 @@ func FuzzCPUID(f *testing.F) {
 		}
 	})
 }
+
+// TestHide: what the host's boot options switch off is not offered.
+func TestHide(t *testing.T) {
+	for _, hide := range []uint32{0, SMEP, SMAP, SMEP | SMAP} {
+		c := config()
+		c.Hide7B = hide
+		before, after := mustNew(t, everything(amd), config()).Leaf(7, 0), mustNew(t, everything(amd), c).Leaf(7, 0)
+		if before.B&(SMEP|SMAP) != SMEP|SMAP || after.B != before.B&^hide || after.A != before.A || after.C != before.C {
+			t.Errorf("%#x hidden: %#x of %#x", hide, after, before)
+		}
+	}
+}

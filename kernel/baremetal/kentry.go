@@ -43,7 +43,7 @@ func interrupt(c *pcpu, v uint64) {
 	case vecTimer:
 		c.Stats.Timers++
 		apicWrite(apicEOI, 0)
-		c.armed = 0
+		c.armed = unarmed
 		now := Nanotime()
 		lock(&klock)
 		expire(c, now)

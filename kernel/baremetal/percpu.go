@@ -76,7 +76,7 @@ type pcpu struct {
 	online  uint64
 	start   uint32 // who was first: startUp or startGivenUp
 	resched uint32
-	armed   int64 // when the timer fires; 0 is not at all
+	armed   int64 // when the timer fires; 0 is not at all, or unarmed
 	until   int64 // when sched wants to be asked again; 0 is never
 	leaving sched.State
 	nheap   int32
@@ -109,6 +109,8 @@ const (
 	selData     = 0x10
 	selTSS      = 0x18
 	interruptOn = 0x202
+
+	unarmed = -1 // in pcpu.armed: the timer has fired, and must be set again
 )
 
 var (

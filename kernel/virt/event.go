@@ -105,7 +105,7 @@ func classOf(v uint8) class {
 //go:nosplit
 func (p *Pending) Inject(e Event) error {
 	switch {
-	case !p.hasNext:
+	case !p.hasNext && (e.Kind == Exception || !p.hasHeld):
 		p.next, p.hasNext = e, true
 	case e.Kind != Exception:
 		return ErrEventPending
@@ -154,12 +154,16 @@ func (p *Pending) Delivered() { p.hasNext = false }
 
 // Again puts back an event whose delivery an exit cut short. INT n, INT3 and
 // INTO are not put back: RIP is still at the instruction, which is executed
-// again.
+// again. An interrupt that was to come with the last entry and was not taken yet
+// is held back behind the event.
 //
 //go:nosplit
 func (p *Pending) Again(e Event) {
 	if e.Kind == SoftInterrupt || e.Kind == Exception && (e.Vector == VectorBP || e.Vector == VectorOF) {
 		return
+	}
+	if p.hasNext && !p.hasHeld {
+		p.held, p.hasHeld = p.next, true
 	}
 	p.next, p.hasNext = e, true
 }

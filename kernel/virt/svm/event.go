@@ -24,6 +24,11 @@ func decodeEvent(v uint64) (e virt.Event, ok bool) {
 		return
 	}
 	e.Vector, e.Kind = uint8(v), virt.EventKind(v>>eventKindShift&7)
+	if e.Kind == virt.Exception && e.Vector > 31 {
+		// QEMU's TCG tells an interrupt that V_IRQ started so, and refuses an entry
+		// with such an exception
+		return virt.Event{Vector: e.Vector}, true
+	}
 	if v&eventHasCode != 0 {
 		e.HasCode, e.Code = true, uint32(v>>32)
 	}

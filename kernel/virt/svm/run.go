@@ -88,9 +88,9 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 	v.injecting = injectNothing
 	if e, ok := v.pending.Next(v.interruptible(), !v.nmiMasked); ok {
 		if e.Kind == virt.Interrupt {
-			// As a virtual interrupt, which the guest takes at once. QEMU's TCG
-			// delivers an interrupt in EVENTINJ a second time if the emulator is
-			// asked to stop right then. A window opens at the next exit.
+			// As a virtual interrupt, which the guest takes at once: QEMU's TCG
+			// may deliver one in EVENTINJ twice (docs/exit.md). A window opens at
+			// the next exit.
 			v.setWindow(false)
 			b.VIntr |= vWindowBits | uint64(e.Vector)<<vVectorShift
 			v.clean &^= cleanIntr
@@ -122,17 +122,19 @@ func (v *vcpu) after() (why stop, again bool) {
 	if v.m.features.CleanBits {
 		v.clean = cleanAll
 	}
+	e, cut := decodeEvent(b.ExitIntInfo)
 	switch v.injecting {
 	case injectEvent:
 		v.pending.Delivered()
 	case injectVirtual:
-		if b.VIntr&vIRQ == 0 || b.ExitIntInfo&eventValid != 0 {
-			v.pending.Delivered() // or it was on its way, and comes again below
+		// still set, it was either on its way, and comes again below, or not taken
+		if b.VIntr&vIRQ == 0 || cut && e.Kind == virt.Interrupt {
+			v.pending.Delivered()
 		}
 		b.VIntr &^= vWindowBits | vVectorMask
 		v.clean &^= cleanIntr
 	}
-	if e, ok := decodeEvent(b.ExitIntInfo); ok {
+	if cut {
 		v.pending.Again(e)
 		if e.Kind == virt.NMI {
 			v.unmaskNMI() // it comes again

@@ -379,3 +379,56 @@ func TestRunDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations for an exit", n)
 	}
 }
+
+// An exception that the guest raises before it takes the virtual interrupt, and
+// whose delivery runs into a nested fault, does not take the interrupt's place.
+func TestVirtualInterruptNotTaken(t *testing.T) {
+	v, f := setup(t, full)
+	v.Regs().RFLAGS |= virt.FlagIF
+	if err := v.Inject(virt.Event{Vector: 0x40}); err != nil {
+		t.Fatal(err)
+	}
+	f.run(t, virt.ReasonNestedFault, func(b *VMCB) { b.ExitCode, b.ExitIntInfo = exitNPF, 0x2_80000b0e })
+	if !errors.Is(v.Inject(virt.Event{Vector: 0x41}), virt.ErrEventPending) {
+		t.Error("a second interrupt, with one held")
+	}
+	f.run(t, virt.ReasonHLT,
+		func(b *VMCB) {
+			if b.EventInj != 0x2_80000b0e || b.InterceptMisc1&misc1VINTR == 0 && b.VIntr&vIRQ != 0 {
+				t.Errorf("EVENTINJ %#x VIntr %#x", b.EventInj, b.VIntr)
+			}
+			b.ExitCode = exitINTR
+		},
+		func(b *VMCB) {
+			if b.EventInj != 0 || b.VIntr&vIRQ == 0 || b.VIntr&vVectorMask != 0x40<<vVectorShift || b.InterceptMisc1&misc1VINTR != 0 {
+				t.Errorf("the interrupt is lost: EVENTINJ %#x VIntr %#x", b.EventInj, b.VIntr)
+			}
+			b.VIntr &^= vIRQ
+			b.ExitCode = exitHLT
+		})
+	if !v.pending.Empty() {
+		t.Errorf("%+v is left", v.pending)
+	}
+}
+
+// QEMU's TCG tells a virtual interrupt that a nested fault cut short as an
+// exception with the interrupt's vector.
+func TestVirtualInterruptCutShortByTCG(t *testing.T) {
+	v, f := setup(t, tcg)
+	v.Regs().RFLAGS |= virt.FlagIF
+	if err := v.Inject(virt.Event{Vector: 0xf3}); err != nil {
+		t.Fatal(err)
+	}
+	f.run(t, virt.ReasonNestedFault, func(b *VMCB) { b.ExitCode, b.ExitIntInfo = exitNPF, 0x800003f3 })
+	f.run(t, virt.ReasonHLT,
+		func(b *VMCB) {
+			if b.EventInj != 0 || b.VIntr&vIRQ == 0 || b.VIntr&vVectorMask != 0xf3<<vVectorShift {
+				t.Errorf("EVENTINJ %#x VIntr %#x", b.EventInj, b.VIntr)
+			}
+			b.VIntr &^= vIRQ
+			b.ExitCode = exitHLT
+		})
+	if !v.pending.Empty() {
+		t.Errorf("%+v is left", v.pending)
+	}
+}

@@ -107,33 +107,44 @@ func (s *Scheduler) reached(i int, now int64) int64 {
 	return c.vtime
 }
 
+// part notes how far a thread that blocks on CPU i is ahead of those that wait.
+func (s *Scheduler) part(t *thread, i int) {
+	if x := s.leftmost(levelVCPU, maskHard, i); x != none && t.level == levelVCPU {
+		most := vtime(keep, s.weight(t))
+		t.ahead = min(max(t.vtime-s.threads[x].vtime, -most), most)
+	}
+}
+
 // join brings the virtual time of a thread that did not compete, or competed
 // elsewhere, near to that of the vcpus on a CPU: a sleeper has not saved up more
 // than the turn of the one that runs, and nobody must wait for more than his own.
+// What it was behind or ahead when it blocked, it is still: turns that end late
+// bring a thread farther off, and are made up for.
 func (s *Scheduler) join(t *thread, i int, now int64) {
 	v := s.reached(i, now)
 	back := lag(DefaultWeight)
 	if c := &s.cpus[i]; c.cur != none && s.threads[c.cur].level == levelVCPU {
 		back = lag(s.weight(&s.threads[c.cur]))
 	}
-	if t.vtime-(v-back) < 0 {
-		t.vtime = v - back
+	if least := v - max(back, -t.ahead); t.vtime-least < 0 {
+		t.vtime = least
 	}
-	if ahead := v + lag(s.weight(t)); t.vtime-ahead > 0 {
-		t.vtime = ahead
+	if most := v + max(lag(s.weight(t)), t.ahead); t.vtime-most > 0 {
+		t.vtime = most
 	}
+	t.ahead = 0
 }
 
 // quota is g's budget of a period.
 func (g *group) quota() int64 { return capPeriod * int64(g.cap) / 100 }
 
-// renew adds the quotas of the periods that have begun. One unused quota is kept,
+// renew adds the quotas of the periods that have begun. Some unused quotas are kept,
 // for who came late because others ran; debt stays.
 func (g *group) renew(now int64) {
 	p := now / capPeriod
 	if n := p - g.period; n > 0 {
 		q := g.quota()
-		g.budget = min(g.budget+min(n, 1<<20)*q, 2*q)
+		g.budget = min(g.budget+min(n, 1<<20)*q, (1+capKeep)*q)
 		g.period = p
 	}
 }

@@ -106,6 +106,7 @@ func (s *Scheduler) endTurn(cpu int, now int64, st State) State {
 	switch st {
 	case Blocked:
 		s.reached(cpu, now)
+		s.part(t, cpu)
 		t.where, t.stamp = blocked, now
 	case Exited:
 		s.reached(cpu, now)
@@ -254,12 +255,13 @@ func (s *Scheduler) start(cpu int, id uint16, now int64, fresh bool) (until int6
 }
 
 // catchUp forgets what the thread that runs next is behind those that wait, beyond
-// what is theirs to have run before it: it could not have used more.
+// what is theirs to have run before it and what late turns of theirs may have added:
+// it could not have used more.
 func (s *Scheduler) catchUp(cpu int, t *thread) {
 	v := t.vtime
 	if x := s.leftmost(levelVCPU, maskHard, cpu); x != none {
 		w := &s.threads[x]
-		if least := w.vtime - lag(s.weight(w)); t.vtime-least < 0 {
+		if least := w.vtime - lag(s.weight(w)) - vtime(keep, s.weight(t)); t.vtime-least < 0 {
 			t.vtime = least
 		}
 		v = t.vtime

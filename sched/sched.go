@@ -74,6 +74,7 @@ const (
 	granularity   int64 = 1e6   // how far behind a vcpu must be to preempt another
 	resistance    int64 = 500e3 // how far ahead a thread may be that its last CPU prefers
 	softTolerance int64 = 2e6   // and one that prefers the CPU
+	keep          int64 = 50e6  // how far a thread may be behind or ahead and stay so, in time of its own
 
 	spinLimit  int64 = 10e6  // how long a host thread runs before it is demoted
 	spinRest   int64 = 1e6   // how long it must then block to be promoted
@@ -83,6 +84,7 @@ const (
 	guardSlice int64 = 1e6  // and for how long a vcpu then runs undisturbed
 
 	capPeriod  int64 = 10e6 // a cap's budget is renewed this often
+	capKeep    int64 = 4    // periods of which what was not used is kept
 	capMinRun  int64 = 20e3 // shortest time until a budget's end is looked at
 	releaseMax       = 32   // most threads that one Pick takes from parking
 	retrySoon  int64 = 20e3 // when it could not take all
@@ -129,6 +131,7 @@ type thread struct {
 	hard, soft uint64
 
 	vtime   int64 // virtual time
+	ahead   int64 // of the first that waited, when it blocked; virtual time
 	runtime int64
 	burst   int64 // host class: time run, less time blocked
 	stamp   int64 // since when it is blocked
@@ -220,7 +223,7 @@ func (s *Scheduler) Add(id uint16, class Class, now int64) {
 	t.where, t.class, t.group, t.cpu = blocked, class, NoGroup, 0
 	t.boosted, t.demoted, t.woken = false, false, false
 	t.hard, t.soft = ^uint64(0), ^uint64(0)
-	t.vtime, t.runtime, t.burst, t.stamp, t.since = 0, 0, 0, now, 0
+	t.vtime, t.ahead, t.runtime, t.burst, t.stamp, t.since = 0, 0, 0, 0, now, 0
 	t.next, t.prev = none, none
 }
 

@@ -15,6 +15,7 @@ type sim struct {
 	cpus    [MaxCPUs]simCPU
 	threads [MaxThreads]simThread
 	delay   func() int64 // of an interprocessor interrupt
+	late    func() int64 // of a CPU's timer
 	picks   int
 	check   bool
 }
@@ -22,6 +23,7 @@ type sim struct {
 type simCPU struct {
 	cur     int
 	until   int64
+	fires   int64 // when the timer for until does
 	pending int64 // when a kick arrives; -1 is none
 	since   int64
 }
@@ -102,7 +104,10 @@ func (m *sim) pick(i int, st State) {
 			m.t.Fatalf("%d: thread %d runs on CPUs %d and %d", m.now, next, i, j)
 		}
 	}
-	c.cur, c.until = next, until
+	c.cur, c.until, c.fires = next, until, until
+	if until != 0 && m.late != nil {
+		c.fires += m.late()
+	}
 	if next != Idle {
 		th := &m.threads[next]
 		if !th.exists || th.wakeAt >= 0 {
@@ -142,7 +147,7 @@ func (m *sim) until(end int64) {
 				at = min(at, max(c.pending, m.now))
 			}
 			if c.until != 0 {
-				at = min(at, max(c.until, m.now))
+				at = min(at, max(c.fires, m.now))
 			}
 			if c.cur != Idle {
 				at = min(at, m.now+max(0, m.threads[c.cur].left))
@@ -174,7 +179,7 @@ func (m *sim) until(end int64) {
 					th.wakeAt = at + max(1, th.sleep())
 					m.pick(i, Blocked)
 				}
-			} else if c.pending >= 0 && c.pending <= at || c.until != 0 && c.until <= at {
+			} else if c.pending >= 0 && c.pending <= at || c.until != 0 && c.fires <= at {
 				m.pick(i, Running)
 			}
 		}

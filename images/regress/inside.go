@@ -89,14 +89,8 @@ func underLoad(t *T) ([]Figure, error) {
 			return nil, err
 		}
 	}
-	for i := range 4 { // all are past their boot, and loop
-		if err := h.Send(fmt.Sprintf("xl console g%d\r", i)); err != nil {
-			return nil, err
-		}
-		if _, err := h.expect(`NIDUS-GUEST-ALIVE`, 3*time.Minute); err != nil {
-			return nil, err
-		}
-		if err := h.leave(); err != nil {
+	for i := range 4 {
+		if err := h.alive(fmt.Sprintf("g%d", i)); err != nil {
 			return nil, err
 		}
 	}

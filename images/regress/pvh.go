@@ -239,6 +239,17 @@ func (h *Host) ticks(name string, n int, timeout time.Duration) error {
 	return h.leave()
 }
 
+// alive waits until a busy guest is past its boot, and loops.
+func (h *Host) alive(name string) error {
+	if err := h.Send("xl console " + name + "\r"); err != nil {
+		return err
+	}
+	if _, err := h.expect(`NIDUS-GUEST-ALIVE`, 3*time.Minute); err != nil {
+		return fmt.Errorf("guest %s: %w", name, err)
+	}
+	return h.leave()
+}
+
 func pvgrub(t *T) error {
 	h, err := t.bootGuests(Boot{}, []string{builder.PVGrub}, map[string][]byte{"grub.cfg": config("grub", builder.PVGrub, 1, 128)})
 	if err != nil {

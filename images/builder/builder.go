@@ -56,20 +56,12 @@ func (b *Builder) image(pkg, name string, images map[string]Entry) error {
 	if err := os.MkdirAll(b.Out(), 0o755); err != nil {
 		return err
 	}
-	if err := b.command("go", "run", "./kernel/baremetal/mkoverlay", "-o", b.Out("overlay")); err != nil {
-		return err
-	}
 	stub := b.Out("stub.elf")
 	if err := b.assemble("kernel/baremetal/stub/stub.S", stub, "--64", "-Ttext", fmt.Sprintf("%#x", stubLoad), "-e", "entry32"); err != nil {
 		return err
 	}
 	kernel := b.Out(name + ".elf")
-	text := uint64(baremetal.ImageBase + imageLoad + filePageOffset)
-	// The linker's flag is signed.
-	flags := fmt.Sprintf("-checklinkname=0 -E bootEntry -T %d -R %#x", int64(text), filePageOffset)
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-overlay", b.Out("overlay", "overlay.json"), "-tags", "tamago", "-ldflags", flags, "-o", kernel, pkg)
-	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0")
-	if err := b.run(build); err != nil {
+	if err := b.kernel(pkg, b.Out("overlay"), kernel); err != nil {
 		return err
 	}
 	for name, entry := range images {
@@ -82,6 +74,20 @@ func (b *Builder) image(pkg, name string, images map[string]Entry) error {
 		}
 	}
 	return nil
+}
+
+// kernel links a main package for the bare machine to an ELF file. The overlay goes
+// into a folder.
+func (b *Builder) kernel(pkg, overlay, elf string) error {
+	if err := b.command("go", "run", "./kernel/baremetal/mkoverlay", "-o", overlay); err != nil {
+		return err
+	}
+	text := uint64(baremetal.ImageBase + imageLoad + filePageOffset)
+	// The linker's flag is signed.
+	flags := fmt.Sprintf("-checklinkname=0 -E bootEntry -T %d -R %#x", int64(text), filePageOffset)
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-overlay", filepath.Join(overlay, "overlay.json"), "-tags", "tamago", "-ldflags", flags, "-o", elf, pkg)
+	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0")
+	return b.run(build)
 }
 
 // assemble makes an ELF file of one assembly source. mode is the assembler's

@@ -16,6 +16,7 @@ import (
 	"nidus/kernel/console"
 	"nidus/kernel/machine"
 	"nidus/mm"
+	"nidus/xltool/shell"
 )
 
 // tty is the console: serial lines and the screen, all with the same. The log, the
@@ -26,6 +27,8 @@ type tty struct {
 	lines  []line
 	boot   bool      // the boot's COM1 instead of a line
 	screen io.Writer // console=vga; nil: none
+	row    console.PromptRow
+	last   byte // that was sent
 
 	shell chan []byte // input for the shell
 
@@ -53,11 +56,28 @@ func (ports) Out8(p uint16, v uint8) { baremetal.Out8(p, v) }
 // nobody knows where, and the log keeps what it is told.
 func newTTY() *tty {
 	t := &tty{shell: make(chan []byte, 64), readers: map[mm.DomID]*console.Reader{}}
-	t.mux = console.NewMux(func(s string) { t.Write([]byte(s + "\n")) })
+	t.row.Prompt = shell.Prompt
+	t.mux = console.NewMux(t.notice)
 	return t
 }
 
-// Write sends to the line, with carriage returns.
+// notice says where the input goes, in a line of its own; the shell's prompt
+// follows if it goes there.
+func (t *tty) notice(s string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.row.Other()
+	if t.last != '\n' {
+		t.send([]byte("\r\n"))
+	}
+	t.send([]byte(s + "\r\n"))
+	if t.mux.Target() == 0 {
+		t.send(t.row.Again())
+	}
+}
+
+// Write sends lines, with carriage returns. They go above the shell's prompt and
+// what is being typed.
 func (t *tty) Write(p []byte) (int, error) {
 	var b []byte
 	for i, c := range p {
@@ -66,13 +86,25 @@ func (t *tty) Write(p []byte) (int, error) {
 		}
 		b = append(b, c)
 	}
-	t.raw(b)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.send(t.row.Above(b))
 	return len(p), nil
 }
 
-func (t *tty) raw(b []byte) {
+// guest sends what a guest writes.
+func (t *tty) guest(b []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.row.Other()
+	t.send(b)
+}
+
+// send sends bytes as they are. t.mu is held.
+func (t *tty) send(b []byte) {
+	if len(b) > 0 {
+		t.last = b[len(b)-1]
+	}
 	if t.screen != nil {
 		t.screen.Write(b)
 	}
@@ -263,7 +295,7 @@ func (t *tty) follow() {
 		for {
 			n, err := r.Read(ctx, b[:])
 			if n > 0 {
-				t.raw(b[:n])
+				t.guest(b[:n])
 			}
 			if err != nil {
 				return
@@ -297,7 +329,7 @@ func (t *tty) remove(id mm.DomID) {
 		}
 		var b [1024]byte
 		for n := r.TryRead(b[:]); n > 0; n = r.TryRead(b[:]) {
-			t.raw(b[:n])
+			t.guest(b[:n])
 		}
 	}
 	delete(t.readers, id)
@@ -327,6 +359,9 @@ func (s *shellTTY) Read(ctx context.Context, p []byte) (int, error) {
 
 // Write implements shell.Terminal.
 func (s *shellTTY) Write(p []byte) (int, error) {
-	s.t.raw(p)
+	s.t.mu.Lock()
+	defer s.t.mu.Unlock()
+	s.t.row.Shell(p)
+	s.t.send(p)
 	return len(p), nil
 }

@@ -2,7 +2,6 @@ package regress
 
 import (
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"nidus/images/builder"
@@ -18,11 +17,13 @@ func compressions(t *T) error {
 		if err != nil {
 			return err
 		}
-		for kind, data := range map[string][]byte{"elf": elf, "bz": bzImage} {
-			name := p.Name + "-" + kind
-			configs[name] = data
-			configs[name+".cfg"] = linux(name, name, 1, "shell")
-			names = append(names, name)
+		for _, k := range []struct {
+			name string
+			data []byte
+		}{{p.Name + "-elf", elf}, {p.Name + "-bz", bzImage}} {
+			configs[k.name] = k.data
+			configs[k.name+".cfg"] = linux(k.name, k.name, 1, "shell")
+			names = append(names, k.name)
 		}
 	}
 	h, err := t.bootGuests(Boot{CPUs: 2, MemoryMiB: 2560}, []string{builder.Initrd}, configs)
@@ -31,7 +32,7 @@ func compressions(t *T) error {
 	}
 	for _, n := range names {
 		if err := h.bootsPacked(n); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Base(n), err)
+			return fmt.Errorf("%s: %w", n, err)
 		}
 	}
 	return h.powerOff()

@@ -63,6 +63,27 @@ var notYet = strings.Fields(`config-update mem-set mem-max migrate migrate-recei
 	pci-assignable-list pci-assignable-add pci-assignable-remove usbctrl-attach usbctrl-detach usbdev-attach
 	usbdev-detach usb-list psr-hwinfo devd qemu-monitor-command button-press tmem-list rename-restart`)
 
+// hint is for those who type what they know from elsewhere.
+func hint(name string) string {
+	switch name {
+	case "exit", "quit", "logout", "bye":
+		return `the shell never ends: "poweroff" turns the host off, Ctrl-A three times goes to the next domain`
+	case "halt":
+		return `"poweroff" turns the host off, "shutdown DOM" a domain`
+	case "ls", "dir", "files":
+		return `"modules" lists the files, "list" the domains`
+	case "clear", "cls", "reset":
+		return "Ctrl-L clears the screen"
+	case "ps":
+		return `"list" shows the domains, "vcpu-list" what their vcpus do`
+	case "start", "run", "boot":
+		return `"create FILE" starts a domain; "modules" lists the files`
+	case "kill", "stop":
+		return `"destroy DOM" ends a domain at once, "shutdown DOM" asks it to end`
+	}
+	return ""
+}
+
 func find(name string) (*command, error) {
 	var names []string
 	for _, c := range commands() {
@@ -73,6 +94,9 @@ func find(name string) (*command, error) {
 	}
 	if slices.Contains(notYet, name) {
 		return nil, control.Errorf(control.ErrNotYet, "%s is not there yet; \"help\" lists what is", name)
+	}
+	if h := hint(name); h != "" {
+		return nil, control.Errorf(control.ErrBadArgument, "there is no %s here; %s", name, h)
 	}
 	if near := xlcfg.Suggest(name, names); near != "" {
 		return nil, control.Errorf(control.ErrBadArgument, "unknown command %q, did you mean %q?", name, near)

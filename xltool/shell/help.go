@@ -23,7 +23,7 @@ func help(_ context.Context, c *call) error {
 	for _, cmd := range commands() {
 		c.printf(" %-20s %s\n", cmd.name, cmd.summary)
 	}
-	c.printf("\n\"help COMMAND\" explains one.\n")
+	c.printf("\n\"help COMMAND\" explains one. Tab completes, Ctrl-R searches what was typed before, ^C\ninterrupts. Ctrl-A three times moves the input on to the next domain's console, and at\nlast back here; \"console DOM\" goes there at once, and ^] back.\n")
 	return nil
 }
 

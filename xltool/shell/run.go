@@ -36,6 +36,7 @@ func Run(ctx context.Context, tty Terminal, plane control.Plane) error {
 	out := &crlf{w: tty}
 	s := Session{Plane: plane, Stdin: in, Stdout: out, Stderr: out}
 	e := editor{keys: keyReader{in: in}, out: tty, prompt: Prompt, complete: completer(plane)}
+	fmt.Fprintf(out, "Type \"help\" for the commands.\n")
 	for {
 		line, err := e.readLine(ctx)
 		if errors.Is(err, io.EOF) {

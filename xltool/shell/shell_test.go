@@ -33,7 +33,7 @@ func TestCommands(t *testing.T) {
 		"uptime", "uptime -s debian", "uptime --json debian", "info", "info --json", "dmesg", "dmesg -c", "dmesg", "modules", "modules --json",
 		"debug-keys q", "sysrq debian s", "sysrq debian ss", "trigger debian nmi", "trigger debian nmi 1", "trigger debian power 9", "trigger debian boom", "trigger debian",
 		"create -q debian.cfg name=deaf memory=16", "reboot debian", "shutdown", "shutdown -a debian", "shutdown -w deaf", "reboot -F deaf", "shutdown -F debian", "shutdown -w deux", "destroy 0", "destroy three", "destroy three", "create -q debian.cfg", "shutdown -aww", "list",
-		"help list", "help sched-credit2", "list --help", "help lst", "lst", "mem-set 0 5", "frobnicate", "list -x", "list --verbos", "list --json=1", "console", "console -t serial 0", "console -n x 0",
+		"help list", "help sched-credit2", "list --help", "help lst", "lst", "mem-set 0 5", "frobnicate", "exit", "ls", "xl halt", "list -x", "list --verbos", "list --json=1", "console", "console -t serial 0", "console -n x 0",
 		"create -q debian.cfg", "reboot", "poweroff",
 	} {
 		words, err := split(line)

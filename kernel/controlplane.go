@@ -176,6 +176,15 @@ func (h *host) BusyTime() time.Duration {
 	return time.Duration(max(t-baremetal.VCPUTime(), 0))
 }
 
+// CPUList implements plane.Machine.
+func (h *host) CPUList() []control.CPUInfo {
+	var all []control.CPUInfo
+	for i := range baremetal.NumCPU() {
+		all = append(all, control.CPUInfo{ID: i, Online: true, Core: i, Idle: time.Duration(baremetal.Stats(i).IdleNS)})
+	}
+	return all
+}
+
 // Info implements plane.Machine.
 func (h *host) Info() control.HostInfo {
 	_, _, ecx, edx := baremetal.CPUID(1, 0)

@@ -28,6 +28,8 @@ const (
 	MaxVCPUs = 512
 	// kernelCache bounds the unpacked kernels that are kept, in bytes.
 	kernelCache = 192 << 20
+	// maxMemory bounds a domain's memory, in bytes.
+	maxMemory = 1 << 46
 )
 
 // Module is a file that the boot loader brought along.

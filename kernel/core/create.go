@@ -77,8 +77,8 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	if cfg.MaxMemoryBytes == 0 {
 		cfg.MaxMemoryBytes = cfg.MemoryBytes
 	}
-	if cfg.MaxMemoryBytes < cfg.MemoryBytes || cfg.MaxMemoryBytes > 1<<46 {
-		return control.Errorf(control.ErrBadConfig, "memory=%d, maxmem=%d (MiB): maxmem is not to be less, and not more than %d", cfg.MemoryBytes>>20, cfg.MaxMemoryBytes>>20, 1<<26)
+	if cfg.MaxMemoryBytes < cfg.MemoryBytes || cfg.MaxMemoryBytes > maxMemory {
+		return control.Errorf(control.ErrBadConfig, "memory=%d, maxmem=%d (MiB): maxmem is not to be less, and not more than %d", cfg.MemoryBytes>>20, cfg.MaxMemoryBytes>>20, maxMemory>>20)
 	}
 	if cfg.TSCMode > control.TSCNative {
 		return control.Errorf(control.ErrBadConfig, "tsc_mode=%v: Xen removed this mode in 4.13; use native, or default", cfg.TSCMode)

@@ -24,6 +24,8 @@ type Machine interface {
 	Info() control.HostInfo
 	PowerOff() error
 	Reboot()
+	// CPUList describes each CPU of the host, by number.
+	CPUList() []control.CPUInfo
 	// Used is the memory that the hypervisor itself uses, in bytes.
 	Used() uint64
 	// BusyTime is how long all CPUs did something else than guests or nothing.
@@ -34,6 +36,8 @@ type Machine interface {
 
 // Plane implements control.Plane.
 type Plane struct {
+	control.NotYet // devices, uploads, save and restore
+
 	core    *core.Core
 	machine Machine
 	log     *console.Log
@@ -68,13 +72,16 @@ func (p *Plane) entry(id control.DomID) (*core.Entry, error) {
 	return p.core.Domain(mm.DomID(id))
 }
 
+// schedulerName is what guests' tools know for one with weights and caps.
+const schedulerName = "credit2"
+
 // HostInfo implements control.Plane.
 func (p *Plane) HostInfo(context.Context) (control.HostInfo, error) {
 	i := p.machine.Info()
 	i.FreeMemoryBytes = p.core.FreeMemory()
 	i.XenMajor, i.XenMinor, i.XenExtra = core.ABIMajor, core.ABIMinor, ".nidus"
 	i.XenCaps = []string{"hvm-3.0-x86_32", "hvm-3.0-x86_32p", "hvm-3.0-x86_64"}
-	i.Scheduler = "credit2"
+	i.Scheduler = schedulerName
 	i.PageSizeBytes = mm.PageSize
 	i.Uptime = p.now()
 	return i, nil

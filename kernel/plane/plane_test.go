@@ -40,12 +40,13 @@ func kernel() []byte {
 
 type machine struct{}
 
-func (machine) Info() control.HostInfo  { return control.HostInfo{} }
-func (machine) PowerOff() error         { return nil }
-func (machine) Reboot()                 {}
-func (machine) Used() uint64            { return 0 }
-func (machine) BusyTime() time.Duration { return 0 }
-func (machine) DebugKey(k byte) bool    { return k == 'h' }
+func (machine) Info() control.HostInfo     { return control.HostInfo{} }
+func (machine) PowerOff() error            { return nil }
+func (machine) Reboot()                    {}
+func (machine) CPUList() []control.CPUInfo { return []control.CPUInfo{{ID: 0, Online: true}} }
+func (machine) Used() uint64               { return 0 }
+func (machine) BusyTime() time.Duration    { return 0 }
+func (machine) DebugKey(k byte) bool       { return k == 'h' }
 
 // host is a core, and the control planes that a test makes over it.
 type host struct {

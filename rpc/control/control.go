@@ -1,6 +1,6 @@
 // Package control is the contract between who manages domains (the shell, the
-// xl command) and the control plane, as plain Go for now: a ring RPC will carry
-// exactly these calls. So every argument and result is plain data without
+// xl command) and the control plane, as plain Go. Packages rpc/server and rpc/client carry exactly
+// these calls, by the schema in rpc/nidus.proto. So every argument and result is plain data without
 // pointers to live state, every call takes a context, and every error that a
 // caller decides on has a Code that survives the wire.
 //
@@ -26,6 +26,11 @@ const MaxDomID DomID = 0x7fef
 // none; one that a Plane doesn't have yet fails with ErrNotYet; one that its
 // context ends fails with the context's error.
 type Plane interface {
+	Resources
+	Devices
+	Store
+	Files
+
 	// HostInfo describes the machine and the hypervisor.
 	HostInfo(ctx context.Context) (HostInfo, error)
 	// Dmesg returns the hypervisor's log, oldest line first, and empties it

@@ -40,24 +40,40 @@ const (
 	ErrNotYet
 	// ErrInternal: a defect of the control plane.
 	ErrInternal
+	// ErrNoNode: xenstore has no such node.
+	ErrNoNode
+	// ErrNoDevice: the domain has no such device.
+	ErrNoDevice
+	// ErrQuota: as many as allowed are there already.
+	ErrQuota
+	// ErrVersion: client and server don't speak the same protocol.
+	ErrVersion
+	// ErrDisconnected: the connection ended before the answer came, or can't
+	// be made. Whether the call was done is not known then.
+	ErrDisconnected
 	endCodes
 )
 
 var codeNames = [...]string{
-	ErrNoDomain:    "no such domain",
-	ErrExists:      "exists already",
-	ErrNoMemory:    "not enough memory",
-	ErrBadConfig:   "bad configuration",
-	ErrBadKernel:   "bad kernel or ramdisk",
-	ErrNoFile:      "no such file",
-	ErrBadArgument: "bad argument",
-	ErrBadState:    "not possible in this state",
-	ErrNoResponse:  "the guest does not respond",
-	ErrBusy:        "in use",
-	ErrTooBig:      "too big",
-	ErrDenied:      "not allowed",
-	ErrNotYet:      "not there yet",
-	ErrInternal:    "internal error",
+	ErrNoDomain:     "no such domain",
+	ErrExists:       "exists already",
+	ErrNoMemory:     "not enough memory",
+	ErrBadConfig:    "bad configuration",
+	ErrBadKernel:    "bad kernel or ramdisk",
+	ErrNoFile:       "no such file",
+	ErrBadArgument:  "bad argument",
+	ErrBadState:     "not possible in this state",
+	ErrNoResponse:   "the guest does not respond",
+	ErrBusy:         "in use",
+	ErrTooBig:       "too big",
+	ErrDenied:       "not allowed",
+	ErrNotYet:       "not there yet",
+	ErrInternal:     "internal error",
+	ErrNoNode:       "no such node",
+	ErrNoDevice:     "no such device",
+	ErrQuota:        "too many",
+	ErrVersion:      "another version of the protocol",
+	ErrDisconnected: "disconnected",
 }
 
 // Error says what kind c is.
@@ -73,6 +89,10 @@ type Error struct {
 	Code Code
 	// Msg says what happened, where, and what to do; it includes the kind.
 	Msg string
+	// File and Line (from 1) are the place of a defect in a configuration, if
+	// there is one; Msg names it too.
+	File string
+	Line int
 }
 
 // Error returns the message.

@@ -14,6 +14,7 @@ import (
 
 // fakePlane is a control plane in memory, on a host of 4 CPUs with 1 GiB.
 type fakePlane struct {
+	control.NotYet
 	mu      sync.Mutex
 	domains []*fakeDomain
 	next    control.DomID

@@ -1,0 +1,40 @@
+package plane
+
+import (
+	"context"
+	"io"
+
+	"nidus/kernel/console"
+)
+
+// logReader follows the hypervisor's log.
+type logReader struct {
+	r      *console.Reader
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// Log implements control.Plane.
+func (p *Plane) Log(ctx context.Context, history bool) (io.ReadCloser, error) {
+	l := &logReader{}
+	if l.r = p.log.AttachLive(); history {
+		l.r = p.log.Attach()
+	}
+	l.ctx, l.cancel = p.bound(ctx)
+	return l, nil
+}
+
+// Read implements io.Reader.
+func (l *logReader) Read(b []byte) (int, error) {
+	n, err := l.r.Read(l.ctx, b)
+	if err != nil && l.ctx.Err() != nil {
+		return n, io.EOF
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (l *logReader) Close() error {
+	l.cancel()
+	return nil
+}

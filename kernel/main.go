@@ -153,6 +153,7 @@ func virtualization(pages virt.Pages, info func(string, ...any)) (virt.Machine, 
 	}
 	f := m.Features()
 	info("%s with nested paging on %d CPUs, %d tags", f.Name, baremetal.NumCPU(), f.Tags)
+	info("Speculation: %s", f.Speculation)
 	return m, nil
 }
 

@@ -85,10 +85,14 @@ func (b *Builder) kernel(pkg, overlay, elf string) error {
 	text := uint64(baremetal.ImageBase + imageLoad + filePageOffset)
 	// The linker's flag is signed.
 	flags := fmt.Sprintf("-checklinkname=0 -E bootEntry -T %d -R %#x", int64(text), filePageOffset)
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-overlay", filepath.Join(overlay, "overlay.json"), "-tags", "tamago", "-ldflags", flags, "-o", elf, pkg)
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-overlay", filepath.Join(overlay, "overlay.json"), "-tags", "tamago", "-gcflags", retpolines, "-ldflags", flags, "-o", elf, pkg)
 	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1", "CGO_ENABLED=0")
 	return b.run(build)
 }
+
+// retpolines has the compiler make indirect calls that guests can't train. Assembly is
+// left as it is: the assembler refuses some of the runtime's with this flag.
+const retpolines = "all=-spectre=ret"
 
 // assemble makes an ELF file of one assembly source. mode is the assembler's
 // (--32 or --64), ldArgs the linker's arguments.

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"nidus/kernel/baremetal"
+	"nidus/kernel/cpu"
 )
 
 var faultChecks = []check{
@@ -30,6 +31,7 @@ var faultChecks = []check{
 		return caught(func() { call(uintptr(unsafe.Pointer(&ret))) })
 	}},
 	{"stack-guards", stackGuards},
+	{"verw", func() (string, error) { return "executed", onEach(func(int) error { cpu.ClearBuffers(); return nil }) }},
 }
 
 var (

@@ -18,6 +18,7 @@ var figures = []check{
 	{"figure-syscall", syscallFigure},
 	{"figure-futex", futexFigure},
 	{"figure-switch", switchFigure},
+	{"figure-switch-all", switchAllFigure},
 	{"figure-gc-pause", pauseFigure},
 }
 
@@ -75,6 +76,18 @@ func futexFigure() (string, error) {
 func switchFigure() (string, error) {
 	const n = 5000
 	return figure("thread-switch", float64(handOver(0, 0, n))/n/2, "ns")
+}
+
+// switchAllFigure is switchFigure on all CPUs at the same time, which share the
+// scheduler's lock; CPUs that the emulator has no processor for make it longer too.
+func switchAllFigure() (string, error) {
+	const n = 5000
+	var total atomic.Int64
+	onEach(func(cpu int) error {
+		total.Add(int64(handOver(cpu, cpu, n)))
+		return nil
+	})
+	return figure("thread-switch-all", float64(total.Load())/float64(baremetal.NumCPU())/n/2, "ns")
 }
 
 // pauseFigure is the collector's longest pause while all CPUs allocate.

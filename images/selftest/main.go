@@ -32,6 +32,7 @@ func main() {
 		fmt.Println("selftest: FAIL boot", err)
 		return
 	}
+	m.ReadACPI()
 	cal := m.StartCalibration()
 	m.StartCPUs()
 	m.Finish(cal)

@@ -8,6 +8,7 @@ import (
 	sys "syscall"
 	"unsafe"
 
+	"nidus/kernel/cpu"
 	"nidus/mm"
 )
 
@@ -178,7 +179,7 @@ func APICID(cpu int) uint32 { return uint32(cpus[cpu].apicid) }
 func X2APIC() bool          { return x2apic }
 
 // CPUID executes the instruction.
-func CPUID(leaf, sub uint32) (a, b, c, d uint32) { return cpuid(leaf, sub) }
+func CPUID(leaf, sub uint32) (a, b, c, d uint32) { return cpu.CPUID(leaf, sub) }
 
 // Wall is the time of day in ns since 1970.
 func Wall() int64 { return Nanotime() + wallOffset }
@@ -205,10 +206,10 @@ func Yield() {
 // Preconditions: called once on each CPU, by OnCPU.
 func EnableXSAVE() {
 	const osxsave, components = 1 << 18, 7
-	if _, _, c, _ := cpuid(1, 0); c>>26&1 == 0 {
+	if _, _, c, _ := cpu.CPUID(1, 0); c>>26&1 == 0 {
 		return
 	}
-	a, _, _, _ := cpuid(0xd, 0)
-	wrcr4(rdcr4() | osxsave)
-	xsetbv(uint64(a) & components)
+	a, _, _, _ := cpu.CPUID(0xd, 0)
+	wrcr4(cpu.CR4() | osxsave)
+	cpu.SetXCR0(uint64(a) & components)
 }

@@ -2,6 +2,8 @@
 
 package baremetal
 
+import "nidus/kernel/cpu"
+
 // The local APIC of each CPU, through its registers (xAPIC) or MSRs (x2APIC):
 // Intel SDM volume 3, chapter 10.
 
@@ -71,14 +73,14 @@ const (
 
 func apicRead(reg uint64) uint32 {
 	if x2apic {
-		return uint32(rdmsr(uint32(msrX2APIC + reg>>4)))
+		return uint32(cpu.ReadMSR(uint32(msrX2APIC + reg>>4)))
 	}
 	return ld32(apicBase + reg)
 }
 
 func apicWrite(reg uint64, v uint32) {
 	if x2apic {
-		wrmsr(uint32(msrX2APIC+reg>>4), uint64(v))
+		cpu.WriteMSR(uint32(msrX2APIC+reg>>4), uint64(v))
 		return
 	}
 	st32(apicBase+reg, v)
@@ -88,7 +90,7 @@ func apicWrite(reg uint64, v uint32) {
 // register are one command).
 func ipi(dest uint64, command uint32) {
 	if x2apic {
-		wrmsr(msrX2APIC+apicICRLow>>4, dest<<32|uint64(command))
+		cpu.WriteMSR(msrX2APIC+apicICRLow>>4, dest<<32|uint64(command))
 		return
 	}
 	for ld32(apicBase+apicICRLow)&icrPending != 0 {
@@ -105,21 +107,21 @@ func kick(c *pcpu) {
 
 // apicInit chooses the mode for all CPUs: the first one's.
 func apicInit() {
-	_, _, c, _ := cpuid(1, 0)
+	_, _, c, _ := cpu.CPUID(1, 0)
 	x2apic = c>>21&1 != 0
 	tscDeadline = c>>24&1 != 0
-	_, b, c, d := cpuid(0x40000000, 0)
+	_, b, c, d := cpu.CPUID(0x40000000, 0)
 	losesIRQs = b == 0x54474354 && c == 0x43544743 && d == 0x47435447 // "TCGTCGTCGTCG"
 }
 
 // apicInitCPU turns this CPU's APIC on.
 func apicInitCPU(c *pcpu) {
 	const enable, extended = 1 << 11, 1 << 10
-	base := rdmsr(msrAPICBase)
+	base := cpu.ReadMSR(msrAPICBase)
 	if x2apic {
-		wrmsr(msrAPICBase, base|enable|extended)
+		cpu.WriteMSR(msrAPICBase, base|enable|extended)
 	} else {
-		wrmsr(msrAPICBase, base|enable)
+		cpu.WriteMSR(msrAPICBase, base|enable)
 	}
 	c.apicid = uint64(apicRead(apicID))
 	if !x2apic {
@@ -172,10 +174,10 @@ func armTimer(c *pcpu, at, now int64) {
 	}
 	if tscDeadline {
 		if at == 0 {
-			wrmsr(msrTSCDeadline, 0)
+			cpu.WriteMSR(msrTSCDeadline, 0)
 			return
 		}
-		wrmsr(msrTSCDeadline, tscAt(at))
+		cpu.WriteMSR(msrTSCDeadline, tscAt(at))
 		return
 	}
 	if at == 0 {

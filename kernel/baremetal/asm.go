@@ -5,12 +5,8 @@ package baremetal
 // In asm_amd64.s: one instruction each.
 
 func cpuself() uint64
-func wrmsr(msr uint32, v uint64)
-func rdmsr(msr uint32) uint64
 func rdtsc() uint64
 func rdcr2() uint64
-func rdcr3() uint64
-func rdcr4() uint64
 func wrcr3(v uint64)
 func wrcr4(v uint64)
 func out8(port uint16, v uint8)
@@ -19,8 +15,6 @@ func out16(port uint16, v uint16)
 func in16(port uint16) uint16
 func out32(port uint16, v uint32)
 func in32(port uint16) uint32
-func cpuid(leaf, sub uint32) (a, b, c, d uint32)
-func xsetbv(v uint64) // XCR0
 func rdrand() (v uint64, ok bool)
 func pause()
 func halt()

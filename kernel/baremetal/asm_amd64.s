@@ -8,22 +8,6 @@ TEXT ·cpuself(SB),NOSPLIT,$0-8
 	MOVQ	AX, ret+0(FP)
 	RET
 
-TEXT ·wrmsr(SB),NOSPLIT,$0-16
-	MOVL	msr+0(FP), CX
-	MOVQ	v+8(FP), AX
-	MOVQ	AX, DX
-	SHRQ	$32, DX
-	WRMSR
-	RET
-
-TEXT ·rdmsr(SB),NOSPLIT,$0-16
-	MOVL	msr+0(FP), CX
-	RDMSR
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	MOVQ	AX, ret+8(FP)
-	RET
-
 TEXT ·rdtsc(SB),NOSPLIT,$0-8
 	RDTSC
 	SHLQ	$32, DX
@@ -33,16 +17,6 @@ TEXT ·rdtsc(SB),NOSPLIT,$0-8
 
 TEXT ·rdcr2(SB),NOSPLIT,$0-8
 	MOVQ	CR2, AX
-	MOVQ	AX, ret+0(FP)
-	RET
-
-TEXT ·rdcr3(SB),NOSPLIT,$0-8
-	MOVQ	CR3, AX
-	MOVQ	AX, ret+0(FP)
-	RET
-
-TEXT ·rdcr4(SB),NOSPLIT,$0-8
-	MOVQ	CR4, AX
 	MOVQ	AX, ret+0(FP)
 	RET
 
@@ -90,16 +64,6 @@ TEXT ·in32(SB),NOSPLIT,$0-12
 	MOVW	port+0(FP), DX
 	INL
 	MOVL	AX, ret+8(FP)
-	RET
-
-TEXT ·cpuid(SB),NOSPLIT,$0-24
-	MOVL	leaf+0(FP), AX
-	MOVL	sub+4(FP), CX
-	CPUID
-	MOVL	AX, a+8(FP)
-	MOVL	BX, b+12(FP)
-	MOVL	CX, c+16(FP)
-	MOVL	DX, d+20(FP)
 	RET
 
 TEXT ·pause(SB),NOSPLIT,$0
@@ -186,14 +150,6 @@ TEXT ·restore(SB),NOSPLIT,$0-8
 	MOVQ	flags+0(FP), AX
 	PUSHQ	AX
 	POPFQ
-	RET
-
-TEXT ·xsetbv(SB),NOSPLIT,$0-8
-	MOVQ	v+0(FP), AX
-	MOVQ	AX, DX
-	SHRQ	$32, DX
-	XORL	CX, CX
-	BYTE	$0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv
 	RET
 
 TEXT ·rdrand(SB),NOSPLIT,$0-9

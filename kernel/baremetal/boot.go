@@ -2,7 +2,10 @@
 
 package baremetal
 
-import "nidus/sched"
+import (
+	"nidus/kernel/cpu"
+	"nidus/sched"
+)
 
 // handoverBlock is what stub.S leaves: see there.
 type handoverBlock struct {
@@ -176,15 +179,15 @@ func Protect(smep, smap bool) {
 }
 
 // Protection tells whether SMEP and SMAP are on, on this CPU.
-func Protection() (smep, smap bool) { return rdcr4()&cr4SMEP != 0, rdcr4()&cr4SMAP != 0 }
+func Protection() (smep, smap bool) { return cpu.CR4()&cr4SMEP != 0, cpu.CR4()&cr4SMAP != 0 }
 
 // cpuFeatures turns on what protects the kernel from what it maps, and the
 // instructions that its entry code uses.
 func cpuFeatures() {
 	const smep, smap, fsgs = 1 << 7, 1 << 20, 1 << 0
-	_, b, _, _ := cpuid(7, 0)
-	cr4 := rdcr4()
-	if _, _, _, d := cpuid(1, 0); d>>7&1 != 0 {
+	_, b, _, _ := cpu.CPUID(7, 0)
+	cr4 := cpu.CR4()
+	if _, _, _, d := cpu.CPUID(1, 0); d>>7&1 != 0 {
 		cr4 |= 1 << 6 // MCE: without it a machine check is a silent shutdown
 	}
 	if b&fsgs != 0 {

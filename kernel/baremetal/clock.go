@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"nidus/kernel/boot"
+	"nidus/kernel/cpu"
 )
 
 // clock turns TSC into time: ns = (tsc-tsc0)*mul >> 32.
@@ -92,16 +93,16 @@ func calibrate() {
 			evidence.PIT.Add(best, uint64(ticks)*1e9/pitHz)
 		}
 	}
-	top, _, _, _ := cpuid(0, 0)
+	top, _, _, _ := cpu.CPUID(0, 0)
 	if top >= 0x15 {
-		a, b, c, _ := cpuid(0x15, 0)
+		a, b, c, _ := cpu.CPUID(0x15, 0)
 		evidence.CPUID15.Denominator, evidence.CPUID15.Numerator, evidence.CPUID15.CrystalHz = a, b, c
 	}
 	if top >= 0x16 {
-		evidence.CPUID16MHz, _, _, _ = cpuid(0x16, 0)
+		evidence.CPUID16MHz, _, _, _ = cpu.CPUID(0x16, 0)
 	}
-	if a, b, c, d := cpuid(0x40000000, 0); a >= 0x40000010 && a < 0x40010000 && b|c|d != 0 {
-		evidence.HypervisorKHz, _, _, _ = cpuid(0x40000010, 0)
+	if a, b, c, d := cpu.CPUID(0x40000000, 0); a >= 0x40000010 && a < 0x40010000 && b|c|d != 0 {
+		evidence.HypervisorKHz, _, _, _ = cpu.CPUID(0x40000010, 0)
 	}
 	TSCChoice = boot.ChooseTSC(&evidence)
 	if TSCChoice.Hz == 0 {
@@ -123,7 +124,7 @@ var seed uint64 = 0x9e3779b97f4a7c15
 // randomWord gives RDRAND's words where the CPU has it (Intel SDM volume 1, 7.3.17),
 // mixed with the TSC's jitter, which is all there is without.
 func randomWord() uint64 {
-	if _, _, c, _ := cpuid(1, 0); c>>30&1 != 0 {
+	if _, _, c, _ := cpu.CPUID(1, 0); c>>30&1 != 0 {
 		for i := 0; i < 10; i++ {
 			if v, ok := rdrand(); ok {
 				seed ^= v

@@ -4,6 +4,8 @@ package baremetal
 
 import (
 	"unsafe"
+
+	"nidus/kernel/cpu"
 )
 
 // What is shown when the machine can't go on: registers, traceback, and then a
@@ -56,7 +58,7 @@ func (f *trapFrame) dump(c *pcpu) {
 	putReg("\nr13 ", f.r13)
 	putReg(" r14 ", f.r14)
 	putReg(" r15 ", f.r15)
-	putReg(" cr3 ", rdcr3())
+	putReg(" cr3 ", cpu.CR3())
 	puts("\n")
 	traceback(f.rip, f.rbp, f.rsp)
 }

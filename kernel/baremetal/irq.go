@@ -94,22 +94,23 @@ func routeIRQ(base uint64, pin uint32, l ioapic.Line) (ok bool) {
 
 // deviceInterrupt takes an interrupt in.
 func deviceInterrupt(v uint64) {
+	lock(&irqlock)
+	irqs[v]++
 	if l := &irqLines[v]; l.level {
-		lock(&irqlock)
 		l.mask(true)
-		unlock(&irqlock)
 	}
+	unlock(&irqlock)
 	apicWrite(apicEOI, 0)
 	lock(&klock)
-	irqs[v]++
 	futexWake(addr(&irqs[v]), MaxThreads)
 	unlock(&klock)
 }
 
-// served unmasks a level-triggered line whose interrupt has been served.
-func served(v uint64) {
+// served unmasks a level-triggered line whose interrupts up to the count seen have
+// been served; not if there is a later one.
+func served(v, seen uint64) {
 	lock(&irqlock)
-	if l := &irqLines[v&0xff]; l.masked {
+	if l := &irqLines[v&0xff]; l.masked && irqs[v&0xff] == uint32(seen) {
 		l.mask(false)
 	}
 	unlock(&irqlock)
@@ -119,7 +120,7 @@ func served(v uint64) {
 // blocks until the count is another, and returns that. Counts begin at 0.
 func WaitIRQ(v uint8, seen uint32) uint32 {
 	if irqLines[v].level {
-		call(callServed, uint64(v), 0, 0, 0)
+		call(callServed, uint64(v), uint64(seen), 0, 0)
 	}
 	p := &irqs[v]
 	for *p == seen {

@@ -2,7 +2,11 @@
 
 package baremetal
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"nidus/kernel/cpu"
+)
 
 // The host's page tables: built once at boot, and extended in the VMap window, from
 // which memory also goes back (see vmap.go).
@@ -85,7 +89,7 @@ func buildMap(h *handoverBlock) {
 		}
 		imgLo, imgHi = min(imgLo, lo-ImageBase), max(imgHi, hi-ImageBase)
 	}
-	_, _, _, d := cpuid(0x80000001, 0)
+	_, _, _, d := cpu.CPUID(0x80000001, 0)
 	giant := d>>26&1 != 0
 	for pa := uint64(0); pa < directEnd; {
 		size := uint64(page2M)

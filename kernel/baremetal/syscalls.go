@@ -208,7 +208,7 @@ func syscall(c *pcpu, t *thread) {
 			r = 1
 		}
 	case callServed:
-		served(a0)
+		served(a0, a1)
 	case callDropIdentity:
 		lock(&memlock)
 		st64(table(ld64(table(ld64(table(hostL4, 0))&pteAddr, 0))&pteAddr, 0), 0)

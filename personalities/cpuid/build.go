@@ -121,6 +121,7 @@ func (b *builder) features() {
 		b.edit(0x80000001, 0, func(r *Regs) { r.D |= set(7, 9, 12, 14, 16) })
 	} else { // the copy of leaf 1 is AMD's alone
 		b.edit(0x80000001, 0, func(r *Regs) { r.D &= set(11, 20, 26, 27, 29); r.C &= set(0, 5, 8) })
+		b.edit(0x80000008, 0, func(r *Regs) { r.B &^= ebxIBPB }) // nor does Intel's MSR map open PRED_CMD
 	}
 	if b.p.Leaf(0x80000001, 0).D&extRDTSCP == 0 {
 		b.edit(7, 0, func(r *Regs) { r.C &^= set(22) })

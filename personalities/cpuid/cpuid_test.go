@@ -72,12 +72,16 @@ func TestNeverOffered(t *testing.T) {
 			{"AVX512F", 7, 0, 1, 16}, {"PT", 7, 0, 1, 25}, {"MPX", 7, 0, 1, 14}, {"PKU", 7, 0, 2, 3}, {"WAITPKG", 7, 0, 2, 5},
 			{"CET", 7, 0, 2, 7}, {"LA57", 7, 0, 2, 16}, {"IBRS", 7, 0, 3, 26}, {"ARCH_CAP", 7, 0, 3, 29}, {"AMX", 7, 0, 3, 24},
 			{"XSAVES", 0xd, 1, 0, 3}, {"SVM", 0x80000001, 0, 2, 2}, {"IBS", 0x80000001, 0, 2, 10}, {"SKINIT", 0x80000001, 0, 2, 12},
-			{"PERFCTR", 0x80000001, 0, 2, 23}, {"MWAITX", 0x80000001, 0, 2, 29}, {"IBPB", 0x80000008, 0, 1, 12},
+			{"PERFCTR", 0x80000001, 0, 2, 23}, {"MWAITX", 0x80000001, 0, 2, 29},
+			{"STIBP", 7, 0, 3, 27}, {"SSBD", 7, 0, 3, 31}, {"IBRS", 0x80000008, 0, 1, 14}, {"STIBP", 0x80000008, 0, 1, 15}, {"SSBD", 0x80000008, 0, 1, 24},
 		} {
 			a, b, c, d := p.CPUID(v, x.leaf, x.sub)
 			if [4]uint32{a, b, c, d}[x.reg]>>x.bit&1 != 0 {
 				t.Errorf("%s is offered", x.name)
 			}
+		}
+		if _, ebx, _, _ := p.CPUID(v, 0x80000008, 0); ebx&ebxIBPB != 0 != (vendor == amd) {
+			t.Errorf("%v: IBPB %v", vendor, ebx&ebxIBPB != 0)
 		}
 		for _, leaf := range []uint32{3, 5, 0xa, 0xf, 0x10, 0x12, 0x14, 0x17, 0x18, 0x20, 0x8000000a, 0x8000001b, 0x8000001c, 0x8000001f, 0x40000006, 0x40000100, ^uint32(0)} {
 			for sub := range uint32(3) {

@@ -14,6 +14,7 @@ const (
 	extRDTSCP      = 1 << 27
 	extLM          = 1 << 29
 	xsaveC         = 1 << 1
+	ebxIBPB        = 1 << 12
 
 	xcr0Allowed = 7 // x87, SSE, AVX
 	xsaveLegacy = 576
@@ -31,8 +32,8 @@ func set(bits ...uint) (m uint32) {
 // and which are set whatever the host says, as the hypervisor emulates what
 // they promise. What is not listed is never offered; in particular: MONITOR,
 // VMX, SVM, performance counters, SMX, thermal and power features, DCA,
-// protection keys, CET, AVX-512, AMX, SGX, MPX, RTM, LA57, XSAVES, and all
-// speculation controls whose MSRs the msr package doesn't have.
+// protection keys, CET, AVX-512, AMX, SGX, MPX, RTM, LA57, XSAVES, and speculation
+// controls that have MSRs, but for AMD's IBPB, whose MSR is only a command.
 type mask struct {
 	leaf, sub  uint32
 	allow, set Regs
@@ -88,15 +89,15 @@ func masks() []mask {
 		{leaf: 0x80000005, allow: Regs{all, all, all, all}}, // caches and TLBs
 		{leaf: 0x80000006, allow: Regs{all, all, all, all}},
 		{leaf: 0x80000007},
-		// CLZERO XSAVEERPTR WBNOINVD
-		{leaf: 0x80000008, allow: Regs{A: 0xffff, B: set(0, 2, 9)}},
+		// CLZERO XSAVEERPTR WBNOINVD IBPB (package virt opens its MSR)
+		{leaf: 0x80000008, allow: Regs{A: 0xffff, B: set(0, 2, 9, 12)}},
 		{leaf: 0x80000019, allow: Regs{A: all, B: all}}, // 1 GiB TLBs
 		{leaf: 0x8000001a, allow: Regs{A: set(0, 1, 2)}},
 		{leaf: 0x8000001d, sub: 0, allow: cacheMask}, {leaf: 0x8000001d, sub: 1, allow: cacheMask},
 		{leaf: 0x8000001d, sub: 2, allow: cacheMask}, {leaf: 0x8000001d, sub: 3, allow: cacheMask},
 		{leaf: 0x8000001e, allow: Regs{A: all}},
-		// LFENCE serialises, null selectors clear bases
-		{leaf: 0x80000021, allow: Regs{A: set(2, 6)}},
+		// LFENCE serialises, VERW clears buffers, null selectors clear bases; no need of VERW
+		{leaf: 0x80000021, allow: Regs{A: set(2, 5, 6), C: set(1, 2)}},
 	}
 }
 

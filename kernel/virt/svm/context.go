@@ -1,6 +1,9 @@
 package svm
 
-import "nidus/kernel/virt"
+import (
+	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
+)
 
 // context is what the entry code shares with Go: the start of a page outside
 // Go's heap, without Go pointers. The FPU image follows at fpuOffset.
@@ -34,5 +37,6 @@ type percpu struct {
 	loaded  uint64 // id of the vcpu that ran last
 	hsavePA uint64
 	savePA  uint64 // where VMSAVE puts what VMRUN doesn't keep of the host
-	_       [2]uint64
+	spec    spec.CPU
+	_       uint64
 }

@@ -222,35 +222,6 @@ done:
 	STGI
 	RET
 
-// func writeMSR(msr uint32, v uint64)
-TEXT ·writeMSR(SB),NOSPLIT,$0-16
-	MOVL	msr+0(FP), CX
-	MOVQ	v+8(FP), AX
-	MOVQ	AX, DX
-	SHRQ	$32, DX
-	WRMSR
-	RET
-
-// func readMSR(msr uint32) uint64
-TEXT ·readMSR(SB),NOSPLIT,$0-16
-	MOVL	msr+0(FP), CX
-	RDMSR
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	MOVQ	AX, ret+8(FP)
-	RET
-
-// func cpuid(leaf, sub uint32) (a, b, c, d uint32)
-TEXT ·cpuid(SB),NOSPLIT,$0-24
-	MOVL	leaf+0(FP), AX
-	MOVL	sub+4(FP), CX
-	CPUID
-	MOVL	AX, a+8(FP)
-	MOVL	BX, b+12(FP)
-	MOVL	CX, c+16(FP)
-	MOVL	DX, d+20(FP)
-	RET
-
 // func hostXCR0() (on bool, xcr0 uint64)
 TEXT ·hostXCR0(SB),NOSPLIT,$0-16
 	MOVB	$0, on+0(FP)

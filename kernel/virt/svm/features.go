@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
 )
 
 // Errors of a processor that can't run guests here.
@@ -35,6 +36,7 @@ type identity struct {
 	osxsave                bool   // CR4.OSXSAVE is on
 	xcr0                   uint64
 	xsaveSize              uint32 // 0Dh EBX: for the components in xcr0
+	spec                   spec.Identity
 }
 
 func (id identity) features() (virt.Features, error) {
@@ -50,6 +52,7 @@ func (id identity) features() (virt.Features, error) {
 	}
 	f := virt.Features{
 		Name:        "SVM",
+		Speculation: id.spec.Policy().String(),
 		Nested:      virt.FormatAMD64,
 		Tags:        id.svmEBX,
 		NextRIP:     id.svmEDX&cpuNRIP != 0,

@@ -10,6 +10,7 @@ type processor interface {
 	enter(*context)
 	cpu() uint64
 	writeMSR(msr uint32, v uint64)
+	clearBuffers()
 }
 
 var simulated processor
@@ -29,6 +30,9 @@ func enter(c *context) { simulated.enter(c) }
 
 //go:nosplit
 func writeMSR(msr uint32, v uint64) { simulated.writeMSR(msr, v) }
+
+//go:nosplit
+func clearBuffers() { simulated.clearBuffers() }
 
 // Enable implements virt.Machine.
 func (m *Machine) Enable() error { return ErrNoSVM }

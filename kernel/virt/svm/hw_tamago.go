@@ -5,7 +5,9 @@ package svm
 import (
 	_ "unsafe" // for go:linkname
 
+	"nidus/kernel/cpu"
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
 )
 
 // MSRs of SVM (APM vol. 2, 15.30).
@@ -14,6 +16,8 @@ const (
 	msrVMCR   = 0xc0010114
 	msrHSave  = 0xc0010117
 	vmcrSVMEN = 1 << 4 // SVMDIS
+
+	eferAIBRSE = 1 << 21 // automatic IBRS (APM vol. 2, 3.1.7)
 )
 
 // In enter_amd64.s.
@@ -21,12 +25,15 @@ const (
 func interruptsOff() uint64
 func interruptsOn()
 func enter(c *context)
-func writeMSR(msr uint32, v uint64)
-func readMSR(msr uint32) uint64
-func cpuid(leaf, sub uint32) (a, b, c, d uint32)
 func hostXCR0() (on bool, xcr0 uint64)
 func fxsave(p *[512 + 16]byte)
 func setSavePage(pa uint64)
+
+//go:nosplit
+func writeMSR(msr uint32, v uint64) { cpu.WriteMSR(msr, v) }
+
+//go:nosplit
+func clearBuffers() { cpu.ClearBuffers() }
 
 //go:linkname entersyscall runtime.entersyscall
 func entersyscall()
@@ -35,14 +42,15 @@ func entersyscall()
 func exitsyscall()
 
 func identify() (id identity) {
-	id.maxExt, _, _, _ = cpuid(0x80000000, 0)
+	id.maxExt, _, _, _ = cpu.CPUID(0x80000000, 0)
 	if id.maxExt < 0x8000000a {
 		return id
 	}
-	_, _, id.ext1ECX, id.ext1EDX = cpuid(0x80000001, 0)
-	id.svmEAX, id.svmEBX, _, id.svmEDX = cpuid(0x8000000a, 0)
+	_, _, id.ext1ECX, id.ext1EDX = cpu.CPUID(0x80000001, 0)
+	id.spec = spec.Identify(cpu.CPUID, cpu.ReadMSR)
+	id.svmEAX, id.svmEBX, _, id.svmEDX = cpu.CPUID(0x8000000a, 0)
 	if id.osxsave, id.xcr0 = hostXCR0(); id.osxsave {
-		_, id.xsaveSize, _, _ = cpuid(0xd, 0)
+		_, id.xsaveSize, _, _ = cpu.CPUID(0xd, 0)
 	}
 	return id
 }
@@ -61,17 +69,24 @@ func mxcsrMask() uint32 {
 
 // Enable implements virt.Machine (15.4).
 func (m *Machine) Enable() error {
-	if readMSR(msrVMCR)&vmcrSVMEN != 0 {
+	if cpu.ReadMSR(msrVMCR)&vmcrSVMEN != 0 {
 		return ErrDisabled
 	}
-	cpu := interruptsOff()
+	n := interruptsOff()
 	defer interruptsOn()
-	if cpu >= uint64(len(m.cpus)) {
+	if n >= uint64(len(m.cpus)) {
 		return ErrTooMany
 	}
-	p := &m.cpus[cpu]
-	writeMSR(msrEFER, readMSR(msrEFER)|virt.EFERSVME)
-	writeMSR(msrHSave, p.hsavePA)
+	p := &m.cpus[n]
+	efer := cpu.ReadMSR(msrEFER) | virt.EFERSVME
+	if m.spec.AutoIBRS {
+		efer |= eferAIBRSE
+	}
+	cpu.WriteMSR(msrEFER, efer)
+	if m.spec.SpecCtrl != 0 {
+		cpu.WriteMSR(spec.MSRSpecCtrl, m.spec.SpecCtrl)
+	}
+	cpu.WriteMSR(msrHSave, p.hsavePA)
 	setSavePage(p.savePA)
 	p.tags.generation++ // whatever the TLB holds from before, it is flushed
 	p.tags.next = p.tags.max + 1
@@ -81,8 +96,8 @@ func (m *Machine) Enable() error {
 
 // Disable implements virt.Machine.
 func (m *Machine) Disable() {
-	writeMSR(msrHSave, 0)
-	writeMSR(msrEFER, readMSR(msrEFER)&^virt.EFERSVME)
+	cpu.WriteMSR(msrHSave, 0)
+	cpu.WriteMSR(msrEFER, cpu.ReadMSR(msrEFER)&^virt.EFERSVME)
 }
 
 // NewVCPU implements virt.Machine.

@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
 	"nidus/mm"
 )
 
@@ -22,6 +23,9 @@ type Machine struct {
 	mxcsrMask uint32
 	fpuSize   int
 	ids       atomic.Uint64
+	domains   atomic.Uint64 // numbers of maps
+	spec      spec.Policy
+	mitigated bool // spec may need something at entries
 }
 
 // New makes the machine for CPUs 0 to cpus-1; each must call Enable before it
@@ -37,6 +41,8 @@ func newMachine(pages virt.Pages, cpus int, id identity, mxcsrMask uint32) (*Mac
 		return nil, err
 	}
 	m := &Machine{features: f, pages: pages, cpus: make([]percpu, cpus), mxcsrMask: mxcsrMask, fpuSize: virt.FXSize}
+	m.spec = id.spec.Policy()
+	m.mitigated = m.spec.Any()
 	if f.XCR0 != 0 {
 		m.fpuSize = int(id.xsaveSize)
 	}
@@ -63,6 +69,10 @@ func (m *Machine) NewMaps() (virt.Maps, error) {
 	x, err := newMaps(m.pages)
 	if err != nil {
 		return nil, err
+	}
+	x.domain = m.domains.Add(1)
+	if m.spec.OpenIBPB {
+		x.InterceptMSR(spec.MSRPredCmd, true, false)
 	}
 	return x, nil
 }

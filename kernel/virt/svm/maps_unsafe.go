@@ -22,6 +22,7 @@ type maps struct {
 	io     *[iopmPages * mm.PageSize]byte
 	msrMFN mm.MFN
 	ioMFN  mm.MFN
+	domain uint64 // no other maps ever have this number
 }
 
 // hardwareMSRs are switched by VMRUN, VMLOAD and VMSAVE, and may be the guest's.

@@ -106,6 +106,9 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 		v.setWindow(v.window || v.pending.Held())
 	}
 	b.RAX, b.RSP, b.RIP, b.RFLAGS = c.regs.RAX, c.regs.RSP, c.regs.RIP, c.regs.RFLAGS
+	if v.m.mitigated {
+		v.barriers(p)
+	}
 	b.Clean = v.clean
 }
 

@@ -16,10 +16,12 @@ type fakeCPU struct {
 	steps []func(b *VMCB)
 	msrs  map[uint32]uint64
 	runs  int
+	verws int // since the last entry
 }
 
 func (f *fakeCPU) cpu() uint64                   { return f.on }
 func (f *fakeCPU) writeMSR(msr uint32, v uint64) { f.msrs[msr] = v }
+func (f *fakeCPU) clearBuffers()                 { f.verws++ }
 func (f *fakeCPU) enter(*context) {
 	b := f.v.vmcb
 	b.ExitIntInfo, b.ExitInfo1, b.ExitInfo2 = 0, 0, 0

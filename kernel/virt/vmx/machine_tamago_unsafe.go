@@ -4,9 +4,12 @@ package vmx
 
 import (
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
+	"nidus/kernel/cpu"
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
 	"nidus/mm"
 )
 
@@ -19,11 +22,15 @@ type Machine struct {
 	vmxon    []mm.MFN
 	on       []uint32 // 1: the CPU is enabled
 	fpuSize  int
+	spec     spec.Policy
+	ran      []spec.CPU // by CPU
+	domains  atomic.Uint64
 }
 
 // New makes the machine for CPUs 0 to cpus-1.
 func New(pages virt.Pages, cpus int) (*Machine, error) {
-	m := &Machine{cap: identify(), pages: pages, vmxon: make([]mm.MFN, cpus), on: make([]uint32, cpus), fpuSize: virt.FXSize}
+	m := &Machine{cap: identify(), pages: pages, vmxon: make([]mm.MFN, cpus), on: make([]uint32, cpus), ran: make([]spec.CPU, cpus), fpuSize: virt.FXSize}
+	m.spec = m.cap.spec.Policy()
 	var err error
 	if m.controls, err = m.cap.controls(); err != nil {
 		return nil, err
@@ -53,20 +60,23 @@ func (m *Machine) Features() virt.Features { return m.features }
 
 // Enable implements virt.Machine (SDM vol. 3, 24.7).
 func (m *Machine) Enable() error {
-	cpu := interruptsOff()
+	n := interruptsOff()
 	defer interruptsOn()
-	if cpu >= uint64(len(m.on)) {
-		return fmt.Errorf("%w: CPU %d is beyond those that the machine was made for", ErrVMXON, cpu)
+	if n >= uint64(len(m.on)) {
+		return fmt.Errorf("%w: CPU %d is beyond those that the machine was made for", ErrVMXON, n)
 	}
-	if f := readMSR(msrFeatureControl); f&1 == 0 {
-		writeMSR(msrFeatureControl, f|5)
+	if m.spec.SpecCtrl != 0 {
+		cpu.WriteMSR(spec.MSRSpecCtrl, m.spec.SpecCtrl)
+	}
+	if f := cpu.ReadMSR(msrFeatureControl); f&1 == 0 {
+		cpu.WriteMSR(msrFeatureControl, f|5)
 	} else if f&4 == 0 {
 		return ErrDisabled
 	}
-	if m.on[cpu] == 0 && !vmxon(uint64(m.vmxon[cpu])<<mm.PageShift, m.cap.cr0Fixed0) {
+	if m.on[n] == 0 && !vmxon(uint64(m.vmxon[n])<<mm.PageShift, m.cap.cr0Fixed0) {
 		return ErrVMXON
 	}
-	m.on[cpu] = 1
+	m.on[n] = 1
 	return nil
 }
 
@@ -86,6 +96,7 @@ func (m *Machine) NewMaps() (virt.Maps, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.domain = m.domains.Add(1)
 	return x, nil
 }
 

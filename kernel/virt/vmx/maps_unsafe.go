@@ -10,9 +10,10 @@ import (
 // maps is a domain's MSR bitmap (SDM vol. 3, 25.6.9: reads of 0-1fff, reads of
 // c0000000-c0001fff, the same for writes) and its two I/O bitmaps.
 type maps struct {
-	pages virt.Pages
-	mfn   mm.MFN
-	b     *[3 * mm.PageSize]byte
+	pages  virt.Pages
+	mfn    mm.MFN
+	b      *[3 * mm.PageSize]byte
+	domain uint64 // no other maps ever have this number
 }
 
 // hardwareMSRs are switched at entry and exit, and may be the guest's.

@@ -5,6 +5,7 @@ package vmx
 import (
 	"sync/atomic"
 
+	"nidus/kernel/cpu"
 	"nidus/kernel/virt"
 	"nidus/mm"
 )
@@ -107,17 +108,18 @@ func (v *vcpu) trip() (why virt.Reason, again bool) {
 		if r.reg == virt.TSCAux && !v.m.features.TSCAux {
 			continue
 		}
-		host[i] = readMSR(r.msr)
-		writeMSR(r.msr, v.s.Sys[r.reg])
+		host[i] = cpu.ReadMSR(r.msr)
+		cpu.WriteMSR(r.msr, v.s.Sys[r.reg])
 	}
+	v.barriers()
 	ok := enter(v.ctx)
 	for i := range switchedMSRs {
 		r := &switchedMSRs[i]
 		if r.reg == virt.TSCAux && !v.m.features.TSCAux {
 			continue
 		}
-		v.s.Sys[r.reg] = readMSR(r.msr)
-		writeMSR(r.msr, host[i])
+		v.s.Sys[r.reg] = cpu.ReadMSR(r.msr)
+		cpu.WriteMSR(r.msr, host[i])
 	}
 	if ok {
 		v.readGuest()
@@ -289,14 +291,13 @@ func (v *vcpu) writeHost() {
 	vmwrite(fHostGDTR, gdt)
 	vmwrite(fHostIDTR, idt)
 	vmwrite(fHostTRBase, tr)
-	cr0, cr3, cr4 := controlRegs()
-	vmwrite(fHostCR0, cr0)
-	vmwrite(fHostCR3, cr3)
-	vmwrite(fHostCR4, cr4)
-	vmwrite(fHostFSBase, readMSR(0xc0000100))
-	vmwrite(fHostGSBase, readMSR(0xc0000101))
-	vmwrite(fHostEFER, readMSR(0xc0000080))
-	vmwrite(fHostPAT, readMSR(0x277))
+	vmwrite(fHostCR0, cpu.CR0())
+	vmwrite(fHostCR3, cpu.CR3())
+	vmwrite(fHostCR4, cpu.CR4())
+	vmwrite(fHostFSBase, cpu.ReadMSR(0xc0000100))
+	vmwrite(fHostGSBase, cpu.ReadMSR(0xc0000101))
+	vmwrite(fHostEFER, cpu.ReadMSR(0xc0000080))
+	vmwrite(fHostPAT, cpu.ReadMSR(0x277))
 	vmwrite(fHostSysenterCS, 0)
 	vmwrite(fHostSysenterESP, 0)
 	vmwrite(fHostSysenterEIP, 0)

@@ -1,0 +1,37 @@
+//go:build tamago
+
+// Package cpu executes the processor's instructions that several packages of the
+// kernel need and Go has no words for. A function is the instruction and nothing
+// else; all may be called with interrupts off and without a P (NOSPLIT).
+//
+// Reference: AMD64 APM volume 3 (24594).
+package cpu
+
+// ReadMSR executes RDMSR. An MSR that the processor doesn't have is a fault.
+func ReadMSR(msr uint32) uint64
+
+// WriteMSR executes WRMSR.
+func WriteMSR(msr uint32, v uint64)
+
+// CPUID executes CPUID with EAX leaf and ECX sub.
+func CPUID(leaf, sub uint32) (a, b, c, d uint32)
+
+// CR0 reads the register.
+func CR0() uint64
+
+// CR3 reads the register.
+func CR3() uint64
+
+// CR4 reads the register.
+func CR4() uint64
+
+// XCR0 executes XGETBV. Preconditions: CR4.OSXSAVE.
+func XCR0() uint64
+
+// SetXCR0 executes XSETBV. Preconditions: CR4.OSXSAVE.
+func SetXCR0(v uint64)
+
+// ClearBuffers executes VERW with a selector in memory, which on a processor that
+// says so (package spec) also overwrites its buffers. Preconditions: GDT[2] is a
+// writable data segment (kernel/baremetal).
+func ClearBuffers()

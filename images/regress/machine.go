@@ -171,7 +171,8 @@ func parseList(out string) ([]domain, error) {
 	var ds []domain
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
-		if len(f) != 6 || f[0] == "Name" {
+		// The log may come between.
+		if len(f) != 6 || f[0] == "Name" || f[0] == "(NID)" {
 			continue
 		}
 		var n [3]int

@@ -95,6 +95,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	// for each, and one for each CPU, nobody else waits for it.
 	h.core.VCPUsChanged = func(n int) { runtime.GOMAXPROCS(baremetal.NumCPU() + n) }
 	h.core.Point = h.deathPoint
+	dh.MachineCheck = h.machineCheck
 	h.core.Hide7B = hide
 	return h, nil
 }

@@ -10,6 +10,7 @@ package domain
 import (
 	"nidus/kernel/console"
 	"nidus/kernel/evtchn"
+	"nidus/kernel/machine/mca"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenstore"
 	"nidus/mm"
@@ -32,6 +33,10 @@ type Host struct {
 	// TSCReliable says that the time-stamp counters of all CPUs agree and keep
 	// their rate, so that guests may read them.
 	TSCReliable bool
+	// MachineCheck looks at what the CPUs have recorded after a machine check
+	// that came while a domain ran, and says whether that domain can go on. It
+	// doesn't come back if the host can't. Nil on a host without.
+	MachineCheck func(running mm.DomID) mca.Verdict
 }
 
 // Clock is the host's time.

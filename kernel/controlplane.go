@@ -27,7 +27,7 @@ func (h *host) runPlane(ctx context.Context, first bool) {
 	wg.Go(func() { h.showDomains(ctx, p) })
 	if first {
 		wg.Go(func() {
-			p.Autostart(ctx, h.Options.XenDomains, func(ctx context.Context, name string) error { return h.autostart(ctx, p, name) })
+			p.Autostart(ctx, plane.AutostartNames(h.Options.XenDomains, h.core.Modules), func(ctx context.Context, name string) error { return h.autostart(ctx, p, name) })
 		})
 	}
 	for ctx.Err() == nil {

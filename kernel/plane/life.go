@@ -93,12 +93,3 @@ func (p *Plane) ended(e *core.Entry) {
 		p.emit(control.EventCreated, e, 0)
 	}
 }
-
-// Autostart creates the domains of the named boot modules, in order.
-func (p *Plane) Autostart(ctx context.Context, names []string, create func(ctx context.Context, name string) error) {
-	for _, n := range names {
-		if err := create(ctx, n); err != nil {
-			p.log.Printf(console.LevelError, "autostart of %s: %v", n, err)
-		}
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"nidus/images/builder"
@@ -16,13 +17,18 @@ import (
 
 const usage = `usage: ./build.sh VERB
 
-  build              make out/nidus
+  build              make out/nidus, and with it out/nidus.img for disks and USB sticks
+                     and out/nidus.iso for CDs; --data FOLDER puts its files there
   run                boot it in QEMU with a Debian guest, and type into the guest's shell
   test               host tests, fuzzing, and the regressions that fit 40 minutes
   regress [NAME...]  regressions in QEMU: all, or those named; -l lists them
   bench [NAME...]    figures, as a table; -l lists them, --peer xen puts Xen's beside them
-  flash DEVICE       write a bootable image to a disk or USB stick; --force for a disk that
-                     is not removable
+  flash DEVICE       write Nidus to a disk or USB stick, or a file that stands for one:
+                     --force       also to a disk that is not removable
+                     --keep-data   only to one with Nidus; its data stays, as it does anyway
+                     --erase-data  make a new data partition on one with Nidus
+                     --data FOLDER put its files there
+                     --yes         don't ask at the terminal
 `
 
 // errUsage asks for the usage text.
@@ -65,7 +71,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	switch verb {
 	case "build":
-		return none(func() error { return build(b, stdout) })
+		return build(b, args, stdout)
 	case "run":
 		return none(func() error { return runGuest(ctx, b) })
 	case "test":
@@ -75,7 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case "bench":
 		return bench(ctx, b, args, stdout)
 	case "flash":
-		return flash(ctx, b, args, stdout)
+		return flash(ctx, b, args, os.Stdin, stdout)
 	case "help", "-h", "--help":
 		_, err := io.WriteString(stdout, usage)
 		return err
@@ -83,14 +89,45 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return fmt.Errorf("%w: there is no verb %q", errUsage, verb)
 }
 
-func build(b *builder.Builder, stdout io.Writer) error {
-	if err := b.Image(); err != nil {
-		return err
-	}
-	s, err := os.Stat(b.Out("nidus"))
+// build makes the image and what it boots from.
+func build(b *builder.Builder, args []string, stdout io.Writer) error {
+	data, args, err := valueOf("--data", args)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(stdout, "out/nidus: %.1f MiB, for QEMU's -kernel and GRUB's multiboot and multiboot2\n", float64(s.Size())/(1<<20))
-	return err
+	if len(args) > 0 {
+		return fmt.Errorf("%w: build takes --data FOLDER, not %q", errUsage, args[0])
+	}
+	if err := b.Image(); err != nil {
+		return err
+	}
+	if err := b.Media(data); err != nil {
+		return err
+	}
+	for _, o := range []struct{ name, use string }{
+		{"nidus", "for QEMU's -kernel and GRUB's multiboot and multiboot2"},
+		{"nidus.img", "for disks and USB sticks; ./build.sh flash writes it"},
+		{"nidus.iso", "for CDs, and disks and USB sticks that are only read"},
+	} {
+		s, err := os.Stat(b.Out(o.name))
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(stdout, "out/%s: %.1f MiB, %s\n", o.name, float64(s.Size())/(1<<20), o.use); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// valueOf takes an option and its value out of arguments.
+func valueOf(option string, args []string) (value string, rest []string, err error) {
+	i := slices.Index(args, option)
+	if i < 0 {
+		return "", args, nil
+	}
+	if i+1 == len(args) {
+		return "", nil, fmt.Errorf("%w: %s needs a value", errUsage, option)
+	}
+	return args[i+1], slices.Delete(slices.Clone(args), i, i+2), nil
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"nidus/images/builder"
-	"nidus/images/debian"
 )
 
 func bootCases() []Case {
@@ -100,17 +99,7 @@ func bootISO(t *T, iso builder.ISO, memMiB int, args ...string) error {
 }
 
 func bootUEFI(t *T) error {
-	if err := debian.Install(t.Say, "ovmf"); err != nil {
-		return err
-	}
-	const code, vars = "/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"
-	data, err := os.ReadFile(vars)
-	if err != nil {
-		return err
-	}
-	if err := t.file("vars.fd", data); err != nil { // the firmware writes to it
-		return err
-	}
-	return bootISO(t, builder.ISO{Protocol: builder.Multiboot2, Compress: true}, 768,
-		"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+code, "-drive", "if=pflash,format=raw,unit=1,file=vars.fd")
+	return withUEFI(t, func(args []string) error {
+		return bootISO(t, builder.ISO{Protocol: builder.Multiboot2, Compress: true}, 768, args...)
+	})
 }

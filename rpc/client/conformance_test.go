@@ -1,0 +1,399 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"reflect"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"nidus/rpc/client"
+	"nidus/rpc/control"
+	"nidus/rpc/server"
+)
+
+// connect serves a plane to a client in this process, over a pipe.
+func connect(t testing.TB, p control.Plane) *client.Client {
+	t.Helper()
+	c, err := client.New(t.Context(), serve(t, server.New(p, server.Options{Log: t.Logf})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// serve returns the client's end of a new connection.
+func serve(t testing.TB, s *server.Server) net.Conn {
+	ours, theirs := net.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { s.ServeConn(ctx, theirs) })
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait() // all calls return
+	})
+	return ours
+}
+
+// streams are the methods that another test is about.
+var streams = []string{"ReadModule", "Upload", "Log", "ConsoleAttach", "Events", "XenstoreWatch"}
+
+// Every method of control.Plane asks and answers over the wire what it does without.
+func TestConformance(t *testing.T) {
+	m := &mirror{}
+	c := connect(t, m)
+	plane := reflect.TypeFor[control.Plane]()
+	for i := range plane.NumMethod() {
+		method := plane.Method(i)
+		if slices.Contains(streams, method.Name) {
+			continue
+		}
+		t.Run(method.Name, func(t *testing.T) {
+			for seed := range 100 {
+				r := rand.New(rand.NewPCG(uint64(seed), 0))
+				conform(t, c, m, method, r)
+			}
+		})
+	}
+}
+
+func conform(t *testing.T, c *client.Client, m *mirror, method reflect.Method, r *rand.Rand) {
+	t.Helper()
+	in := []reflect.Value{reflect.ValueOf(t.Context())}
+	var asked []any
+	for i := 1; i < method.Type.NumIn(); i++ {
+		v := arbitrary(method.Type.In(i), r)
+		in = append(in, v)
+		asked = append(asked, v.Interface())
+	}
+	var want []any
+	for i := range method.Type.NumOut() - 1 {
+		want = append(want, arbitrary(method.Type.Out(i), r).Interface())
+	}
+	fault := faults[r.IntN(len(faults))]
+	if method.Name == "Discard" {
+		discard(t, c, m, in[1].String(), fault)
+		return
+	}
+	if m.answers = append(want, fault); fault == nil {
+		m.answers = append(slices.Clone(want), nil)
+	}
+	out := reflect.ValueOf(c).MethodByName(method.Name).Call(in)
+	if m.method != method.Name || len(asked)+len(m.asked) > 0 && !reflect.DeepEqual(m.asked, asked) {
+		t.Fatalf("asked for %s %+v,\nof the plane it was %s %+v", method.Name, asked, m.method, m.asked)
+	}
+	err, _ := out[len(out)-1].Interface().(error)
+	same(t, err, fault)
+	if fault != nil {
+		return
+	}
+	for i := range want {
+		if got := out[i].Interface(); !reflect.DeepEqual(got, want[i]) {
+			t.Fatalf("%s: got %+v,\nwant %+v", method.Name, got, want[i])
+		}
+	}
+}
+
+// discard is for what was uploaded only.
+func discard(t *testing.T, c *client.Client, m *mirror, file string, fault error) {
+	m.answers = []any{file, nil}
+	if _, err := c.Upload(t.Context(), "x", 3, bytes.NewReader([]byte("abc"))); err != nil {
+		t.Fatal(err)
+	}
+	m.answers = []any{fault}
+	same(t, c.Discard(t.Context(), file), fault)
+	if m.method != "Discard" || m.asked[0] != file {
+		t.Fatalf("asked for Discard %q, it was %s %v", file, m.method, m.asked)
+	}
+	if err := c.Discard(t.Context(), file); !errors.Is(err, control.ErrNoFile) {
+		t.Fatalf("a file of nobody's: %v", err)
+	}
+}
+
+var faults = func() []error {
+	all := []error{nil, nil, nil, errPlain, context.Canceled, context.DeadlineExceeded,
+		&control.Error{Code: control.ErrBadConfig, Msg: "a.cfg:7: what", File: "a.cfg", Line: 7},
+		control.Errorf(control.ErrNoFile, "not UTF-8: \xff\xfe, and\ntwo lines")}
+	for k := control.ErrNoDomain; k <= control.ErrDisconnected; k++ {
+		all = append(all, k, control.Errorf(k, "what happened in %q", k))
+	}
+	return all
+}()
+
+// same compares errors: kind, message, place.
+func same(t *testing.T, got, want error) {
+	t.Helper()
+	if want == nil || got == nil {
+		if got != want {
+			t.Fatalf("error %v, want %v", got, want)
+		}
+		return
+	}
+	if errors.Is(want, context.Canceled) || errors.Is(want, context.DeadlineExceeded) {
+		if !errors.Is(got, want) {
+			t.Fatalf("error %v, want %v", got, want)
+		}
+		return
+	}
+	var g, w *control.Error
+	if !errors.As(got, &g) || g.Code != control.CodeOf(want) || got.Error() != want.Error() {
+		t.Fatalf("error %v of kind %v, want %v of kind %v", got, control.CodeOf(got), want, control.CodeOf(want))
+	}
+	if errors.As(want, &w) && (g.File != w.File || g.Line != w.Line) {
+		t.Fatalf("the place of %v is %s %d", got, g.File, g.Line)
+	}
+}
+
+// arbitrary makes a value that a caller could give or get. Lists are never empty: for
+// them, none and empty are the same, but for sets of CPUs.
+func arbitrary(t reflect.Type, r *rand.Rand) reflect.Value {
+	v := reflect.New(t).Elem()
+	switch t {
+	case reflect.TypeFor[control.CPUSet]():
+		if n := r.IntN(4); n > 0 {
+			s := make(control.CPUSet, n-1)
+			for i := range s {
+				s[i] = r.Uint64()
+			}
+			v.Set(reflect.ValueOf(s))
+		}
+		return v
+	case reflect.TypeFor[control.CPUTerm]():
+		return reflect.ValueOf(control.CPUTerm{First: r.IntN(4096), Last: r.IntN(4096), Node: r.IntN(2) == 0, Exclude: r.IntN(2) == 0})
+	case reflect.TypeFor[control.DeviceKind]():
+		return reflect.ValueOf(control.DeviceKind(1 + r.IntN(3)))
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			v.Field(i).Set(arbitrary(t.Field(i).Type, r))
+		}
+	case reflect.Slice:
+		n := 1 + r.IntN(5)
+		v.Set(reflect.MakeSlice(t, n, n))
+		fallthrough
+	case reflect.Array:
+		for i := range v.Len() {
+			v.Index(i).Set(arbitrary(t.Elem(), r))
+		}
+	case reflect.String:
+		b := make([]byte, r.IntN(20)) // any bytes, as people write them
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		v.SetString(string(b))
+	case reflect.Bool:
+		v.SetBool(r.IntN(2) == 0)
+	case reflect.Int: // counts: some methods bound them more than others
+		v.SetInt(1 + r.Int64N(control.MaxVCPUs))
+	case reflect.Int64:
+		v.SetInt(r.Int64() - r.Int64())
+	case reflect.Uint8:
+		v.SetUint(uint64(r.Uint32N(256)))
+	default:
+		v.SetUint(r.Uint64() >> (64 - t.Bits()))
+	}
+	return v
+}
+
+func TestReadModule(t *testing.T) {
+	m := &mirror{}
+	c := connect(t, m)
+	whole := make([]byte, 5<<20+17)
+	for i := range whole {
+		whole[i] = byte(i * 7 >> 8)
+	}
+	m.answers = []any{whole, nil}
+	for _, off := range []int{0, 1, 1 << 20, 5 << 20, len(whole)} {
+		b := make([]byte, len(whole)-off)
+		if n, err := c.ReadModule(t.Context(), "m", b, int64(off)); n != len(b) || err != nil && err != io.EOF || !bytes.Equal(b, whole[off:]) {
+			t.Errorf("from %d: %d %v", off, n, err)
+		}
+	}
+	if n, err := c.ReadModule(t.Context(), "m", make([]byte, 100), int64(len(whole)-17)); n != 17 || err != io.EOF {
+		t.Error(n, err)
+	}
+	if _, err := c.ReadModule(t.Context(), "m", make([]byte, 1), -1); !errors.Is(err, control.ErrBadArgument) {
+		t.Error(err)
+	}
+}
+
+func TestUpload(t *testing.T) {
+	m := &mirror{answers: []any{"up:1", nil}}
+	c := connect(t, m)
+	for _, size := range []int{0, 1, 32 << 10, 1<<20 + 1} {
+		b := bytes.Repeat([]byte("x"), size)
+		name, err := c.Upload(t.Context(), "local", int64(size), bytes.NewReader(b))
+		if err != nil || name != "up:1" || m.asked[0] != "local" || !bytes.Equal(m.asked[1].([]byte), b) {
+			t.Errorf("%d bytes: %q %v", size, name, err)
+		}
+	}
+	if _, err := c.Upload(t.Context(), "short", 10, bytes.NewReader([]byte("abc"))); err != io.ErrUnexpectedEOF {
+		t.Error(err)
+	}
+	if _, err := c.Upload(t.Context(), "bad", -1, nil); !errors.Is(err, control.ErrBadArgument) {
+		t.Error(err)
+	}
+	m.answers = []any{"", control.Errorf(control.ErrNoMemory, "none")}
+	if _, err := c.Upload(t.Context(), "big", 1<<20, bytes.NewReader(make([]byte, 1<<20))); !errors.Is(err, control.ErrNoMemory) {
+		t.Error(err)
+	}
+}
+
+// A file that was uploaded goes with the connection.
+func TestUploadGoes(t *testing.T) {
+	m := &mirror{answers: []any{"up:7", nil}}
+	conn := serve(t, server.New(m, server.Options{}))
+	c, err := client.New(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Upload(t.Context(), "f", 1, bytes.NewReader([]byte("x"))); err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		m.mu.Lock()
+		done := m.method == "Discard" && m.asked[0] == "up:7"
+		m.mu.Unlock()
+		if done {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the file stays")
+		}
+	}
+}
+
+func TestStreams(t *testing.T) {
+	m := &mirror{}
+	c := connect(t, m)
+	r := rand.New(rand.NewPCG(1, 2))
+	events := arbitrary(reflect.TypeFor[[]control.Event](), r).Interface().([]control.Event)
+	m.answers = []any{events, nil}
+	var got []control.Event
+	for e, err := range c.AllEvents(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, e); len(got) == len(events) {
+			break
+		}
+	}
+	if !reflect.DeepEqual(got, events) {
+		t.Errorf("%v, want %v", got, events)
+	}
+	<-m.asked[0].(chan struct{}) // leaving the loop closed the plane's
+
+	m.answers = []any{[]string{"/a", "/a/b"}, nil}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var paths []string
+	var last error
+	for p, err := range c.AllChanges(ctx, "/a") {
+		if last = err; err != nil {
+			break
+		}
+		if paths = append(paths, p); len(paths) == 2 {
+			cancel()
+		}
+	}
+	if !slices.Equal(paths, []string{"/a", "/a/b"}) || last != context.Canceled || m.asked[0] != "/a" {
+		t.Error(paths, last, m.asked)
+	}
+
+	m.answers = []any{bytes.Repeat([]byte("log\n"), 50000), nil}
+	l, err := c.Log(t.Context(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 200000)
+	if _, err := io.ReadFull(l, b); err != nil || !bytes.HasSuffix(b, []byte("\nlog\n")) {
+		t.Error(err)
+	}
+	l.Close()
+	if _, err := l.Read(b); err != io.EOF {
+		t.Error(err)
+	}
+
+	m.answers = []any{nil, control.Errorf(control.ErrNoNode, "no")}
+	if _, err := c.XenstoreWatch(t.Context(), "/"); !errors.Is(err, control.ErrNoNode) {
+		t.Error(err)
+	}
+	if _, err := c.Events(t.Context()); !errors.Is(err, control.ErrNoNode) {
+		t.Error(err)
+	}
+	if _, err := c.ConsoleAttach(t.Context(), 1, control.ConsoleOptions{}); !errors.Is(err, control.ErrNoNode) {
+		t.Error(err)
+	}
+	if _, err := c.Log(t.Context(), false); !errors.Is(err, control.ErrNoNode) {
+		t.Error(err)
+	}
+}
+
+func TestConsole(t *testing.T) {
+	m := &mirror{}
+	c := connect(t, m)
+	out := bytes.Repeat([]byte("0123456789abcdef"), 20000)
+	m.answers = []any{out, nil}
+	opt := control.ConsoleOptions{Num: 3, History: true}
+	con, err := c.ConsoleAttach(t.Context(), 9, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.asked[0] != control.DomID(9) || m.asked[1] != opt {
+		t.Error(m.asked)
+	}
+	far := m.asked[2].(*mirrorConsole)
+	// Typing goes on although nobody reads what the guest writes.
+	big := bytes.Repeat([]byte("y"), 100<<10)
+	if n, err := con.Write(big); n != len(big) || err != nil {
+		t.Fatal(n, err)
+	}
+	for left := len(big); left > 0; {
+		left -= len(<-far.typed)
+	}
+	b := make([]byte, len(out))
+	if _, err := io.ReadFull(con, b); err != nil || !bytes.Equal(b, out) {
+		t.Error("output differs", err)
+	}
+	// The guest reads no more: Close ends what waits for it, on both sides.
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if n, err := con.Write([]byte("stuck")); n != 0 || err != io.ErrClosedPipe {
+			t.Error(n, err)
+		}
+	}()
+	time.Sleep(5 * time.Millisecond) // either way the result is the same
+	con.Close()
+	<-done
+	if n, err := con.Read(b); n != 0 || err != io.EOF {
+		t.Error(n, err)
+	}
+	if n, err := con.Write(b); n != 0 || err != io.ErrClosedPipe {
+		t.Error(n, err)
+	}
+	<-far.ctx.Done()
+
+	m.answers = []any{[]byte("bye"), nil}
+	if con, err = c.ConsoleAttach(t.Context(), 9, opt); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := con.Write([]byte("q")); n != 1 && err != io.ErrClosedPipe { // the end may come first
+		t.Error(n, err)
+	}
+	if all, err := io.ReadAll(con); string(all) != "bye" || err != nil {
+		t.Errorf("%q %v", all, err)
+	}
+	if n, err := con.Write(b); n != 0 || err != io.ErrClosedPipe {
+		t.Error(n, err)
+	}
+}

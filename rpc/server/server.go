@@ -1,0 +1,275 @@
+// Package server serves a control.Plane to any number of clients: the other side of
+// package client. What travels is described in rpc/nidus.proto, how in package wire.
+//
+// A client is not trusted to be well: whatever bytes it sends cost it its connection
+// at most, and what it holds (calls, streams, uploads) goes with the connection.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/xtaci/smux"
+	"storj.io/drpc"
+	"storj.io/drpc/drpcmanager"
+	"storj.io/drpc/drpcmux"
+	"storj.io/drpc/drpcserver"
+	"storj.io/drpc/drpcstream"
+	"storj.io/drpc/drpcwire"
+
+	"nidus/rpc/api"
+	"nidus/rpc/control"
+	"nidus/rpc/wire"
+)
+
+// Options are a server's limits and habits; zeros mean the defaults.
+type Options struct {
+	// Name is what the server tells clients that it is.
+	Name string
+	// MaxConns is how many connections there may be (16). A few more are told so.
+	MaxConns int
+	// HelloTimeout is how long a client may take to say Hello (10 s).
+	HelloTimeout time.Duration
+	// Log is told of connections that end with a fault of the client's, and of
+	// defects; may be nil.
+	Log func(format string, args ...any)
+}
+
+// refusals is how many connections above MaxConns are answered at a time.
+const refusals = 4
+
+// Server serves one Plane.
+type Server struct {
+	plane control.Plane
+	opt   Options
+
+	mu    sync.Mutex
+	conns int
+}
+
+// New makes a server.
+func New(p control.Plane, opt Options) *Server {
+	if opt.Name == "" {
+		opt.Name = "nidus"
+	}
+	if opt.MaxConns <= 0 {
+		opt.MaxConns = 16
+	}
+	if opt.HelloTimeout <= 0 {
+		opt.HelloTimeout = 10 * time.Second
+	}
+	if opt.Log == nil {
+		opt.Log = func(string, ...any) {}
+	}
+	return &Server{plane: p, opt: opt}
+}
+
+// Serve takes connections from l, which it closes, until ctx ends or l fails. It
+// returns when all calls have: nil if ctx ended.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer l.Close()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	// A listener that failed ends its connections too.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for {
+		conn, err := l.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("control plane's listener: %w", err)
+		}
+		wg.Go(func() { s.ServeConn(ctx, conn) })
+	}
+}
+
+// ServeConn serves one connection, and closes it, until it or ctx ends. It returns
+// when all of its calls have.
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	s.mu.Lock()
+	full := s.conns >= s.opt.MaxConns
+	if s.conns >= s.opt.MaxConns+refusals {
+		s.mu.Unlock()
+		return
+	}
+	s.conns++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.conns--
+		s.mu.Unlock()
+	}()
+	c := &session{s: s, plane: s.plane, full: full, uploads: map[string]bool{}, said: make(chan struct{})}
+	if err := c.serve(ctx, conn); err != nil {
+		s.opt.Log("control connection of %v: %v", conn.RemoteAddr(), err)
+	}
+}
+
+// session is one connection.
+type session struct {
+	s     *Server
+	plane control.Plane
+	full  bool // there only to be told that there are too many
+
+	hello sync.Once
+	said  chan struct{} // closed by Hello
+
+	mu        sync.Mutex
+	uploads   map[string]bool // files that go with the connection
+	uploading int
+}
+
+var errNoHello = errors.New("it said no Hello in time")
+
+func (c *session) serve(ctx context.Context, conn net.Conn) error {
+	mux, err := smux.Server(conn, wire.Mux())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer c.discard(context.WithoutCancel(ctx))
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	defer cancel(nil)
+	defer mux.Close()
+	defer context.AfterFunc(ctx, func() { mux.Close() })()
+	late := time.AfterFunc(c.s.opt.HelloTimeout, func() {
+		select {
+		case <-c.said:
+		default:
+			cancel(errNoHello)
+		}
+	})
+	defer late.Stop()
+
+	srv := drpcserver.NewWithOptions(c.handler(), drpcserver.Options{Manager: drpcmanager.Options{
+		Reader: drpcwire.ReaderOptions{MaximumBufferSize: wire.MaxRequest},
+		Stream: drpcstream.Options{MaximumBufferSize: wire.MaxRequest},
+	}})
+	slots := make(chan struct{}, wire.MaxCalls)
+	for {
+		stream, err := mux.AcceptStream()
+		if err != nil {
+			if cause := context.Cause(ctx); errors.Is(cause, errNoHello) && !c.full {
+				return cause
+			}
+			if errors.Is(err, smux.ErrInvalidProtocol) {
+				return err
+			}
+			return nil // it went, as all do
+		}
+		select {
+		case slots <- struct{}{}:
+		default: // its own client counts, and never gets here
+			stream.Close()
+			continue
+		}
+		calls.Go(func() {
+			defer func() { <-slots }()
+			defer stream.Close()
+			_ = srv.ServeOne(ctx, stream) // ends with the stream, for whatever reason
+		})
+	}
+}
+
+// handler dispatches calls. It makes every error one that travels, and a defect the
+// end of its call only.
+func (c *session) handler() drpc.Handler {
+	mux := drpcmux.New()
+	for _, err := range []error{
+		api.DRPCRegisterSession(mux, c),
+		api.DRPCRegisterHost(mux, host{c}),
+		api.DRPCRegisterDomains(mux, domains{c}),
+		api.DRPCRegisterDevices(mux, devices{c}),
+		api.DRPCRegisterConsoles(mux, consoles{c}),
+		api.DRPCRegisterXenstore(mux, store{c}),
+		api.DRPCRegisterFiles(mux, files{c}),
+	} {
+		if err != nil { // generated code that doesn't fit itself
+			panic(err)
+		}
+	}
+	return handlerFunc(func(stream drpc.Stream, rpc string) (err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				c.s.opt.Log("control call %s: %v\n%s", rpc, v, debug.Stack())
+				err = control.Errorf(control.ErrInternal, "a defect of the control plane ended the call; the log has more")
+			}
+			err = wire.EncodeError(err)
+		}()
+		if err := c.admit(rpc); err != nil {
+			return err
+		}
+		ctx, cancel := wire.Timeout(stream.Context())
+		defer cancel()
+		err = mux.HandleRPC(call{stream, ctx}, rpc)
+		if drpc.ProtocolError.Has(err) {
+			return control.Errorf(control.ErrNotYet, "the server, of version %d.%d, has no call %q", api.Major, api.Minor, rpc)
+		}
+		return err
+	})
+}
+
+// admit keeps a client to its Hello.
+func (c *session) admit(rpc string) error {
+	if c.full {
+		return control.Errorf(control.ErrQuota, "%d programs are connected to the control plane, as many as may be; end one", c.s.opt.MaxConns)
+	}
+	select {
+	case <-c.said:
+		return nil
+	default:
+	}
+	if rpc != "/nidus.Session/Hello" {
+		return control.Errorf(control.ErrVersion, "the first call has to be Hello: what is connected is no client of this control plane")
+	}
+	return nil
+}
+
+type handlerFunc func(drpc.Stream, string) error
+
+// HandleRPC implements drpc.Handler.
+func (f handlerFunc) HandleRPC(s drpc.Stream, rpc string) error { return f(s, rpc) }
+
+// call is a stream whose context has the client's deadline.
+type call struct {
+	drpc.Stream
+	ctx context.Context
+}
+
+// Context implements drpc.Stream.
+func (c call) Context() context.Context { return c.ctx }
+
+// Hello implements the call.
+func (c *session) Hello(_ context.Context, in *api.HelloRequest) (*api.HelloResponse, error) {
+	if in.Major != api.Major {
+		return nil, control.Errorf(control.ErrVersion, "the control plane (%s) speaks version %d.%d of the protocol and the client %d.%d: use a client of Nidus' own version",
+			c.s.opt.Name, api.Major, api.Minor, in.Major, in.Minor)
+	}
+	c.hello.Do(func() { close(c.said) })
+	return &api.HelloResponse{
+		Major: api.Major, Minor: api.Minor, Server: c.s.opt.Name,
+		MaxMessageBytes: wire.MaxRequest, MaxCalls: wire.MaxCalls,
+	}, nil
+}
+
+// discard lets go of what was uploaded.
+func (c *session) discard(ctx context.Context) {
+	for name := range c.uploads {
+		if err := c.plane.Discard(ctx, name); err != nil && !errors.Is(err, control.ErrNoFile) {
+			c.s.opt.Log("uploaded file %s: %v", name, err)
+		}
+	}
+}

@@ -792,8 +792,8 @@ type HelloResponse struct {
 	Server string `protobuf:"bytes,4,opt,name=server" json:"server,omitempty"`
 	// The longest message that the server takes, in bytes.
 	MaxMessageBytes uint32 `protobuf:"varint,5,opt,name=max_message_bytes,json=maxMessageBytes" json:"max_message_bytes,omitempty"`
-	// How many calls of one connection may be in flight, streams among them. More are
-	// refused by closing the transport's stream.
+	// How many calls of one connection are served at a time, streams among them. More
+	// wait.
 	MaxCalls      uint32 `protobuf:"varint,6,opt,name=max_calls,json=maxCalls" json:"max_calls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -32,7 +32,7 @@ import (
 // Client is a connection to a control plane.
 type Client struct {
 	mux    *smux.Session
-	pool   *drpcpool.Pool[struct{}, *drpcconn.Conn]
+	pool   *pool
 	calls  chan struct{} // a token for each call in flight
 	server Server
 
@@ -45,6 +45,13 @@ type Client struct {
 }
 
 var _ control.Plane = (*Client)(nil)
+
+// pool has the streams that no call uses.
+type pool = drpcpool.Pool[struct{}, *drpcconn.Conn]
+
+func newPool() *pool {
+	return drpcpool.New[struct{}, *drpcconn.Conn](drpcpool.Options{Capacity: wire.MaxCalls})
+}
 
 // Server is what a server says of itself.
 type Server struct {
@@ -119,8 +126,7 @@ func New(ctx context.Context, conn net.Conn, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{mux: mux, calls: make(chan struct{}, wire.MaxCalls)}
-	c.pool = drpcpool.New[struct{}, *drpcconn.Conn](drpcpool.Options{Capacity: wire.MaxCalls})
+	c := &Client{mux: mux, calls: make(chan struct{}, wire.MaxCalls), pool: newPool()}
 	conns := caller{c}
 	c.host, c.domains, c.devices = api.NewDRPCHostClient(conns), api.NewDRPCDomainsClient(conns), api.NewDRPCDevicesClient(conns)
 	c.consoles, c.store, c.files = api.NewDRPCConsolesClient(conns), api.NewDRPCXenstoreClient(conns), api.NewDRPCFilesClient(conns)

@@ -203,6 +203,37 @@ func arbitrary(t reflect.Type, r *rand.Rand) reflect.Value {
 	return v
 }
 
+// Numbers with a meaning of their own arrive, and senseless ones get no further.
+func TestNumbers(t *testing.T) {
+	m := &mirror{answers: []any{[]control.VCPUInfo{{CPU: -1}}, nil}}
+	c := connect(t, m)
+	if all, err := c.VCPUList(t.Context(), 1); err != nil || all[0].CPU != -1 {
+		t.Error(all, err)
+	}
+	m.answers = []any{nil}
+	if err := c.VCPUPin(t.Context(), 1, control.AllVCPUs, nil, control.CPUSet{}); err != nil || m.asked[1] != control.AllVCPUs {
+		t.Error(err, m.asked)
+	}
+	m.method = ""
+	for name, err := range map[string]error{
+		"pin":       c.VCPUPin(t.Context(), 1, -2, nil, nil),
+		"wide pin":  c.VCPUPin(t.Context(), 1, 0, make(control.CPUSet, 65), nil),
+		"vcpus":     c.SetVCPUs(t.Context(), 1, -1),
+		"trigger":   c.Trigger(t.Context(), 1, 0, 1<<40),
+		"weight":    c.SetSchedCredit2(t.Context(), 1, control.SchedParams{Weight: 1<<32 + 256}),
+		"device":    second(c.DeviceList(t.Context(), 1, 0)),
+		"console":   second(c.ConsoleAttach(t.Context(), 1, control.ConsoleOptions{Num: 1 << 32})),
+		"vcpus cfg": second(c.Create(t.Context(), control.DomainConfig{VCPUs: -1}, control.CreateOptions{})),
+		"cpus cfg":  second(c.Create(t.Context(), control.DomainConfig{HardAffinity: []control.CPUList{{{First: 1 << 40}}}}, control.CreateOptions{})),
+	} {
+		if !errors.Is(err, control.ErrBadArgument) && !errors.Is(err, control.ErrBadConfig) || m.method != "" {
+			t.Errorf("%s: %v, and %q of the plane", name, err, m.method)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
 func TestReadModule(t *testing.T) {
 	m := &mirror{}
 	c := connect(t, m)

@@ -44,13 +44,10 @@ func (c *Client) ConsoleAttach(ctx context.Context, id control.DomID, opt contro
 	if err == nil {
 		err = s.Send(&api.ConsoleInput{Open: &api.ConsoleOpen{Id: uint32(id), Num: uint32(opt.Num), History: opt.History}, More: ahead})
 	}
-	if err == nil {
-		_, err = opened(ctx, cancel, s)
-	} else {
-		err = wire.DecodeError(ctx, err)
-	}
 	if err != nil {
-		cancel()
+		return nil, broken(ctx, cancel, err)
+	}
+	if _, err := opened(ctx, cancel, s); err != nil {
 		return nil, err
 	}
 	k := &console{s: s, ctx: ctx, cancel: cancel, more: make(chan struct{}, 1), taken: make(chan int, 1), gone: make(chan struct{})}

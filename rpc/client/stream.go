@@ -87,10 +87,15 @@ func (f *stream[T]) Close() error {
 func opened[M any](ctx context.Context, cancel context.CancelFunc, s receiver[M]) (*M, error) {
 	m, err := s.Recv()
 	if err != nil {
-		err = wire.DecodeError(ctx, err)
-		cancel()
+		err = broken(ctx, cancel, err)
 	}
 	return m, err
+}
+
+// broken lets go of a stream that did not open, and says why.
+func broken(ctx context.Context, cancel context.CancelFunc, err error) error {
+	defer cancel()
+	return wire.DecodeError(ctx, err)
 }
 
 // Events implements control.Plane.
@@ -98,8 +103,7 @@ func (c *Client) Events(ctx context.Context) (control.EventStream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	s, err := c.domains.Events(ctx, &api.EventsRequest{})
 	if err != nil {
-		cancel()
-		return nil, wire.DecodeError(ctx, err)
+		return nil, broken(ctx, cancel, err)
 	}
 	if _, err := opened(ctx, cancel, s); err != nil {
 		return nil, err
@@ -112,8 +116,7 @@ func (c *Client) XenstoreWatch(ctx context.Context, path string) (control.WatchS
 	ctx, cancel := context.WithCancel(ctx)
 	s, err := c.store.Watch(ctx, &api.PathRequest{Path: path})
 	if err != nil {
-		cancel()
-		return nil, wire.DecodeError(ctx, err)
+		return nil, broken(ctx, cancel, err)
 	}
 	first, err := opened(ctx, cancel, s)
 	if err != nil {
@@ -127,8 +130,7 @@ func (c *Client) Log(ctx context.Context, history bool) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	s, err := c.host.Log(ctx, &api.LogRequest{History: history})
 	if err != nil {
-		cancel()
-		return nil, wire.DecodeError(ctx, err)
+		return nil, broken(ctx, cancel, err)
 	}
 	if _, err := opened(ctx, cancel, s); err != nil {
 		return nil, err

@@ -171,10 +171,9 @@ func (c *session) serve(ctx context.Context, conn net.Conn) error {
 			return nil // it went, as all do
 		}
 		select {
-		case slots <- struct{}{}:
-		default: // its own client counts, and never gets here
-			stream.Close()
-			continue
+		case slots <- struct{}{}: // those beyond wait, as far as smux's backlog goes
+		case <-ctx.Done():
+			continue // to the session's end
 		}
 		calls.Go(func() {
 			defer func() { <-slots }()

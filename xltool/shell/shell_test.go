@@ -5,21 +5,49 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"nidus/rpc/client"
 	"nidus/rpc/control"
+	"nidus/rpc/server"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
 // TestCommands runs a list of commands one after the other on one fake host,
-// and compares all output and exit statuses with testdata/commands.golden.
+// and compares all output and exit statuses with testdata/commands.golden: on the
+// machine itself, and over a connection.
 func TestCommands(t *testing.T) {
-	f := newFake()
+	t.Run("here", func(t *testing.T) {
+		f := newFake()
+		testCommands(t, f, f)
+	})
+	t.Run("remote", func(t *testing.T) {
+		f := newFake()
+		testCommands(t, f, connect(t, f))
+	})
+}
+
+// connect returns a client of a plane.
+func connect(t *testing.T, p control.Plane) *client.Client {
+	ours, theirs := net.Pipe()
+	var wg sync.WaitGroup
+	wg.Go(func() { server.New(p, server.Options{}).ServeConn(context.Background(), theirs) })
+	c, err := client.New(t.Context(), ours)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); wg.Wait() })
+	return c
+}
+
+func testCommands(t *testing.T, f *fakePlane, p control.Plane) {
 	var got strings.Builder
 	for _, line := range []string{
 		"list", "xl list", "xl -v list nobody", "xl", "create debian.cfg", "list", "list -v", "list -Zcn", "list debian", "list --json 1", "list -l debian", "list -l 0", "list nobody",
@@ -41,7 +69,7 @@ func TestCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out, errs bytes.Buffer
-		status := Main(context.Background(), words, strings.NewReader(""), &out, &errs, f)
+		status := Main(context.Background(), words, strings.NewReader(""), &out, &errs, p)
 		fmt.Fprintf(&got, "$ %s\n%s%s", line, out.String(), errs.String())
 		if status != 0 {
 			fmt.Fprintf(&got, "exit %d\n", status)

@@ -2,6 +2,7 @@
 # The one door: build | run | test | regress [-l] [NAME...] | bench [NAME...] | flash DEVICE.
 # It finds Go as go.mod pins it and hands over to images/door, which does the work.
 set -euo pipefail
+export NIDUS_FROM=$PWD # the caller's folder, which paths in the arguments begin from
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 want=$(sed -n 's/^go //p' go.mod)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -25,13 +26,14 @@ type flashArgs struct {
 	device                     string
 	data                       string // a folder for a new data partition
 	force, keep, renewing, yes bool
+	built                      bool // out/nidus is there; for asRoot
 }
 
 func parseFlash(args []string) (f flashArgs, err error) {
 	if f.data, args, err = valueOf("--data", args); err != nil {
 		return f, err
 	}
-	for option, set := range map[string]*bool{"--force": &f.force, "--keep-data": &f.keep, "--erase-data": &f.renewing, "--yes": &f.yes} {
+	for option, set := range map[string]*bool{"--force": &f.force, "--keep-data": &f.keep, "--erase-data": &f.renewing, "--yes": &f.yes, builtOption: &f.built} {
 		if i := slices.Index(args, option); i >= 0 {
 			*set, args = true, slices.Delete(slices.Clone(args), i, i+1)
 		}
@@ -42,8 +44,58 @@ func parseFlash(args []string) (f flashArgs, err error) {
 	case f.keep && (f.renewing || f.data != ""):
 		return f, fmt.Errorf("%w: --keep-data leaves the data as it is; it does not go with --erase-data and --data", errUsage)
 	}
-	f.device = args[0]
+	f.device, f.data = fromCaller(args[0]), fromCaller(f.data)
 	return f, nil
+}
+
+// args are the arguments that parseFlash takes.
+func (f flashArgs) args() []string {
+	var args []string
+	for _, o := range []struct {
+		set  bool
+		name string
+	}{{f.force, "--force"}, {f.keep, "--keep-data"}, {f.renewing, "--erase-data"}, {f.yes, "--yes"}, {f.built, builtOption}} {
+		if o.set {
+			args = append(args, o.name)
+		}
+	}
+	if f.data != "" {
+		args = append(args, "--data", f.data)
+	}
+	return append(args, f.device)
+}
+
+// builtOption is for asRoot alone.
+const builtOption = "--built"
+
+// asRoot builds as whoever calls, so that nothing in out/ becomes root's, and has root
+// do the rest by sudo.
+func asRoot(ctx context.Context, b *builder.Builder, f flashArgs, in *os.File, out io.Writer) error {
+	if err := b.Image(); err != nil {
+		return err
+	}
+	door, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s is root's: going on by sudo\n", f.device)
+	cmd := rootCommand(ctx, door, f)
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = b.Root, in, out, b.Say
+	var exit *exec.ExitError
+	if err := cmd.Run(); errors.As(err, &exit) {
+		return errReported
+	} else if err != nil {
+		return fmt.Errorf("%w; run this as root", err)
+	}
+	return nil
+}
+
+// rootCommand has root do the same without building.
+func rootCommand(ctx context.Context, door string, f flashArgs) *exec.Cmd {
+	f.built = true
+	cmd := exec.CommandContext(ctx, "sudo", append([]string{door, "flash"}, f.args()...)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // sudo passes it on
+	return cmd
 }
 
 // flash writes the disk image to a device, made for its size. On a disk that has Nidus
@@ -55,6 +107,9 @@ func flash(ctx context.Context, b *builder.Builder, args []string, in *os.File, 
 	}
 	if err := debian.Install(b.Say, media.Packages...); err != nil {
 		return err
+	}
+	if os.Geteuid() != 0 && errors.Is(unix.Access(f.device, unix.R_OK|unix.W_OK), os.ErrPermission) {
+		return asRoot(ctx, b, f, in, out)
 	}
 	dev, err := disk.Check(f.device, f.force, func(path string) bool { _, err := media.Open(path); return err == nil })
 	if err != nil {
@@ -85,8 +140,10 @@ func flash(ctx context.Context, b *builder.Builder, args []string, in *os.File, 
 	if !f.yes && !confirm(in, out) {
 		return errors.New("nothing was written")
 	}
-	if err := b.Image(); err != nil {
-		return err
+	if !f.built {
+		if err := b.Image(); err != nil {
+			return err
+		}
 	}
 	c, err := b.Contents(f.data)
 	if err != nil {

@@ -22,7 +22,7 @@ func TestParseFlash(t *testing.T) {
 		{args: "/dev/sdb", want: flashArgs{device: "/dev/sdb"}},
 		{args: "--force /dev/sdb --yes", want: flashArgs{device: "/dev/sdb", force: true, yes: true}},
 		{args: "--data my --erase-data sdb", want: flashArgs{device: "sdb", data: "my", renewing: true}},
-		{args: "--keep-data sdb", want: flashArgs{device: "sdb", keep: true}},
+		{args: "--keep-data sdb --built", want: flashArgs{device: "sdb", keep: true, built: true}},
 		{args: "", bad: true},
 		{args: "--force", bad: true},
 		{args: "/dev/sdb /dev/sdc", bad: true},
@@ -36,41 +36,105 @@ func TestParseFlash(t *testing.T) {
 		if c.bad != errors.Is(err, errUsage) || !c.bad && got != c.want {
 			t.Errorf("%q: %+v, %v", c.args, got, err)
 		}
-	}
-}
-
-// TestPrevious flashes a file as flash does: another kernel makes the old one the
-// previous version; the same kernel again changes nothing.
-func TestPrevious(t *testing.T) {
-	if _, err := exec.LookPath("mformat"); err != nil {
-		t.Skip(err)
-	}
-	file := filepath.Join(t.TempDir(), "disk")
-	for i, step := range []struct{ kernel, previous string }{{"one", ""}, {"two", "one"}, {"two", "one"}, {"three", "two"}, {"one", "three"}} {
-		var old *media.Disk
-		if i > 0 {
-			var err error
-			if old, err = media.Open(file); err != nil {
-				t.Fatal(err)
-			}
-		}
-		before, err := previous(old, []byte(step.kernel))
-		if err != nil || !bytes.Equal(before, []byte(step.previous)) {
-			t.Errorf("step %d: previous version %q, %v, want %q", i, before, err, step.previous)
-		}
-		if _, err := media.WriteDisk(file, media.LeastBytes, media.Contents{Kernel: []byte(step.kernel), Previous: before}, nil); err != nil {
-			t.Fatal(err)
+		if again, err := parseFlash(got.args()); !c.bad && (err != nil || again != got) {
+			t.Errorf("%q: args %q are %+v, %v", c.args, got.args(), again, err)
 		}
 	}
 }
 
-// TestFlashRefuses asks for what must not be done; nothing is written or built.
-func TestFlashRefuses(t *testing.T) {
+func TestRootCommand(t *testing.T) {
+	f := flashArgs{device: "/dev/sdb", data: "/home/me/my", force: true}
+	if got, want := strings.Join(rootCommand(t.Context(), "/x/door", f).Args, " "), "sudo /x/door flash --force --built --data /home/me/my /dev/sdb"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestFromCaller(t *testing.T) {
+	t.Setenv("NIDUS_FROM", "/home/me")
+	for path, want := range map[string]string{"": "", "my": "/home/me/my", "/dev/sdb": "/dev/sdb", "../x": "/home/x"} {
+		if got := fromCaller(path); got != want {
+			t.Errorf("%q: %q, want %q", path, got, want)
+		}
+	}
+}
+
+// packages skips a test where the programs are not installed.
+func packages(t *testing.T) {
+	t.Helper()
 	for _, p := range media.Packages {
 		if exec.Command("dpkg-query", "-W", p).Run() != nil {
 			t.Skip(p, "is not installed")
 		}
 	}
+}
+
+// TestFlash flashes a file again and again: another kernel makes the old one the
+// previous version, the same kernel changes nothing, and the data stays until it is to
+// be erased.
+func TestFlash(t *testing.T) {
+	packages(t)
+	dir := t.TempDir()
+	b := &builder.Builder{Root: dir, Say: t.Output()}
+	file := filepath.Join(dir, "disk")
+	err := errors.Join(os.Mkdir(b.Out(), 0o755), os.WriteFile(file, nil, 0o600), os.Truncate(file, media.LeastBytes+5<<20+512))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const data = "@@69206016" // 66 MiB
+	for i, step := range []struct {
+		kernel, previous string
+		options          []string
+		mine             bool // a file that was put there after the first step is there
+	}{
+		{"one", "", nil, false},
+		{"two", "one", nil, true},
+		{"two", "one", []string{"--keep-data"}, true},
+		{"three", "two", nil, true},
+		{"one", "three", []string{"--erase-data"}, false},
+	} {
+		if err := os.WriteFile(b.Out("nidus"), []byte(step.kernel), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := flash(t.Context(), b, append(step.options, "--built", "--yes", file), os.Stdin, t.Output()); err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		d, err := media.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, before, err := d.Kernels()
+		if err != nil || !bytes.Equal(now, packed(t, step.kernel)) || !bytes.Equal(before, packed(t, step.previous)) {
+			t.Errorf("step %d: kernels %q and %q, %v", i, now, before, err)
+		}
+		if mine := exec.Command("mdir", "-i", file+data, "::domains/mine").Run() == nil; mine != step.mine {
+			t.Errorf("step %d: the data is there: %v", i, mine)
+		}
+		if i == 0 {
+			if out, err := exec.Command("mcopy", "-i", file+data, b.Out("nidus"), "::domains/mine").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+	}
+	if left, _ := filepath.Glob(b.Out("*")); len(left) != 1 {
+		t.Errorf("left in out/: %q", left)
+	}
+}
+
+// packed is a kernel as the disk has it, nil for none.
+func packed(t *testing.T, kernel string) []byte {
+	if kernel == "" {
+		return nil
+	}
+	b, err := media.Pack([]byte(kernel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestFlashRefuses asks for what must not be done; nothing is written or built.
+func TestFlashRefuses(t *testing.T) {
+	packages(t)
 	dir := t.TempDir()
 	make := func(name string, size int64, text string) string {
 		p := filepath.Join(dir, name)

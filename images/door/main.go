@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"syscall"
 
@@ -101,7 +102,7 @@ func build(b *builder.Builder, args []string, stdout io.Writer) error {
 	if err := b.Image(); err != nil {
 		return err
 	}
-	if err := b.Media(data); err != nil {
+	if err := b.Media(fromCaller(data)); err != nil {
 		return err
 	}
 	for _, o := range []struct{ name, use string }{
@@ -118,6 +119,14 @@ func build(b *builder.Builder, args []string, stdout io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// fromCaller makes a path of the caller's, who may be in another folder, absolute.
+func fromCaller(path string) string {
+	if from := os.Getenv("NIDUS_FROM"); path != "" && from != "" && !filepath.IsAbs(path) {
+		return filepath.Join(from, path)
+	}
+	return path
 }
 
 // valueOf takes an option and its value out of arguments.

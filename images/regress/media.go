@@ -66,7 +66,8 @@ func (t *T) contents(folder string, config ...string) (media.Contents, error) {
 			return media.Contents{}, err
 		}
 	}
-	if err := t.file("data/nidus.cfg", []byte(strings.Join(config, "\n")+"\n")); err != nil {
+	text := strings.Join(config, "\r\n") + "\r\n" // as Windows writes it
+	if err := t.file("data/nidus.cfg", []byte(text)); err != nil {
 		return media.Contents{}, err
 	}
 	for part, d := range map[string]string{builder.Vmlinuz: "domains", builder.Initrd: "domains", builder.DebianCfg: folder} {

@@ -1,0 +1,294 @@
+package ring
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Listen lays a region out (see Format) and serves it: the listener accepts a
+// connection for each client that attaches. The region may be unmapped when the
+// listener and every connection of it are closed.
+func Listen(region []byte, opts Options) (net.Listener, error) {
+	opts = opts.withDefaults()
+	f, err := format(region, opts)
+	if err != nil {
+		return nil, err
+	}
+	return serve(f, opts), nil
+}
+
+// serve starts the service of a region that is laid out.
+func serve(f *formatted, opts Options) *listener {
+	l := &listener{
+		formatted: f,
+		opts:      opts,
+		slots:     make([]hostSlot, f.geo.slots),
+		conns:     make([]atomic.Pointer[Conn], f.geo.slots),
+		done:      make(chan struct{}),
+	}
+	l.ready.L = &l.mu
+	idle := idlePause
+	if opts.Doorbell != nil {
+		idle = idlePauseBell
+	}
+	l.wait.init(nil, min(idle, opts.beat()))
+	for i := range l.conns {
+		if opts.Doorbell != nil {
+			l.stops = append(l.stops, opts.Doorbell.Answer(i, func() { l.rung(i) }))
+			opts.Doorbell.Ring(i) // who was attached before learns of the reset
+		}
+	}
+	go l.keep()
+	return l
+}
+
+// The longest time between two looks for new clients. A host with a doorbell looks too:
+// a client may have none.
+const (
+	idlePause     = 10 * time.Millisecond
+	idlePauseBell = 50 * time.Millisecond
+)
+
+type listener struct {
+	*formatted
+	opts  Options
+	stops []func()               // of the doorbell's answers
+	conns []atomic.Pointer[Conn] // of each slot, for who rings
+
+	wait  waiter     // where the keeper sleeps
+	slots []hostSlot // the keeper's alone
+	done  chan struct{}
+
+	mu     sync.Mutex
+	ready  sync.Cond // queue or closed changed
+	queue  []*Conn   // opened, not accepted
+	open   int       // connections that are not closed here
+	closed bool
+}
+
+// A hostSlot is what the keeper remembers of a slot.
+type hostSlot struct {
+	conn   *Conn  // nil: free
+	beat   uint64 // the client's heart, when last seen
+	missed int    // looks since it moved, or since the slot was claimed
+	linger int    // looks since the host closed
+}
+
+// rung answers a bell.
+func (l *listener) rung(slot int) {
+	c := l.conns[slot].Load()
+	if c != nil {
+		c.poke()
+	}
+	if c == nil || c.closed.Load() {
+		l.wait.poke()
+	}
+}
+
+// keep is the listener's goroutine: it opens slots for clients, ends them, and beats
+// the host's heart.
+func (l *listener) keep() {
+	defer close(l.done)
+	var beats uint64
+	tick := time.Now()
+	for {
+		now := time.Now()
+		beat := now.Sub(tick) >= l.opts.beat()
+		if beat || beats == 0 {
+			tick = now
+			beats++
+			l.mem.word(offHostBeat).Store(beats)
+		}
+		if l.finished() {
+			break
+		}
+		for i := range l.slots {
+			if l.look(i, beat) {
+				l.wait.progress()
+			}
+		}
+		l.wait.sleep()
+	}
+	for _, stop := range l.stops {
+		stop()
+	}
+}
+
+// finished ends the service when the listener is closed, and says whether the last
+// connection is, too.
+func (l *listener) finished() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		l.mem.word(offMagic).Store(0)
+	}
+	return l.closed && l.open == 0
+}
+
+// look does what there is to do for slot i; beat says that a heartbeat's time has
+// passed since it last did. It reports whether the slot changed.
+func (l *listener) look(i int, beat bool) bool {
+	s, at, epoch := &l.slots[i], l.geo.slot(i), l.epoch[i]
+	if s.conn == nil {
+		switch hello := l.mem.word(at + offHello).Load(); {
+		case epochOf(hello) == epoch:
+			l.admit(i, uint32(hello))
+			return true
+		case beat && epochOf(l.mem.word(at+offClaim).Load()) == epoch:
+			// Claimed by a client that has not said hello: it died, or is about to.
+			if s.missed++; s.missed > missedBeats {
+				l.end(i, endSilent)
+				return true
+			}
+		}
+		return false
+	}
+
+	c := s.conn
+	if f := c.fault.Load(); f != nil {
+		if p := (*ProtocolError)(nil); errors.As(*f, &p) {
+			l.end(i, endViolation|uint32(p.off)<<8)
+			return true
+		}
+	}
+	// Of a slot that the client has closed only these bits still count; what else the
+	// words hold is for Read to check.
+	gone := l.mem.word(at+offClientTail).Load()&l.mem.word(at+offClientHead).Load()&closedBit != 0
+	if c.closed.Load() {
+		if gone {
+			l.end(i, endClosed)
+			return true
+		}
+		if beat {
+			s.linger++
+		}
+		if s.linger > missedBeats {
+			l.end(i, endLinger)
+			return true
+		}
+	}
+	if beat && !gone {
+		now := l.mem.word(at + offClientBeat).Load()
+		if s.missed++; now != s.beat {
+			s.beat, s.missed = now, 0
+		}
+		if s.missed > missedBeats {
+			c.fail(resetBecause("the client's heartbeat stopped"))
+			l.end(i, endSilent)
+			return true
+		}
+	}
+	return false
+}
+
+// admit opens slot i for the client that said hello.
+func (l *listener) admit(i int, features uint32) {
+	offered := uint32(0)
+	if l.opts.Doorbell != nil {
+		offered = featureBell
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if features&^offered != 0 || l.closed {
+		l.end(i, endViolation|offHello<<8)
+		return
+	}
+	bell := l.opts.Doorbell
+	if features&featureBell == 0 {
+		bell = nil
+	}
+	c := newConn(l.mem, l.geo, i, l.epoch[i], true, bell, l.opts)
+	c.finish = l.release
+	l.slots[i] = hostSlot{conn: c, beat: l.mem.word(l.geo.slot(i) + offClientBeat).Load()}
+	l.conns[i].Store(c)
+	l.mem.word(l.geo.slot(i) + offOffer).Store(tagged(l.epoch[i], stateOpen))
+	if bell != nil {
+		bell.Ring(i)
+	}
+	l.open++
+	l.queue = append(l.queue, c)
+	l.ready.Signal()
+}
+
+// end offers slot i anew, under the next epoch.
+func (l *listener) end(i int, why uint32) {
+	if c := l.slots[i].conn; c != nil {
+		c.fail(ErrPeerReset)
+		c.detach(false)
+	}
+	l.conns[i].Store(nil)
+	l.slots[i] = hostSlot{}
+	l.mem.word(l.geo.slot(i) + offLast).Store(tagged(l.epoch[i], why))
+	l.epoch[i] = nextEpoch(l.epoch[i])
+	l.offer(i)
+	if l.opts.Doorbell != nil {
+		l.opts.Doorbell.Ring(i)
+	}
+}
+
+// release is the end of a connection's Close.
+func (l *listener) release() {
+	l.mu.Lock()
+	l.open--
+	last := l.closed && l.open == 0
+	l.mu.Unlock()
+	l.wait.poke()
+	if last {
+		<-l.done
+	}
+}
+
+// Accept waits for the next client.
+func (l *listener) Accept() (net.Conn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.queue) == 0 && !l.closed {
+		l.ready.Wait()
+	}
+	if l.closed {
+		return nil, l.closedError("accept")
+	}
+	c := l.queue[0]
+	l.queue = append(l.queue[:0], l.queue[1:]...)
+	return c, nil
+}
+
+// Close takes no more clients. Connections that were accepted go on; those that wait
+// for Accept end.
+func (l *listener) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return l.closedError("close")
+	}
+	l.closed = true
+	waiting := l.queue
+	l.queue = nil
+	last := l.open == 0
+	l.ready.Broadcast()
+	l.mu.Unlock()
+	l.wait.poke()
+	for _, c := range waiting {
+		c.Close()
+	}
+	if last {
+		<-l.done
+	}
+	return nil
+}
+
+func (l *listener) closedError(op string) error {
+	return &net.OpError{Op: op, Net: "ring", Addr: l.Addr(), Err: net.ErrClosed}
+}
+
+// Addr returns the listener's address, which says how many slots it has.
+func (l *listener) Addr() net.Addr { return listenAddr(l.geo.slots) }
+
+type listenAddr int
+
+func (listenAddr) Network() string  { return "ring" }
+func (a listenAddr) String() string { return fmt.Sprintf("host/0-%d", int(a)-1) }

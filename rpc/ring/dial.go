@@ -147,7 +147,7 @@ func (d *dialer) try(ctx context.Context) (*Conn, error) {
 			}
 		}
 		switch cause := context.Cause(ctx); {
-		case missed > missedBeats:
+		case missed >= missedBeats:
 			d.silent, d.lastBeat = true, beats
 			err = errSilent
 		case cause != nil:
@@ -208,7 +208,7 @@ func (k *clientKeeper) keep(mem memory, opts Options) {
 		if missed++; host.Load() != seen {
 			seen, missed = host.Load(), 0
 		}
-		if missed > missedBeats {
+		if missed >= missedBeats {
 			k.fail(resetBecause("the host's heartbeat stopped"))
 			return
 		}

@@ -62,8 +62,6 @@ const (
 // featureBell: both sides ring each other's doorbell. Without it both poll.
 const featureBell = 1 << 0
 
-const knownFeatures = featureBell
-
 // Limits of what a host may choose, and of what a client believes.
 const (
 	minRingSize = 1 << 12

@@ -140,7 +140,7 @@ func (l *listener) look(i int, beat bool) bool {
 			return true
 		case beat && epochOf(l.mem.word(at+offClaim).Load()) == epoch:
 			// Claimed by a client that has not said hello: it died, or is about to.
-			if s.missed++; s.missed > missedBeats {
+			if s.missed++; s.missed >= missedBeats {
 				l.end(i, endSilent)
 				return true
 			}
@@ -166,7 +166,7 @@ func (l *listener) look(i int, beat bool) bool {
 		if beat {
 			s.linger++
 		}
-		if s.linger > missedBeats {
+		if s.linger >= missedBeats {
 			l.end(i, endLinger)
 			return true
 		}
@@ -176,7 +176,7 @@ func (l *listener) look(i int, beat bool) bool {
 		if s.missed++; now != s.beat {
 			s.beat, s.missed = now, 0
 		}
-		if s.missed > missedBeats {
+		if s.missed >= missedBeats {
 			c.fail(resetBecause("the client's heartbeat stopped"))
 			l.end(i, endSilent)
 			return true

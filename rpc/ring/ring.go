@@ -30,8 +30,9 @@ type Options struct {
 	// Doorbell wakes the other side and this one. nil means that both poll; they also do
 	// if the other side has none.
 	Doorbell Doorbell
-	// PeerTimeout is how long the peer's heartbeat may stand still; 0 means 15 s. The
-	// peer's heart beats at least once a second.
+	// PeerTimeout is how long the peer's heartbeat may stand still; 0 means 15 s. A heart
+	// beats once a second, or PeerTimeout/15 if that is shorter: below a few seconds, both
+	// sides have to choose the same.
 	PeerTimeout time.Duration
 	// MaxPause is the longest sleep between two looks while polling; 0 means 5 ms. A
 	// shorter one finds the first bytes after a rest sooner, and costs more when idle.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -210,6 +211,26 @@ func TestDeadlineMoves(t *testing.T) {
 		for len(w.wake) > 0 {
 			<-w.wake
 		}
+	}
+}
+
+// TestNoLostBell: a word that changed before the flag was up rings no bell, so the
+// waiter must not sleep.
+func TestNoLostBell(t *testing.T) {
+	var word, flag atomic.Uint64
+	var w waiter
+	w.init(&flag, time.Millisecond)
+	w.spin = 0
+	word.Store(1)
+	done := make(chan struct{})
+	go func() { w.wait(&word, 0); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it sleeps")
+	}
+	if flag.Load() != 0 {
+		t.Error("the flag is still up")
 	}
 }
 

@@ -21,7 +21,7 @@ type check struct {
 	run  func() (detail string, err error)
 }
 
-var checks = slices.Concat(threadChecks, memoryChecks, faultChecks, clockChecks, []check{{"echo", echo}}, figures)
+var checks = slices.Concat(threadChecks, memoryChecks, faultChecks, clockChecks, []check{{"echo", echo}, {"rpc", calls}}, figures)
 
 // within is how long a check may take: what stalls is a failure.
 const within = 90 * time.Second

@@ -122,7 +122,7 @@ func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 
 // New makes a Client of a connection, which it closes when it fails, or with Close.
 func New(ctx context.Context, conn net.Conn, opts ...Option) (*Client, error) {
-	mux, err := smux.Client(conn, wire.Mux())
+	mux, err := smux.Client(wire.Buffered(conn), wire.Mux())
 	if err != nil {
 		return nil, err
 	}

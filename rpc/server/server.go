@@ -134,7 +134,7 @@ type session struct {
 var errNoHello = errors.New("it said no Hello in time")
 
 func (c *session) serve(ctx context.Context, conn net.Conn) error {
-	mux, err := smux.Server(conn, wire.Mux())
+	mux, err := smux.Server(wire.Buffered(conn), wire.Mux())
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,10 @@
 package wire
 
 import (
+	"bufio"
 	"context"
+	"io"
+	"net"
 	"strconv"
 	"time"
 
@@ -70,3 +73,16 @@ func Timeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	}
 	return context.WithCancel(ctx)
 }
+
+// Buffered reads a connection in large pieces: smux reads its headers one by one.
+func Buffered(c net.Conn) io.ReadWriteCloser {
+	return &buffered{Conn: c, r: bufio.NewReaderSize(c, Chunk)}
+}
+
+type buffered struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// Read implements net.Conn.
+func (b *buffered) Read(p []byte) (int, error) { return b.r.Read(p) }

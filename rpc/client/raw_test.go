@@ -83,43 +83,36 @@ func TestCancel(t *testing.T) {
 	s := server.New(w, server.Options{})
 	conn, kill := pipe(t, s)
 	c := dial(t, conn)
-	for _, tt := range []struct {
-		name string
-		ctx  func() (context.Context, context.CancelFunc)
-		end  func(cancel context.CancelFunc)
-		want error // here
-	}{
-		{"cancelled", func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },
-			func(cancel context.CancelFunc) { cancel() }, context.Canceled},
-		{"too late", func() (context.Context, context.CancelFunc) {
-			return context.WithTimeout(t.Context(), 50*time.Millisecond)
-		},
-			func(context.CancelFunc) {}, context.DeadlineExceeded},
-		{"server gone", func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },
-			func(context.CancelFunc) { kill() }, control.ErrDisconnected},
-	} {
-		ctx, cancel := tt.ctx()
+	end := func(name string, ctx context.Context, begun func(), want error) {
 		answer := make(chan error)
-		go func() { _, err := c.Create(ctx, control.DomainConfig{}, control.CreateOptions{}); answer <- err }()
+		go func() {
+			_, err := c.Create(ctx, control.DomainConfig{}, control.CreateOptions{})
+			answer <- err
+		}()
 		there := <-w.began
 		_, mine := ctx.Deadline()
 		if _, theirs := there.Deadline(); mine != theirs {
-			t.Errorf("%s: deadline %v here, %v there", tt.name, mine, theirs)
+			t.Errorf("%s: deadline %v here, %v there", name, mine, theirs)
 		}
-		tt.end(cancel)
-		if err := <-answer; !errors.Is(err, tt.want) {
-			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		begun()
+		if err := <-answer; !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", name, err, want)
 		}
 		if err := <-w.ended; err == nil {
-			t.Errorf("%s: the plane's context goes on", tt.name)
+			t.Errorf("%s: the plane's context goes on", name)
 		}
-		if tt.want != control.ErrDisconnected {
-			if err := c.PowerOff(t.Context()); err != nil {
-				t.Errorf("%s: the connection suffered: %v", tt.name, err)
-			}
-		}
-		cancel()
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	end("cancelled", ctx, cancel, context.Canceled)
+	ctx, cancel = context.WithTimeout(t.Context(), time.Second) // time to begin
+	defer cancel()
+	end("too late", ctx, func() {}, context.DeadlineExceeded)
+	if err := c.PowerOff(t.Context()); err != nil {
+		t.Error("the connection suffered:", err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	end("server gone", ctx, kill, control.ErrDisconnected)
 	if err := c.PowerOff(t.Context()); !errors.Is(err, control.ErrDisconnected) {
 		t.Error(err)
 	}

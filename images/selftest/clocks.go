@@ -3,9 +3,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nidus/kernel/baremetal"
@@ -13,6 +16,7 @@ import (
 
 var clockChecks = []check{
 	{"timers", timers},
+	{"deadline-outlives-waits", deadlineOutlivesWaits},
 	{"monotonic", monotonic},
 	{"monotonic-recalibrated", recalibrated},
 }
@@ -42,6 +46,35 @@ func timers() (string, error) {
 		return "", fmt.Errorf("half of them ended more than %v late", late[n/2])
 	}
 	return fmt.Sprintf("%d sleeps, late by %v in the median, %v at worst", n, late[n/2].Round(time.Microsecond), late[n-1].Round(time.Microsecond)), nil
+}
+
+// deadlineOutlivesWaits sets a vcpu's deadline and lets the runtime block its thread
+// before that: a guest that is busy then has nothing else to leave it by.
+func deadlineOutlivesWaits() (string, error) {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and end with the thread
+		word := new(uint32)
+		const in = 50 * time.Millisecond
+		begin := baremetal.Nanotime()
+		baremetal.Deadline(begin+int64(in), word)
+		for range 3 {
+			time.Sleep(5 * time.Millisecond)
+		}
+		early := atomic.LoadUint32(word) != 0 && baremetal.Nanotime() < begin+int64(in)
+		for atomic.LoadUint32(word) == 0 && baremetal.Nanotime() < begin+int64(20*in) {
+		}
+		switch {
+		case early:
+			done <- errors.New("it came early")
+		case atomic.LoadUint32(word) == 0:
+			done <- errors.New("it never came")
+		default:
+			done <- nil
+		}
+		runtime.KeepAlive(word)
+	}()
+	return "", <-done
 }
 
 // monotonic reads the clocks on all CPUs in turn: none may go back.

@@ -95,7 +95,8 @@ func OnCPU(cpu int, f func()) {
 }
 
 // Deadline sets the time (ns, 0: none) at which *word becomes 1 and the calling
-// thread, if it is in a guest, leaves it. A block of the thread forgets it.
+// thread, if it is in a guest, leaves it. FutexWait forgets it; what the runtime
+// lets the thread wait for otherwise does not.
 // Preconditions: runtime.LockOSThread; the word lies outside Go's heap, or stays
 // reachable.
 func Deadline(at int64, word *uint32) { call(callDeadline, uint64(at), addr(word), 0, 0) }
@@ -138,9 +139,9 @@ func KickCPU(cpu uint64) {
 // FutexWait blocks while the word at p is v, until FutexWake or, if at is not 0,
 // the time at. It counts as a system call: the collector doesn't wait for it.
 func FutexWait(p *uint32, v uint32, at int64) {
-	const futex, wait = 202, 128
+	const wait = 128
 	if at == 0 {
-		sys.Syscall6(futex, uintptr(unsafe.Pointer(p)), wait, uintptr(v), 0, 0, 0)
+		sys.Syscall6(callWait, uintptr(unsafe.Pointer(p)), wait, uintptr(v), 0, 0, 0)
 		return
 	}
 	d := at - Nanotime()
@@ -148,7 +149,7 @@ func FutexWait(p *uint32, v uint32, at int64) {
 		return
 	}
 	ts := [2]int64{d / 1e9, d % 1e9}
-	sys.Syscall6(futex, uintptr(unsafe.Pointer(p)), wait, uintptr(v), uintptr(unsafe.Pointer(&ts)), 0, 0)
+	sys.Syscall6(callWait, uintptr(unsafe.Pointer(p)), wait, uintptr(v), uintptr(unsafe.Pointer(&ts)), 0, 0)
 }
 
 // FutexWake wakes one waiter.

@@ -31,7 +31,7 @@ type thread struct {
 
 	next, prev uint32 // 1-based links of the run queue or of a futex bucket
 	kickWord   uint64 // address of a vcpu's flag that its deadline has come
-	_          uint64 // FXSAVE: see mem_unsafe.go
+	leaveAt    int64  // that deadline, in ns; 0 is none. It outlives other waits
 	idle       uint32
 	runNS      int64 // CPU time
 	since      int64

@@ -70,6 +70,11 @@ func wake(t *thread, r uint64) {
 	cancelDeadline(t)
 	t.kind = kindNone
 	t.rax = r
+	if t.leaveAt != 0 { // its thread waited in the runtime, for something else
+		c := pcpuAt(cpuself())
+		setDeadline(c, t, t.leaveAt)
+		c.resched = 1 // for its timer
+	}
 	ready(t)
 }
 
@@ -79,7 +84,7 @@ func block(c *pcpu, t *thread, kind uint32, deadline int64) {
 	t.kind = kind
 	c.leaving = sched.Blocked
 	c.resched = 1
-	cancelDeadline(t) // a vcpu's: it is set again when the vcpu runs
+	cancelDeadline(t) // a vcpu's: wake sets it again
 	if deadline != 0 {
 		setDeadline(c, t, deadline)
 	}
@@ -141,6 +146,7 @@ func expire(c *pcpu, now int64) {
 		}
 		if t.state == threadRunning || t.state == threadReady {
 			cancelDeadline(t)
+			t.leaveAt = 0
 			kickGuest(c, t)
 			continue
 		}

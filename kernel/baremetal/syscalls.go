@@ -44,6 +44,7 @@ const (
 	callDeadline
 	callRouteIRQ
 	callServed
+	callWait // futex, of a vcpu that waits for its own deadline too
 
 	// mkoverlay has the runtime's exitThread make this one.
 	callExitThread = 0x1100
@@ -121,7 +122,10 @@ func syscall(c *pcpu, t *thread) {
 		r = sysTgkill(c, a0, a1)
 	case 234: // tgkill
 		r = sysTgkill(c, a1, a2)
-	case 202:
+	case 202, callWait:
+		if n == callWait {
+			t.leaveAt = 0
+		}
 		sysFutex(c, t, a0, a1, uint32(a2), a3)
 		return
 	case 204: // sched_getaffinity
@@ -197,7 +201,7 @@ func syscall(c *pcpu, t *thread) {
 	case callDeadline:
 		lock(&klock)
 		cancelDeadline(t)
-		t.kickWord = a1
+		t.kickWord, t.leaveAt = a1, int64(a0)
 		if a0 != 0 {
 			setDeadline(c, t, int64(a0))
 		}
@@ -249,7 +253,7 @@ func touchArguments(t *thread) {
 		touch(t.rdx, 8)
 	case 35: // nanosleep
 		touch(t.rdi, 16)
-	case 202: // futex
+	case 202, callWait: // futex
 		touch(t.rdi, 4)
 		touch(t.r10, 16)
 	case 204: // sched_getaffinity
@@ -360,7 +364,7 @@ func sysFutex(c *pcpu, t *thread, a, op uint64, v uint32, timeout uint64) {
 func sysExit(c *pcpu, t *thread) {
 	lock(&klock)
 	cancelDeadline(t) // or its heap would name the slot's next thread
-	t.kickWord = 0
+	t.kickWord, t.leaveAt = 0, 0
 	c.leaving = sched.Exited
 	c.resched = 1
 	unlock(&klock)
@@ -385,7 +389,7 @@ func sysClone(t *thread) uint64 {
 		w.pending = 0
 		w.altsp, w.altsize = 0, 0
 		w.next, w.prev, w.heapPos, w.deadline = 0, 0, 0, 0
-		w.runNS, w.switches, w.kickWord = 0, 0, 0
+		w.runNS, w.switches, w.kickWord, w.leaveAt = 0, 0, 0, 0
 		policy.Add(uint16(i), sched.Host, Nanotime())
 		if t.rdi&setTLS != 0 {
 			w.fsbase = t.r8

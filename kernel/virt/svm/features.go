@@ -37,6 +37,7 @@ type identity struct {
 	xcr0                   uint64
 	xsaveSize              uint32 // 0Dh EBX: for the components in xcr0
 	spec                   spec.Identity
+	tcg                    bool // emulated by QEMU's TCG, by the hypervisor's CPUID leaf
 }
 
 func (id identity) features() (virt.Features, error) {

@@ -26,6 +26,8 @@ type Machine struct {
 	domains   atomic.Uint64 // numbers of maps
 	spec      spec.Policy
 	mitigated bool // spec may need something at entries
+	// losesVIRQ: QEMU's TCG, which may forget a virtual interrupt (docs/exit.md).
+	losesVIRQ bool
 }
 
 // New makes the machine for CPUs 0 to cpus-1; each must call Enable before it
@@ -43,6 +45,7 @@ func newMachine(pages virt.Pages, cpus int, id identity, mxcsrMask uint32) (*Mac
 	m := &Machine{features: f, pages: pages, cpus: make([]percpu, cpus), mxcsrMask: mxcsrMask, fpuSize: virt.FXSize}
 	m.spec = id.spec.Policy()
 	m.mitigated = m.spec.Any()
+	m.losesVIRQ = id.tcg
 	if f.XCR0 != 0 {
 		m.fpuSize = int(id.xsaveSize)
 	}

@@ -133,6 +133,7 @@ func (v *vcpu) after() (why stop, again bool) {
 		// still set, it was either on its way, and comes again below, or not taken
 		if b.VIntr&vIRQ == 0 || cut && e.Kind == virt.Interrupt {
 			v.pending.Delivered()
+			v.doubtful = v.m.losesVIRQ
 		}
 		b.VIntr &^= vWindowBits | vVectorMask
 		v.clean &^= cleanIntr
@@ -151,6 +152,10 @@ func (v *vcpu) after() (why stop, again bool) {
 	}
 	switch x := b.ExitCode; {
 	case x == exitINTR || x == exitNMI:
+		if v.doubtful {
+			v.doubtful = false
+			return stopKick, false // is what the guest was told of still pending?
+		}
 		again = true
 	case x >= exitDR0Read && x < exitExc0:
 		v.setDebug(true)
@@ -184,20 +189,22 @@ func (v *vcpu) nmiAllowed() bool {
 }
 
 // setWindow asks for an exit when the guest would take an interrupt: a virtual
-// interrupt of the highest priority, whose delivery is intercepted.
+// interrupt of the highest priority, whose delivery is intercepted. It is asked for
+// at each entry, because QEMU's TCG may lose it (docs/exit.md).
 //
 //go:nosplit
 func (v *vcpu) setWindow(on bool) {
 	b := v.vmcb
-	if on == (b.InterceptMisc1&misc1VINTR != 0) {
-		return
-	}
-	if on {
+	set := b.InterceptMisc1&misc1VINTR != 0
+	switch {
+	case on && !(set && b.VIntr&vIRQ != 0):
 		b.InterceptMisc1 |= misc1VINTR
 		b.VIntr |= vWindowBits
-	} else {
+	case !on && set:
 		b.InterceptMisc1 &^= misc1VINTR
 		b.VIntr &^= vWindowBits
+	default:
+		return
 	}
 	v.clean &^= cleanIntercepts | cleanIntr
 }

@@ -180,6 +180,41 @@ func TestInjection(t *testing.T) {
 	})
 }
 
+// Where a virtual interrupt may be lost, the next exit looks whether what it stood
+// for is still pending.
+func TestDoubtfulInterrupt(t *testing.T) {
+	for _, c := range []struct {
+		id   identity
+		want virt.Reason
+	}{{tcg, virt.ReasonKick}, {full, virt.ReasonHLT}} {
+		v, f := setup(t, c.id)
+		v.Regs().RFLAGS |= virt.FlagIF
+		if err := v.Inject(virt.Event{Vector: 0x40}); err != nil {
+			t.Fatal(err)
+		}
+		steps := []func(*VMCB){func(b *VMCB) { b.VIntr &^= vIRQ; b.ExitCode = exitINTR }, exits(exitHLT)}
+		if c.want == virt.ReasonKick {
+			f.run(t, virt.ReasonKick, steps[0])
+			steps = []func(*VMCB){exits(exitINTR), exits(exitHLT)} // once
+		}
+		f.run(t, virt.ReasonHLT, steps...)
+	}
+}
+
+// A window stays asked for, whatever the processor made of it.
+func TestInterruptWindowLost(t *testing.T) {
+	v, f := setup(t, tcg)
+	v.RequestInterruptWindow(true)
+	f.run(t, virt.ReasonHLT,
+		func(b *VMCB) { b.VIntr &^= vIRQ; b.ExitCode = exitINTR },
+		func(b *VMCB) {
+			if b.VIntr&vIRQ == 0 || b.Clean&cleanIntr != 0 {
+				t.Error("the window is lost")
+			}
+			b.ExitCode = exitHLT
+		})
+}
+
 func TestInterruptWindow(t *testing.T) {
 	v, f := setup(t, tcg)
 	v.RequestInterruptWindow(true)

@@ -93,7 +93,7 @@ func (p *heapPages) Free(m mm.MFN, n int) {
 
 // tcg is QEMU 7.2's EPYC; full has all there is.
 var (
-	tcg  = identity{maxExt: 0x8000001f, ext1ECX: 4, ext1EDX: 1 << 27, svmEBX: 16, svmEDX: cpuNP}
+	tcg  = identity{maxExt: 0x8000001f, ext1ECX: 4, ext1EDX: 1 << 27, svmEBX: 16, svmEDX: cpuNP, tcg: true}
 	full = identity{maxExt: 0x8000001f, ext1ECX: 4, ext1EDX: 1 << 27, svmEBX: 0x8000, osxsave: true, xcr0: 7, xsaveSize: 832,
 		svmEDX: cpuNP | cpuNRIP | cpuTSCRate | cpuClean | cpuFlushByASID | cpuDecode | cpuPauseFilter}
 )

@@ -31,6 +31,7 @@ type vcpu struct {
 	clean      uint64
 	pending    virt.Pending
 	injecting  uint8
+	doubtful   bool // the guest may not have got its last virtual interrupt
 	window     bool
 	nmiWindow  bool
 	nmiMasked  bool

@@ -1,8 +1,10 @@
 package media
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -178,6 +180,10 @@ func Open(file string) (*Disk, error) {
 		return nil, err
 	}
 	defer f.Close()
+	sectors, err := checkHeaders(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w", file, ErrForeign, err)
+	}
 	table, err := gpt.Read(f, sector, sector)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: %w", file, ErrForeign, err)
@@ -188,10 +194,39 @@ func Open(file string) (*Disk, error) {
 	}
 	bios, esp, data := found[biosName], found[espName], found[dataName]
 	if bios == nil || esp == nil || data == nil || len(found) != 3 || bios.Start != biosFirst || esp.Start != espFirst ||
-		esp.End != espFirst+espCount-1 || data.Start != dataFirst || data.Index != dataIndex {
+		esp.End != espFirst+espCount-1 || data.Start != dataFirst || data.Index != dataIndex || data.End < dataFirst || data.End >= sectors {
 		return nil, fmt.Errorf("%s: %w: other partitions", file, ErrForeign)
 	}
 	return &Disk{file, data}, nil
+}
+
+// checkHeaders looks at what gpt.Read believes without a look: how many entries a table
+// has, and of what size (UEFI 2.10, table 5.5). The disk may be anyone's. It returns the
+// disk's sectors.
+func checkHeaders(f *os.File) (sectors uint64, err error) {
+	const (
+		signature       = "EFI PART"
+		countAt, sizeAt = 80, 84
+		most, entry     = 1024, gpt.PartitionEntrySize
+	)
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	sectors = uint64(end) / sector
+	for _, at := range []uint64{1, max(sectors, 1) - 1} {
+		b := make([]byte, sector)
+		if _, err := f.ReadAt(b, int64(at*sector)); err != nil {
+			return 0, err
+		}
+		if string(b[:len(signature)]) != signature {
+			continue
+		}
+		if n, size := binary.LittleEndian.Uint32(b[countAt:]), binary.LittleEndian.Uint32(b[sizeAt:]); n > most || size != entry {
+			return 0, fmt.Errorf("a partition table of %d entries of %d bytes", n, size)
+		}
+	}
+	return sectors, nil
 }
 
 // Kernels returns the packed kernel that the disk starts and the one before it, nil

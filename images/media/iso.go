@@ -61,7 +61,7 @@ func WriteISO(file string, c Contents) error {
 	// The layout of xorrisofs(1), "GRUB2 and EFI": GRUB's boot sector for disks, the
 	// EFI partition behind the ISO in a GPT, and both as El Torito boot images.
 	return run("xorriso", "-as", "mkisofs", "-quiet", "-o", file, "-r", "-J", "-joliet-long", "-V", "NIDUS",
-		"--set_all_file_dates", isoTime, "--modification-date="+isoTime, "--gpt_disk_guid", "modification-date",
+		"--set_all_file_dates", isoTime, "--modification-date="+isoTime, "--gpt_disk_guid", id.guid("disk"),
 		"--grub2-mbr", filepath.Join(grubDir, "i386-pc/boot_hybrid.img"), "-partition_offset", "16", "--mbr-force-bootable",
 		"-append_partition", "2", "C12A7328-F81F-11D2-BA4B-00A0C93EC93B", image, "-appended_part_as_gpt",
 		"-iso_mbr_part_type", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",

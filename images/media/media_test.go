@@ -3,7 +3,11 @@ package media
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,13 +38,19 @@ func folder(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func hash(t *testing.T, file string) [32]byte {
+func hash(t *testing.T, file string) (sum [32]byte) {
 	t.Helper()
-	b, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sha256.Sum256(b)
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	h.Sum(sum[:0])
+	return sum
 }
 
 func pack(t *testing.T, text string) []byte {
@@ -170,6 +180,71 @@ func TestOpenForeign(t *testing.T) {
 		if d, err := Open(file); err == nil || !errors.Is(err, ErrForeign) {
 			t.Errorf("%s: %v, %v", name, d, err)
 		}
+	}
+}
+
+// TestOpenHostile opens disks whose partition tables have right checksums and wrong
+// values.
+func TestOpenHostile(t *testing.T) {
+	tools(t)
+	file := filepath.Join(t.TempDir(), "disk")
+	if _, err := WriteDisk(file, LeastBytes, Contents{Kernel: []byte("x")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	good := make([]byte, 2<<20) // the tables: the first and the last MiB
+	tail := func(b []byte) ([]byte, int64) { return b[1<<20:], LeastBytes - 1<<20 }
+	_, err1 := f.ReadAt(good[:1<<20], 0)
+	_, err2 := f.ReadAt(tail(good))
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	values := []uint64{0, 1, 2, 33, 127, 129, 1 << 20, 1 << 31, 1<<32 - 1, 1 << 63, 1<<64 - 1}
+	const header, entries, lastHeader = sector, 2 * sector, 2<<20 - sector
+	r := rand.New(rand.NewPCG(1, 2))
+	opened := 0
+	for range 300 {
+		b := bytes.Clone(good)
+		le := binary.LittleEndian
+		for range 1 + r.IntN(3) {
+			v := values[r.IntN(len(values))]
+			switch r.IntN(3) {
+			case 0: // first and last sector of a partition
+				le.PutUint64(b[entries+128*r.IntN(3)+32+8*r.IntN(2):], v)
+			case 1: // numbers of sectors
+				le.PutUint64(b[header+[]int{24, 32, 40, 48, 72}[r.IntN(5)]:], v)
+			case 2: // count and size of entries
+				le.PutUint32(b[[]int{header, lastHeader}[r.IntN(2)]+80+4*r.IntN(2):], uint32(v))
+			}
+		}
+		seal := func(h []byte) {
+			clear(h[16:20])
+			le.PutUint32(h[16:], crc32.ChecksumIEEE(h[:92]))
+		}
+		le.PutUint32(b[header+88:], crc32.ChecksumIEEE(b[entries:entries+128*128]))
+		if r.IntN(4) > 0 { // a wrong checksum sends the reader to the other table
+			seal(b[header:])
+		}
+		seal(b[lastHeader:])
+		_, err1 := f.WriteAt(b[:1<<20], 0)
+		_, err2 := f.WriteAt(tail(b))
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		d, err := Open(file)
+		if err == nil {
+			opened++
+		}
+		if err == nil && (d.data.Start != dataFirst || d.DataBytes() <= 0 || d.DataBytes() > LeastBytes) {
+			t.Errorf("opened with a data partition of %d bytes at sector %d", d.DataBytes(), d.data.Start)
+		}
+	}
+	if opened == 0 || opened == 300 {
+		t.Errorf("%d of 300 were opened: the test tests nothing", opened)
 	}
 }
 

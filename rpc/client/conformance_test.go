@@ -47,8 +47,15 @@ var streams = []string{"ReadModule", "Upload", "Log", "ConsoleAttach", "Events",
 
 // Every method of control.Plane asks and answers over the wire what it does without.
 func TestConformance(t *testing.T) {
-	m := &mirror{}
-	c := connect(t, m)
+	for name, listen := range transports {
+		t.Run(name, func(t *testing.T) {
+			m := &mirror{}
+			testConformance(t, m, over(t, listen, m))
+		})
+	}
+}
+
+func testConformance(t *testing.T, m *mirror, c *client.Client) {
 	plane := reflect.TypeFor[control.Plane]()
 	for i := range plane.NumMethod() {
 		method := plane.Method(i)

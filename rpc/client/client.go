@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/xtaci/smux"
+	"google.golang.org/protobuf/proto"
 	"storj.io/drpc"
 	"storj.io/drpc/drpcconn"
 	"storj.io/drpc/drpcmanager"
@@ -35,6 +36,7 @@ type Client struct {
 	pool   *pool
 	calls  chan struct{} // a token for each call in flight
 	server Server
+	max    int // bytes of a message that the server takes
 
 	host     api.DRPCHostClient
 	domains  api.DRPCDomainsClient
@@ -126,7 +128,7 @@ func New(ctx context.Context, conn net.Conn, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{mux: mux, calls: make(chan struct{}, wire.MaxCalls), pool: newPool()}
+	c := &Client{mux: mux, calls: make(chan struct{}, wire.MaxCalls), pool: newPool(), max: wire.MaxRequest}
 	conns := caller{c}
 	c.host, c.domains, c.devices = api.NewDRPCHostClient(conns), api.NewDRPCDomainsClient(conns), api.NewDRPCDevicesClient(conns)
 	c.consoles, c.store, c.files = api.NewDRPCConsolesClient(conns), api.NewDRPCXenstoreClient(conns), api.NewDRPCFilesClient(conns)
@@ -152,6 +154,9 @@ func (c *Client) hello(ctx context.Context, name string, conns drpc.Conn) error 
 			h.Server, h.Major, h.Minor, api.Major, api.Minor)
 	}
 	c.server = Server{Name: h.Server, Major: int(h.Major), Minor: int(h.Minor), Features: h.Features}
+	if n := int(h.MaxMessageBytes); n > 0 {
+		c.max = n
+	}
 	if n := int(h.MaxCalls); n > 0 && n < wire.MaxCalls {
 		c.calls = make(chan struct{}, n)
 	}
@@ -221,6 +226,9 @@ func (c *Client) transport() (*drpcconn.Conn, error) {
 
 // Invoke implements drpc.Conn.
 func (k caller) Invoke(ctx context.Context, rpc string, enc drpc.Encoding, in, out drpc.Message) error {
+	if m, ok := in.(proto.Message); ok && k.c.max > 0 && proto.Size(m) > k.c.max {
+		return control.Errorf(control.ErrTooBig, "the request has %d bytes; the control plane takes at most %d at a time", proto.Size(m), k.c.max)
+	}
 	if err := k.c.take(ctx, false); err != nil {
 		return err
 	}

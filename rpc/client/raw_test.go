@@ -207,6 +207,25 @@ func TestTooManyCalls(t *testing.T) {
 	}
 }
 
+// A message that is too long fails its call only, also if the client sends it.
+func TestTooLong(t *testing.T) {
+	conn, _ := pipe(t, server.New(newWaiter(), server.Options{}))
+	c := dial(t, conn)
+	for _, limit := range []int{c.max, 0} {
+		c.max = limit
+		want := control.ErrTooBig
+		if limit == 0 {
+			want = control.ErrDisconnected
+		}
+		if err := c.DebugKeys(t.Context(), strings.Repeat("h", wire.MaxRequest)); !errors.Is(err, want) {
+			t.Errorf("limit %d: %v", limit, err)
+		}
+		if err := c.PowerOff(t.Context()); err != nil {
+			t.Errorf("limit %d: the connection suffered: %v", limit, err)
+		}
+	}
+}
+
 func TestConnections(t *testing.T) {
 	s := server.New(newWaiter(), server.Options{MaxConns: 1})
 	conn, _ := pipe(t, s)

@@ -139,8 +139,10 @@ func virtualization(pages virt.Pages, info func(string, ...any)) (virt.Machine, 
 	}
 	var m virt.Machine
 	m, err := svm.New(pages, baremetal.NumCPU())
-	if errors.Is(err, svm.ErrNoSVM) {
-		m, err = vmx.New(pages, baremetal.NumCPU())
+	if noSVM := err; errors.Is(noSVM, svm.ErrNoSVM) {
+		if m, err = vmx.New(pages, baremetal.NumCPU()); errors.Is(err, vmx.ErrNoVMX) {
+			err = fmt.Errorf("%w, and %w", noSVM, err)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("hardware virtualization: %w", err)

@@ -8,6 +8,7 @@ import (
 
 	"nidus/kernel/domain"
 	"nidus/kernel/domain/domaintest"
+	"nidus/kernel/pvclock"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -387,5 +388,21 @@ func TestLatch(t *testing.T) {
 	d.Shutdown(xenabi.ShutdownPoweroff)
 	if d.Reason() != xenabi.ShutdownReboot {
 		t.Errorf("reason %d", d.Reason())
+	}
+}
+
+// A guest that starts right after the host has a clock too.
+func TestTimeFromTheStart(t *testing.T) {
+	m := domaintest.New(t, 1024)
+	m.Clock.Advance(1e6 - m.Clock.Now())
+	d := m.Domain(t, domaintest.Options{VCPUs: 1})
+	defer d.Destroy()
+	d.VCPUs[0].UpdateTime(false)
+	page, off, ok := d.Events.VCPUInfo(0)
+	if !ok {
+		t.Fatal("no vcpu_info")
+	}
+	if mul := page.Load32(off + pvclock.VCPUInfoTime + 24); mul == 0 { // tsc_to_system_mul
+		t.Error("vcpu_time_info was not written")
 	}
 }

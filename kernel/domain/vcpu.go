@@ -3,6 +3,7 @@ package domain
 import (
 	"sync/atomic"
 
+	"nidus/kernel/pvclock"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/personalities/devices/lapic"
@@ -53,6 +54,7 @@ const (
 func newVCPU(d *Domain, id int, s Sched, constant virt.Constant) (*VCPU, error) {
 	v := &VCPU{Domain: d, ID: id, APIC: d.APICs.APIC(id)}
 	v.sched.Store(&s)
+	v.time.written = -pvclock.MaxAge // before the machine was on
 	v.runstate.since = d.Host.Clock.Now()
 	v.runstate.state = xenabi.RunstateOffline
 	intercept := virt.InterceptCR8

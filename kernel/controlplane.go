@@ -133,7 +133,7 @@ func lastDeath() (n int, where string) {
 func (h *host) DebugKey(key byte) bool {
 	switch key {
 	case 'h':
-		h.log.Printf(console.LevelError, "debug keys: d CPUs, g goroutines, m memory, p pauses (5 s), k let the control plane die at one of its next steps")
+		h.log.Printf(console.LevelError, "debug keys: d CPUs, g goroutines, m memory, p pauses (5 s), t trace, k let the control plane die at one of its next steps")
 	case 'd':
 		for i := range baremetal.NumCPU() {
 			h.log.Printf(console.LevelError, "CPU %d: %+v", i, baremetal.Stats(i))
@@ -145,6 +145,8 @@ func (h *host) DebugKey(key byte) bool {
 		h.log.Printf(console.LevelError, "goroutines: %d", runtime.NumGoroutine())
 	case 'p':
 		go h.logPauses()
+	case 't':
+		h.logTrace()
 	case 'k':
 		lightFuse()
 	default:

@@ -124,7 +124,7 @@ func TestEntryCode(t *testing.T) {
 	if err := b.kernel("./kernel", filepath.Join(dir, "overlay"), elf); err != nil {
 		t.Fatal(err)
 	}
-	dump := exec.Command("go", "tool", "objdump", "-s", `^(nidus/(kernel/(baremetal|boot|cpu|virt|virt/spec|virt/svm|virt/vmx)|mm|sched|drivers/ioapic)|sync/atomic|math/bits|encoding/binary)\.`, elf)
+	dump := exec.Command("go", "tool", "objdump", "-s", `^(nidus/(kernel/(baremetal|boot|cpu|trace|virt|virt/spec|virt/svm|virt/vmx)|mm|sched|drivers/ioapic)|sync/atomic|math/bits|encoding/binary)\.`, elf)
 	out, err := dump.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,10 @@
 
 package baremetal
 
-import "nidus/kernel/cpu"
+import (
+	"nidus/kernel/cpu"
+	"nidus/kernel/trace"
+)
 
 // The local APIC of each CPU, through its registers (xAPIC) or MSRs (x2APIC):
 // Intel SDM volume 3, chapter 10.
@@ -102,6 +105,7 @@ func ipi(dest uint64, command uint32) {
 
 func kick(c *pcpu) {
 	c.Stats.Kicks++
+	trace.Add(cpuself(), trace.Kick, 0, c.id)
 	ipi(c.apicid, icrFixed|vecKick)
 }
 

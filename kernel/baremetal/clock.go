@@ -50,6 +50,9 @@ func TSCHz() uint64 { return tscHz }
 // TSC reads the time-stamp counter.
 func TSC() uint64 { return rdtsc() }
 
+// At is the time of a reading of the TSC, in ns since boot.
+func At(tsc uint64) int64 { return nsAt(tsc) }
+
 // TSCStart is the counter's value at time 0.
 func TSCStart() uint64 { return clocks[atomic.LoadUint32(&clockNow)&1].tsc0 }
 

@@ -2,6 +2,8 @@
 
 package baremetal
 
+import "nidus/kernel/trace"
+
 // kentry is where every call of the runtime, interrupt and exception arrives, on
 // the CPU's entry stack, with the thread's registers saved.
 func kentry() {
@@ -30,6 +32,9 @@ func kentry() {
 
 func interrupt(c *pcpu, v uint64) {
 	c.Stats.Interrupts++
+	if v != vecTimer {
+		trace.Add(c.id, trace.IRQ, 0, v)
+	}
 	switch v {
 	case vecSpurious:
 		return
@@ -43,8 +48,9 @@ func interrupt(c *pcpu, v uint64) {
 	case vecTimer:
 		c.Stats.Timers++
 		apicWrite(apicEOI, 0)
-		c.armed = unarmed
 		now := Nanotime()
+		trace.Add(c.id, trace.Timer, 0, uint64(now-max(c.armed, 0)))
+		c.armed = unarmed
 		lock(&klock)
 		expire(c, now)
 		if c.until != 0 && c.until <= now {

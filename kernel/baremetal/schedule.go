@@ -5,6 +5,7 @@ package baremetal
 import (
 	"math/bits"
 
+	"nidus/kernel/trace"
 	"nidus/sched"
 )
 
@@ -68,6 +69,7 @@ func wake(t *thread, r uint64) {
 		bucket(t.futex).remove(t)
 	}
 	cancelDeadline(t)
+	note(trace.Wake, t, 0)
 	t.kind = kindNone
 	t.rax = r
 	if t.leaveAt != 0 { // its thread waited in the runtime, for something else
@@ -85,9 +87,21 @@ func block(c *pcpu, t *thread, kind uint32, deadline int64) {
 	c.leaving = sched.Blocked
 	c.resched = 1
 	cancelDeadline(t) // a vcpu's: wake sets it again
+	wait := int64(0)
 	if deadline != 0 {
 		setDeadline(c, t, deadline)
+		wait = deadline - Nanotime()
 	}
+	note(trace.Block, t, uint64(wait))
+}
+
+// note adds an event of the thread to this CPU's trace.
+func note(k trace.Kind, t *thread, arg uint64) {
+	who := uint32(t.id)
+	if t.idle != 0 {
+		who = 0
+	}
+	trace.Add(cpuself(), k, who, arg)
 }
 
 // pick chooses what c runs next. The current thread may have been woken since it
@@ -122,6 +136,7 @@ func pick(c *pcpu, now int64) {
 		n.switches++
 		c.Stats.Switches++
 		c.cur = addr(n)
+		note(trace.Run, n, 0)
 	}
 	choose(kicks)
 }
@@ -258,6 +273,7 @@ func kickGuest(c *pcpu, t *thread) {
 	if t.kickWord == 0 {
 		return
 	}
+	note(trace.Leave, t, 0)
 	st32(t.kickWord, 1)
 	if t.state == threadRunning && t.cpu != c.id {
 		kick(&cpus[t.cpu])

@@ -159,6 +159,9 @@ func (v *VCPU) Down() {
 // Blocked tells whether the vcpu waits for an event.
 func (v *VCPU) Blocked() bool { return v.blocked.Load() }
 
+// Thread is the id of the vcpu's thread; 0: it has ended, or not begun.
+func (v *VCPU) Thread() uint64 { return v.thread.Load() }
+
 // Sched returns the vcpu's share.
 func (v *VCPU) Sched() Sched { return *v.sched.Load() }
 

@@ -3,6 +3,7 @@ package svm
 import (
 	"sync/atomic"
 
+	"nidus/kernel/trace"
 	"nidus/kernel/virt"
 )
 
@@ -47,7 +48,9 @@ func (v *vcpu) loop() stop {
 		if atomic.SwapUint32(&c.kick, 0) == 0 {
 			v.before(&v.m.cpus[cpu], cpu)
 			enter(c)
-			why, again = v.after()
+			if why, again = v.after(); !again {
+				trace.Add(cpu, trace.Exit, uint32(v.id), v.vmcb.ExitCode)
+			}
 		}
 		atomic.StoreUint32(&c.running, 0)
 		interruptsOn()
@@ -95,8 +98,10 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 			b.VIntr |= vWindowBits | uint64(e.Vector)<<vVectorShift
 			v.clean &^= cleanIntr
 			v.injecting = injectVirtual
+			trace.Add(cpu, trace.Enter, uint32(v.id), uint64(e.Vector))
 		} else {
 			b.EventInj, v.injecting = encodeEvent(e), injectEvent
+			trace.Add(cpu, trace.Enter, uint32(v.id), 256+uint64(e.Vector))
 			if e.Kind == virt.NMI {
 				v.maskNMI()
 			}

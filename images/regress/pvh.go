@@ -24,6 +24,7 @@ func pvhCases() []Case {
 		{Name: "pvh-smp16", Long: true, What: "16 vcpus on two CPUs", Needs: debian, Timeout: 5 * time.Minute, Run: func(t *T) error {
 			return debianGuest(t, builder.Vmlinux, 16)
 		}},
+		{Name: "wakeups", What: "eight vcpus on two CPUs: no command of many waits for long", Needs: debian, Timeout: 3 * time.Minute, Run: wakeups},
 		{Name: "pvh-compressions", Long: true, What: "Debian's kernel packed in each way that Linux has: as ELF and as bzImage, to its init", Needs: debian, Timeout: 20 * time.Minute, Run: compressions},
 		{Name: "pvh-smp-sipi", What: "16 vcpus by INIT and SIPI, xAPIC and x2APIC, and by VCPUOP", Needs: []string{builder.SIPI}, Timeout: 2 * time.Minute, Run: sipiGuest},
 		{Name: "pvh-two-domains", What: "two guests side by side; one ends, one goes on", Needs: debian, Timeout: 5 * time.Minute, Run: twoDomains},

@@ -13,6 +13,7 @@ import (
 var memoryChecks = []check{
 	{"gc", collect},
 	{"zeroed", zeroed},
+	{"flush-at-entry", flushAtEntry},
 }
 
 // node is a list whose content tells whether the collector or another CPU spoiled

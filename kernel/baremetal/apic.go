@@ -49,6 +49,8 @@ const (
 	icrFixed   = 0x4000
 	icrPending = 1 << 12
 
+	apicOn = 1<<8 | vecSpurious // in apicSVR
+
 	lvtMasked      = 1 << 16
 	lvtPeriodic    = 1 << 17
 	lvtTSCDeadline = 2 << 17
@@ -70,8 +72,9 @@ var (
 // Times in ns, where interrupts get lost: the timer repeats, so that the next
 // one comes.
 const (
-	repeatMin = 20e3 // not faster than it can be answered
-	repeatMax = 1e9
+	repeatMin  = 20e3  // not faster than it can be answered
+	repeatMax  = 100e6 // while a thread runs, which may be in a guest
+	counterMax = 1e9   // of the counter's 32 bits
 )
 
 func apicRead(reg uint64) uint32 {
@@ -132,7 +135,7 @@ func apicInitCPU(c *pcpu) {
 		c.apicid >>= 24
 	}
 	apicWrite(apicTPR, 0)
-	apicWrite(apicSVR, 0x100|vecSpurious)
+	apicWrite(apicSVR, apicOn)
 	apicWrite(apicLINT0, lvtMasked)
 	if c.id == 0 {
 		apicWrite(apicLINT1, lvtNMI)
@@ -161,15 +164,20 @@ func apicInitCPU(c *pcpu) {
 	}
 }
 
+// lookAgain makes QEMU look whether this CPU's APIC has an interrupt: for a CPU that
+// sleeps now, and may have forgotten one.
+func lookAgain() { apicWrite(apicSVR, apicOn) }
+
 // armTimer makes the timer of this CPU fire at the time at (ns), or never (0).
 func armTimer(c *pcpu, at, now int64) {
-	if losesIRQs && at == 0 && c.cur != c.idle {
+	busy := c.cur != c.idle
+	if losesIRQs && at == 0 && busy {
 		if c.armed > now {
 			return
 		}
 		at = now + repeatMax // a guest that nothing else would interrupt
 	}
-	if at == c.armed {
+	if at == c.armed && (!losesIRQs || at == 0 || at > now) {
 		return
 	}
 	c.armed = at
@@ -191,8 +199,11 @@ func armTimer(c *pcpu, at, now int64) {
 	d := uint64(max(at-now, 1000))
 	if losesIRQs {
 		d = max(d, repeatMin)
+		if busy {
+			d = min(d, repeatMax)
+		}
 	}
-	d = min(d, repeatMax) // as above: the counter has 32 bits
+	d = min(d, counterMax) // as above
 	n := d * apicHz / 1e9
 	apicWrite(apicCount, uint32(max(n, 1)))
 }

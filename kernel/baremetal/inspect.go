@@ -18,6 +18,17 @@ func Threads() int {
 // Mapped tells whether a kernel address is mapped.
 func Mapped(va uint64) bool { return lookup(va)&ptePresent != 0 }
 
+// HoldInterrupts makes this CPU's APIC keep its interrupts back, or no longer.
+// Preconditions: the caller stays on the CPU.
+func HoldInterrupts(on bool) {
+	const all = 0xf0
+	tpr := uint32(0)
+	if on {
+		tpr = all
+	}
+	apicWrite(apicTPR, tpr)
+}
+
 // Stacks returns the lowest addresses of a CPU's guarded stacks: for entries from
 // threads, and for NMI, double fault and machine check.
 func Stacks(cpu int) []uint64 {

@@ -9,6 +9,7 @@ import "nidus/kernel/trace"
 func kentry() {
 	c := pcpuAt(cpuself())
 	t := threadAt(c.cur)
+	flushIfWanted(c) // whatever became of the interrupt that asks for it
 	switch v := t.vec; {
 	case v == ^uint64(0):
 		c.Stats.Calls++
@@ -24,6 +25,9 @@ func kentry() {
 		pick(c, now)
 		armTimer(c, timerTarget(c), now)
 		unlock(&klock)
+		if losesIRQs && c.cur == c.idle {
+			lookAgain()
+		}
 	}
 	if n := threadAt(c.cur); n.pending&^n.mask != 0 {
 		deliver(n)

@@ -269,8 +269,9 @@ func forget() {
 }
 
 // flushAll empties every CPU's TLB, and waits for it. Preconditions: memlock, not
-// klock, interrupts off. A CPU that spins on a lock with interrupts off looks for
-// the request there (lock in asm_amd64.s).
+// klock, interrupts off. A CPU looks for the request when it enters the kernel, and
+// when it spins on a lock with interrupts off (lock in asm_amd64.s). The IPI is sent
+// again where it may get lost.
 func flushAll() {
 	me := pcpuAt(cpuself())
 	flushes++
@@ -283,8 +284,12 @@ func flushAll() {
 	flushTLB()
 	for i := uint64(0); i < ncpu; i++ {
 		c := &cpus[i]
-		for c != me && c.online != 0 && dying == 0 && atomic.LoadUint64(&c.flushDone) < atomic.LoadUint64(&c.flushWant) {
+		for again := rdtsc(); c != me && c.online != 0 && dying == 0 && atomic.LoadUint64(&c.flushDone) < atomic.LoadUint64(&c.flushWant); {
 			pause()
+			if losesIRQs && rdtsc()-again > tscHz/1000 {
+				again = rdtsc()
+				ipi(c.apicid, icrFixed|vecFlush)
+			}
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 )
 
 func TestParseFlash(t *testing.T) {
+	t.Setenv("NIDUS_FROM", "") // build.sh sets it
 	for _, c := range []struct {
 		args string
 		want flashArgs

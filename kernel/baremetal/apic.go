@@ -108,7 +108,7 @@ func ipi(dest uint64, command uint32) {
 
 func kick(c *pcpu) {
 	c.Stats.Kicks++
-	trace.Add(cpuself(), trace.Kick, 0, c.id)
+	trace.Add(pcpuAt(cpuself()).id, trace.Kick, 0, c.id)
 	ipi(c.apicid, icrFixed|vecKick)
 }
 

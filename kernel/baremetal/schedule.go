@@ -101,7 +101,7 @@ func note(k trace.Kind, t *thread, arg uint64) {
 	if t.idle != 0 {
 		who = 0
 	}
-	trace.Add(cpuself(), k, who, arg)
+	trace.Add(pcpuAt(cpuself()).id, k, who, arg)
 }
 
 // pick chooses what c runs next. The current thread may have been woken since it

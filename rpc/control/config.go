@@ -176,7 +176,8 @@ type DomainConfig struct {
 	MaxMaptrackFrames int `json:"max_maptrack_frames,omitempty"`
 	MaxGrantVersion   int `json:"max_grant_version,omitempty"`
 
-	// Disks and VIFs are the specifications as written, not looked at yet.
+	// Disks and VIFs are the specifications as written; package xlcfg parses
+	// them, and nothing acts on them yet.
 	Disks []string `json:"disk,omitempty"`
 	VIFs  []string `json:"vif,omitempty"`
 }

@@ -32,7 +32,7 @@ func Decode(f *File) (*DomainConfig, []Warning, error) {
 	}
 	d.unknown()
 	for _, k := range keys {
-		if s := f.Get(k.name); s != nil {
+		if s := f.Get(k.name); s != nil && k.decode != nil {
 			k.decode(&d, s)
 			if k.notYet != "" {
 				d.warn(s, s.Key+" "+k.notYet)
@@ -64,6 +64,10 @@ type decoder struct {
 	cfg      DomainConfig
 	warnings []Warning
 	errs     Errors
+	// disks, vifs and pcis are the devices so far.
+	disks []Disk
+	vifs  []VIF
+	pcis  []PCI
 	// meant are keys that unknown ones were taken for: they aren't missing.
 	meant map[string]bool
 }
@@ -84,12 +88,13 @@ func (d *decoder) nothing(*Setting) {}
 func (d *decoder) unknown() {
 	for i := range d.file.Settings {
 		s := &d.file.Settings[i]
+		k := lookup(s.Key)
 		switch {
-		case slices.ContainsFunc(keys, func(k key) bool { return k.name == s.Key }):
-		case slices.Contains(notYet, s.Key):
-			d.warn(s, s.Key+" "+later)
-		case slices.Contains(obsolete, s.Key):
-			d.warn(s, s.Key+" was xm's and means nothing any more; remove the line")
+		case k == nil && obsolete[s.Key] != "":
+			d.warn(s, s.Key+" was xm's and means nothing any more; "+obsolete[s.Key])
+		case k != nil && k.decode == nil:
+			d.warn(s, s.Key+" "+k.notYet)
+		case k != nil:
 		default:
 			if near := suggest(s.Key, Keys()); near != "" {
 				d.meant[near] = true
@@ -160,23 +165,6 @@ func str(field func(*DomainConfig) *string) decodeFunc {
 	return func(d *decoder, s *Setting) {
 		if text, ok := d.text(s); ok {
 			*field(&d.cfg) = text
-		}
-	}
-}
-
-// strs decodes a list of strings; a single string is a list of one.
-func strs(field func(*DomainConfig) *[]string) decodeFunc {
-	return func(d *decoder, s *Setting) {
-		list := s.Value.List
-		if s.Value.Kind != List {
-			list = []Value{s.Value}
-		}
-		for _, v := range list {
-			if v.Kind == List {
-				d.fail(v.Pos, "%s holds a list in a list; its elements are strings", s.Key)
-				return
-			}
-			*field(&d.cfg) = append(*field(&d.cfg), v.Text)
 		}
 	}
 }

@@ -25,6 +25,9 @@ type token struct {
 	kind tokenKind
 	text string // as written; of a string, what it means
 	pos  Pos
+	// quote is how many bytes of quotes stand before a string that is written as
+	// it is meant, on one line; 0 for all others.
+	quote int
 }
 
 // String names the token for an error message.
@@ -156,6 +159,7 @@ func (l *lexer) str(q byte) (token, *Error) {
 		end = strings.Repeat(end, 3)
 	}
 	l.off += len(end)
+	start := l.off
 	var b strings.Builder
 	for l.off < len(l.src) {
 		c := l.src[l.off]
@@ -163,6 +167,9 @@ func (l *lexer) str(q byte) (token, *Error) {
 		case strings.HasPrefix(l.src[l.off:], end):
 			l.off += len(end)
 			t.text = b.String()
+			if raw := l.src[start : l.off-len(end)]; raw == t.text && !strings.Contains(raw, "\n") {
+				t.quote = len(end)
+			}
 			return t, nil
 		case c == '\n' && !triple:
 			return t, unclosed(t.pos, end)

@@ -1,6 +1,9 @@
 package xlcfg
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Kind is the kind of a Value.
 type Kind uint8
@@ -21,6 +24,18 @@ type Value struct {
 	// List holds a list's elements.
 	List []Value
 	Pos  Pos
+	// quote is the token's.
+	quote int
+}
+
+// at is the place of a byte of Text, or where the value begins if it isn't
+// written as it is meant.
+func (v Value) at(off int) Pos {
+	p := v.Pos
+	if v.quote > 0 {
+		p.Col += v.quote + off
+	}
+	return p
 }
 
 // Setting is one key with its value, += applied.
@@ -91,6 +106,9 @@ func quoteBare(arg string) (string, bool) {
 	return key + `="` + val + `"`, true
 }
 
+// python are words that begin a statement in xm's files, which were programs.
+var python = []string{"import", "from", "def", "if", "else", "elif", "for", "while", "print", "try", "except", "return"}
+
 type parser struct {
 	lexer
 	file     *File
@@ -135,6 +153,9 @@ func (p *parser) setting() *Error {
 	}
 	op := p.tok
 	if op.kind != tokAssign && op.kind != tokAppend {
+		if slices.Contains(python, key.text) {
+			return errorf(key.pos, "%q begins a Python statement; xl's files have only key = value: write down the values that it makes", key.text)
+		}
 		return errorf(op.pos, "%v after the key %s; write %s = value", op, key.text, key.text)
 	}
 	if err := p.advance(); err != nil {
@@ -155,7 +176,7 @@ func (p *parser) setting() *Error {
 
 func (p *parser) value(key string, depth int) (Value, *Error) {
 	t := p.tok
-	v := Value{Text: t.text, Pos: t.pos}
+	v := Value{Text: t.text, Pos: t.pos, quote: t.quote}
 	switch t.kind {
 	case tokString:
 		return v, nil
@@ -167,6 +188,10 @@ func (p *parser) value(key string, depth int) (Value, *Error) {
 		return v, nil
 	case tokIdent:
 		switch {
+		case t.text == "True" || t.text == "False":
+			v.Kind, v.Text = Number, map[string]string{"True": "1", "False": "0"}[t.text]
+			p.file.Warnings = append(p.file.Warnings, Warning{t.pos, key, t.text + " is Python's; write " + v.Text})
+			return v, nil
 		case p.override:
 			return v, errorf(t.pos, "text needs quotes: write %q, and on a command line single quotes around the whole argument", t.text)
 		case depth > 0:
@@ -243,7 +268,7 @@ func (p *parser) store(key token, add bool, v Value) *Error {
 		old.Value.List = append(old.Value.List[:len(old.Value.List):len(old.Value.List)], v.List...)
 		return nil
 	case add:
-		old.Value = Value{String, old.Value.Text + v.Text, nil, old.Value.Pos}
+		old.Value = Value{Kind: String, Text: old.Value.Text + v.Text, Pos: old.Value.Pos}
 		return nil
 	case !p.override:
 		p.file.Warnings = append(p.file.Warnings, Warning{key.pos, key.text, key.text + " was set at " + old.Pos.String() + " already; this line counts"})

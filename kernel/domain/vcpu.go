@@ -3,6 +3,7 @@ package domain
 import (
 	"sync/atomic"
 
+	"nidus/kernel/console"
 	"nidus/kernel/pvclock"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
@@ -153,6 +154,7 @@ func (v *VCPU) Down() {
 			return
 		}
 	}
+	v.Domain.Host.Log.Printf(console.LevelInfo, "d%dv%d, the last one, went down at rip %#x", v.Domain.ID, v.ID, v.HV.Regs().RIP)
 	v.Domain.Shutdown(xenabi.ShutdownPoweroff)
 }
 

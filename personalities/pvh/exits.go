@@ -28,7 +28,6 @@ func (v *vcpu) handle() {
 		v.halted = v.skip() && v.HV.Regs().RFLAGS&virt.FlagTF == 0 // its trap ends HLT
 		// With interrupts off it goes down, as under Xen: Linux ends so.
 		if v.halted && v.HV.Regs().RFLAGS&virt.FlagIF == 0 && !v.NMIPending() {
-			v.Domain.Host.Log.Printf(console.LevelInfo, "d%dv%d halts with interrupts off at rip %#x", v.Domain.ID, v.ID, v.HV.Regs().RIP)
 			v.Down()
 		}
 	case virt.ReasonCPUID:

@@ -140,7 +140,8 @@ func (h *host) DebugKey(key byte) bool {
 		}
 	case 'm':
 		s := h.core.Host.Memory.Stats()
-		h.log.Printf(console.LevelError, "frames: total %d, free %d, kinds %v", s.Total, s.Free, s.Kinds)
+		h.log.Printf(console.LevelError, "frames: total %d, free %d, kernel %d, guest %d, special %d, mmio %d, table %d", s.Total, s.Free,
+			s.Kinds[mm.FrameKernel], s.Kinds[mm.FrameGuest], s.Kinds[mm.FrameSpecial], s.Kinds[mm.FrameMMIO], s.Kinds[mm.FrameTable])
 	case 'g':
 		h.log.Printf(console.LevelError, "goroutines: %d", runtime.NumGoroutine())
 	case 'p':

@@ -43,7 +43,9 @@ var (
 	// the line editor redraws does not follow a line's end.
 	prompt = regexp.MustCompile(`\n\r?` + regexp.QuoteMeta(shell.Prompt))
 	// What Go and the kernel print when they die.
-	fatal   = regexp.MustCompile(`(?m)^\r?(panic: |fatal error: |unexpected fault|runtime: |\*\*\* (double fault|machine check|NMI|PANIC|FATAL))`)
+	fatal = regexp.MustCompile(`(?m)^\r?(panic: |fatal error: |unexpected fault|runtime: |\*\*\* (double fault|machine check|NMI|PANIC|FATAL))`)
+	// A line of the log can come between a command and its output.
+	logLine = regexp.MustCompile(`^\(NID\) `)
 	escapes = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
 )
 
@@ -171,8 +173,7 @@ func parseList(out string) ([]domain, error) {
 	var ds []domain
 	for line := range strings.Lines(out) {
 		f := strings.Fields(line)
-		// The log may come between.
-		if len(f) != 6 || f[0] == "Name" || f[0] == "(NID)" {
+		if len(f) != 6 || f[0] == "Name" || logLine.MatchString(line) {
 			continue
 		}
 		var n [3]int

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"nidus/kernel/console"
 	"nidus/kernel/xenstore"
@@ -69,7 +70,7 @@ func (d *Domain) Connect(consoleGFN, storeGFN mm.GFN) (consolePort, storePort ui
 		return 0, 0, fmt.Errorf("xenstore: %w", err)
 	}
 	poke(work)
-	b.workers.Go(func() { serveStore(ctx, r, work, notify) })
+	b.workers.Go(func() { serveStore(ctx, r, work, notify, d.passes()) })
 	return consolePort, storePort, nil
 }
 
@@ -93,14 +94,14 @@ func poke(c chan struct{}) {
 	}
 }
 
-func serveStore(ctx context.Context, r *xenstore.Ring, work chan struct{}, notify func()) {
+func serveStore(ctx context.Context, r *xenstore.Ring, work chan struct{}, notify func(), passes *console.Bucket) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-work:
 		}
-		for more := true; more && ctx.Err() == nil; {
+		for more := true; more && pace(ctx, passes); {
 			var reply bool
 			reply, more = r.Poll()
 			if reply {
@@ -110,19 +111,48 @@ func serveStore(ctx context.Context, r *xenstore.Ring, work chan struct{}, notif
 	}
 }
 
+// A guest's backend does so many passes a second, and at once: what a guest floods
+// its rings with costs the host no more. A pass moves at most a ring's content, so
+// that it bounds what a guest prints to 4 MB/s; the guest waits then.
+const (
+	passRate  = 2000
+	passBurst = 200
+)
+
+// pace ends a wait for the next pass; false: ctx has ended.
+func pace(ctx context.Context, b *console.Bucket) bool {
+	for b.Take(1) == 0 {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(time.Second / passRate):
+		}
+	}
+	return true
+}
+
+func (d *Domain) passes() *console.Bucket {
+	return console.NewBucket(passRate, passBurst, func() time.Duration { return time.Duration(d.Host.Clock.Now()) })
+}
+
 func (d *Domain) serveConsole(ctx context.Context) {
-	var buf [2048]byte
-	b := &d.pv
+	var buf [2048]byte // as large as the ring
+	b, passes := &d.pv, d.passes()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-b.input:
 		}
-		moved := 0
-		for n := b.console.Drain(buf[:]); n > 0; n = b.console.Drain(buf[:]) {
-			d.Console.Write(buf[:n])
-			moved += n
+		if !pace(ctx, passes) {
+			return
+		}
+		moved := b.console.Drain(buf[:])
+		if moved > 0 {
+			d.Console.Write(buf[:moved])
+		}
+		if moved == len(buf) {
+			poke(b.input) // there may be more
 		}
 		b.mu.Lock()
 		n := b.console.Push(b.pushing)

@@ -406,3 +406,63 @@ func TestTimeFromTheStart(t *testing.T) {
 		t.Error("vcpu_time_info was not written")
 	}
 }
+
+// A guest that refills its console ring as fast as it is drained costs no more than
+// the passes that there are: it does not keep its backend busy, nor the domain alive.
+func TestConsoleFlood(t *testing.T) {
+	m := domaintest.New(t, 1024)
+	d := m.Domain(t, domaintest.Options{})
+	port, _, err := d.Connect(20, 21)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const outCons, outProd = 3080, 3084 // console.h
+	ring, err := d.Space.Pin(20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, flooded := make(chan struct{}), make(chan struct{})
+	go func() { // full at all times
+		defer close(flooded)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			ring.Store32(outProd, ring.Load32(outCons)+2048)
+			if err := d.Events.Send(port); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	// Not more than the burst while no time passes, and then again.
+	const burst = 200 * 2048
+	settled := func() (last uint64) {
+		for range 40 {
+			time.Sleep(50 * time.Millisecond)
+			n, _ := d.Console.Written()
+			if n == last && n != 0 {
+				break
+			}
+			last = n
+		}
+		return last
+	}
+	first := settled()
+	if first > burst {
+		t.Errorf("%d bytes without any time, want at most %d", first, burst)
+	}
+	m.Clock.Advance(int64(time.Second))
+	if n := settled(); n == first || n > first+burst {
+		t.Errorf("%d bytes, and %d a second later", first, n)
+	}
+	close(stop)
+	<-flooded
+	d.Space.Unpin(20)
+	if err := d.Destroy(); err != nil {
+		t.Fatal(err)
+	}
+	m.CheckFree(t)
+}

@@ -58,7 +58,7 @@ func newVCPU(d *Domain, id int, s Sched, constant virt.Constant) (*VCPU, error) 
 	v.time.written = -pvclock.MaxAge // before the machine was on
 	v.runstate.since = d.Host.Clock.Now()
 	v.runstate.state = xenabi.RunstateOffline
-	intercept := virt.InterceptCR8
+	intercept := virt.InterceptCR8 | virt.InterceptCR0Write | virt.InterceptCR4Write
 	if d.Policy.Config.TSCEmulated {
 		intercept |= virt.InterceptRDTSC
 	}

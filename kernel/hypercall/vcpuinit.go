@@ -57,14 +57,6 @@ const (
 	flagVM     = 1 << 17
 	flagsFixed = 2
 	eferFFXSR  = 1 << 14
-
-	// VME, PVI, TSD, DE, PSE, PAE, MCE, PGE, PCE, OSFXSR, OSXMMEXCPT
-	cr4Always   = 0x7ff
-	cr4UMIP     = 1 << 11
-	cr4FSGSBase = 1 << 16
-	cr4PCIDE    = 1 << 17
-	cr4SMEP     = 1 << 20
-	cr4SMAP     = 1 << 21
 )
 
 // validControl tells whether the control registers are ones that the guest could
@@ -75,8 +67,8 @@ func (c *call) validControl(s *virt.State) bool {
 	case cr0&^cr0Valid != 0,
 		cr0&virt.CR0PE == 0 && cr0&virt.CR0PG != 0,
 		cr0&cr0NW != 0 && cr0&cr0CD == 0,
-		cr4&^c.cr4Valid() != 0,
-		cr4&cr4PCIDE != 0 && efer&virt.EFERLMA == 0,
+		cr4&^c.d.Policy.CR4() != 0,
+		cr4&virt.CR4PCIDE != 0 && efer&virt.EFERLMA == 0,
 		efer&^(virt.EFERSCE|virt.EFERLME|virt.EFERLMA|virt.EFERNX|eferFFXSR) != 0,
 		efer&virt.EFERLMA != 0 && (cr0&virt.CR0PG == 0 || cr4&virt.CR4PAE == 0),
 		efer&virt.EFERLME != 0 && efer&virt.EFERLMA == 0:
@@ -84,24 +76,6 @@ func (c *call) validControl(s *virt.State) bool {
 	}
 	s.Sys[virt.CR0] |= cr0ET
 	return s.Sys[virt.CR3]>>c.d.Policy.Config.PhysBits == 0 && s.Regs.RFLAGS&^(flagsValid|flagsFixed) == 0
-}
-
-// cr4Valid is what the CPUID policy offers of CR4.
-func (c *call) cr4Valid() uint64 {
-	l1, l7 := c.d.Policy.Leaf(1, 0), c.d.Policy.Leaf(7, 0)
-	valid := uint64(cr4Always)
-	for _, f := range [...]struct {
-		reg, bit uint32
-		cr4      uint64
-	}{
-		{l1.C, 17, cr4PCIDE}, {l1.C, 26, virt.CR4OSXSAVE}, {l7.B, 0, cr4FSGSBase},
-		{l7.B, 7, cr4SMEP}, {l7.B, 20, cr4SMAP}, {l7.C, 2, cr4UMIP},
-	} {
-		if f.reg>>f.bit&1 != 0 {
-			valid |= f.cr4
-		}
-	}
-	return valid
 }
 
 // start64 is 64-bit mode with flat segments.

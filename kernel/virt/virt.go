@@ -66,7 +66,7 @@ type Intercept uint32
 const (
 	InterceptRDTSC Intercept = 1 << iota // RDTSC and RDTSCP
 	InterceptPause
-	InterceptCR0Write
+	InterceptCR0Write // what changes more than TS and MP
 	InterceptCR3Write
 	InterceptCR4Write
 	InterceptCR8 // reads and writes; without it CR8 is the vcpu's own TPR

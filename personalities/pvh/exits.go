@@ -58,6 +58,8 @@ func (v *vcpu) handle() {
 		v.event(e.Event)
 	case virt.ReasonShutdown:
 		v.tripleFault()
+	case virt.ReasonInvalidState:
+		v.Domain.Crash(v.VCPU, "the processor refuses the guest's state: "+e.String())
 	default:
 		v.Domain.Crash(v.VCPU, "exit that nobody handles: "+e.String())
 	}
@@ -160,41 +162,6 @@ func (v *vcpu) msr() {
 	if v.skip() {
 		r.RAX, r.RDX = val&0xffffffff, val>>32
 	}
-}
-
-// controlRegister: CR8 is the local APIC's task priority; no other access exits.
-func (v *vcpu) controlRegister() {
-	a := v.exit.CR
-	if a.CR != 8 || a.Op != virt.CRMov {
-		v.Domain.Crash(v.VCPU, "exit that nobody asked for: "+v.exit.String())
-		return
-	}
-	p := v.HV.Regs().GPR(a.GPR)
-	if a.Write {
-		if *p&^0xf != 0 {
-			v.fault(virt.VectorGP, 0)
-			return
-		}
-		if v.skip() {
-			v.APIC.SetCR8(uint8(*p))
-		}
-		return
-	}
-	if v.skip() {
-		*p = uint64(v.APIC.CR8())
-	}
-}
-
-func (v *vcpu) xsetbv() {
-	r := v.HV.Regs()
-	x := r.RDX<<32 | r.RAX&0xffffffff
-	leaf := v.Domain.Policy.Leaf(0xd, 0)
-	allowed := uint64(leaf.D)<<32 | uint64(leaf.A)
-	if v.CPL() != 0 || uint32(r.RCX) != 0 || virt.CheckXCR0(x, allowed) != nil || v.HV.Set(virt.XCR0, x) != nil {
-		v.fault(virt.VectorGP, 0)
-		return
-	}
-	v.skip()
 }
 
 // nestedFault: memory that is to be made, the local APIC's page, or nothing.

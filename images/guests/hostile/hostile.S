@@ -7,10 +7,10 @@
 #   hypercalls calls every number with every pair of bad arguments
 #   events     sends and binds event channels without end, for some seconds
 #   msrs       reads and writes MSRs of all ranges that mean something
-#   ports      reads and writes all 65536 ports
+#   ports      reads and writes all 65536 ports, the first 4096 in all widths
 #   apic       writes all over the local APIC's page, and below and above it
 #   memory     touches guest-physical addresses that are nothing
-# and those of wild.S and smp.S.
+# and those of wild.S, args.S and smp.S.
 #
 # References: xen docs pvh.pandoc, misc/pvh; public headers
 # arch-x86/hvm/start_info.h, arch-x86/cpuid.h, xen.h, sched.h, event_channel.h,
@@ -48,24 +48,25 @@ entry32:
 	cld
 	mov	$stack_end, %esp
 	mov	%ebx, start_info
-	# identity map of 4 GiB with 2 MiB pages, the first of them in 4 KiB pages
-	movl	$(l3+7), l4
-	mov	$(l2+7), %eax
+	# identity map of 4 GiB with 2 MiB pages, the first of them in 4 KiB pages;
+	# not the user's, so that SMEP and SMAP may be on
+	movl	$(l3+3), l4
+	mov	$(l2+3), %eax
 	mov	$l3, %edi
 	mov	$4, %ecx
 1:	mov	%eax, (%edi)
 	add	$0x1000, %eax
 	add	$8, %edi
 	loop	1b
-	mov	$0x87, %eax
+	mov	$0x83, %eax
 	mov	$l2, %edi
 	mov	$2048, %ecx
 1:	mov	%eax, (%edi)
 	add	$0x200000, %eax
 	add	$8, %edi
 	loop	1b
-	movl	$(l1+7), l2
-	mov	$7, %eax
+	movl	$(l1+3), l2
+	mov	$3, %eax
 	mov	$l1, %edi
 	mov	$512, %ecx
 1:	mov	%eax, (%edi)
@@ -163,9 +164,8 @@ start64:
 	call	puts
 	lea	begins, %rdi
 	call	puts
-	call	*8(%r13)
-	mov	%r12, %rdi
-	push	%rdi
+	push	%r12
+	call	*8(%r13)		# it may use all registers
 	lea	hello, %rdi
 	call	puts
 	pop	%rdi
@@ -210,7 +210,7 @@ puts:	push	%rsi
 	pop	%rsi
 	ret
 
-# Exceptions. RESUME, if not 0, is where to go on; else the guest ends. Each stub
+# Exceptions. RESUME, if not 0, is where to go on; else the guest spins. Each stub
 # pushes an error code where the CPU pushes none.
 	.balign	16
 	.set	STUBSIZE, 16
@@ -233,9 +233,9 @@ fault:	add	$8, %rsp		# the error code
 	mov	%rax, 8(%rsp)		# RIP
 	pop	%rax
 	iretq
-1:	lea	unexpected, %rdi
+1:	lea	unexpected, %rdi	# and no end: that is not what the test waits for
 	call	puts
-	jmp	shutdown
+	jmp	spin
 
 irq:	incl	irqs
 	push	%rax
@@ -421,9 +421,11 @@ msrs:	lea	ranges, %r14
 ports:	xor	%ebx, %ebx
 1:	mov	%ebx, %edx
 	movq	$2f, resume
+	in	%dx, %eax
+	cmp	$0x1000, %ebx
+	jae	2f
 	in	%dx, %al
 	in	%dx, %ax
-	in	%dx, %eax
 2:	cmp	$0xcf9, %ebx
 	je	4f
 	cmp	$0x64, %ebx
@@ -436,10 +438,12 @@ ports:	xor	%ebx, %ebx
 	jb	4f
 3:	movq	$4f, resume
 	mov	%ebx, %edx
-	mov	$0xff, %eax
-	out	%al, %dx
 	mov	$-1, %eax
 	out	%eax, %dx
+	cmp	$0x1000, %ebx
+	jae	4f
+	out	%al, %dx
+	out	%ax, %dx
 4:	inc	%ebx
 	test	$0xfff, %ebx
 	jnz	5f
@@ -484,6 +488,7 @@ memory:	mov	$0x40000000, %ebx
 	ret
 
 	.include "images/guests/hostile/wild.S"
+	.include "images/guests/hostile/args.S"
 	.include "images/guests/hostile/smp.S"
 
 	.data
@@ -493,7 +498,7 @@ table:	.quad	w1, triple, w2, spin, w3, hypercalls, w4, events
 	.quad	w9, exec, w10, walk, w11, regs, w12, shrink
 	.quad	w13, physmap, w14, areas, w15, watchdog, w16, hlt
 	.quad	w17, timer, w18, conflood, w19, storeflood, w20, spin4
-	.quad	w21, storm
+	.quad	w21, storm, w22, args, w23, x2apic, w24, strings, w25, odd
 	.quad	0
 w1:	.asciz	"triple"
 w2:	.asciz	"spin"
@@ -516,6 +521,10 @@ w18:	.asciz	"conflood"
 w19:	.asciz	"storeflood"
 w20:	.asciz	"spin4"
 w21:	.asciz	"storm"
+w22:	.asciz	"args"
+w23:	.asciz	"x2apic"
+w24:	.asciz	"strings"
+w25:	.asciz	"odd"
 hello:	.asciz	"HOSTILE "
 begins:	.asciz	" begins\n"
 survived: .asciz " survived\n"
@@ -524,8 +533,10 @@ what:	.asciz	"unknown word\n"
 dot:	.asciz	"."
 	.balign	8
 # NULL, all ones, non-canonical, unmapped, read-only, no RAM, across the end of
-# what is mapped, across a page into a read-only one, a good page, odd, huge.
-values:	.quad	0, -1, NONCANON, UNMAPPED, RDONLY, NOTRAM, 0xfffffffc, RDONLY-4, scratch, scratch+1, 0x7fffffffffffffff, 0xffff830000000000, 0xffff82d080400000
+# what is mapped, across a page into a read-only one, a good page, odd, huge, where
+# the hypervisor is in another address space, the end of RAM and across it, APIC.
+values:	.quad	0, -1, NONCANON, UNMAPPED, RDONLY, NOTRAM, 0xfffffffc, RDONLY-4, scratch, scratch+1, 0x7fffffffffffffff
+	.quad	0xffff830000000000, 0xffff82d080400000, RAMEND, RAMEND-4, APIC
 	.set	NVALUES, (. - values) / 8
 	# struct sched_poll: no port and a time that is over; too many; bad ports
 polls:	.quad	0, 0, 1
@@ -570,7 +581,7 @@ faults:	.skip	8
 irqs:	.skip	8
 pad:	.skip	8
 evtbuf:	.skip	64
-args:	.skip	64
+memargs:	.skip	64
 seed:	.skip	8
 gfns:	.skip	16384*8
 port:	.skip	8

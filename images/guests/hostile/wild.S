@@ -40,63 +40,102 @@ walk:	movabs	$(NOTRAM+7), %rax
 	mov	(%rbx), %rax
 	ret
 
-# CR0, CR4, EFER, XCR0 and CR8 with all that they don't have; paging stays on.
-regs:	mov	$2000, %r14d
+# put: a write that may fault, and goes on behind it.
+	.macro	put insn:vararg
+	movq	$9900f, resume
+	\insn
+9900:	movq	$0, resume
+	.endm
+
+# Control and debug registers, EFER and XCR0 with all that they don't have. What
+# they take, they lose again; paging and long mode can't be switched off here.
+regs:	mov	$1000, %r14d
 	mov	%cr0, %r12
 	mov	%cr4, %r13
+	mov	%cr3, %r15
 1:	call	random
 	mov	%rax, %rbx
-	movq	$2f, resume
-	and	$0x3507ff, %eax		# QEMU ends VMRUN for the reserved ones, not #GP
+	put	mov %rbx, %cr4		# without PAE, half the time
+	put	mov %r13, %cr4
+	mov	%ebx, %eax		# no reserved bits above; some that exist, and one more
+	and	$0x3507ff, %eax
 	or	%r13, %rax
-	mov	%rax, %cr4
-2:	movq	$3f, resume
-	mov	%r13, %cr4
-3:	movq	$4f, resume
-	mov	%rbx, %rax
+	put	mov %rax, %cr4
+	mov	%ebx, %ecx
+	shr	$20, %ecx
+	and	$63, %ecx
+	bts	%rcx, %rax
+	put	mov %rax, %cr4
+	put	mov %r13, %cr4
+	put	mov %rbx, %cr0
+	put	mov %r12, %cr0
+	mov	%rbx, %rax		# NW, CD, TS, EM, WP, ...: valid half the time
 	shr	$7, %rax
-	and	$0xdfffffff, %eax	# NW without CD: the same
+	mov	%eax, %eax
 	or	%r12, %rax
-	mov	%rax, %cr0
-4:	mov	%r12, %cr0
-	movq	$5f, resume
+	put	mov %rax, %cr0
+	put	mov %r12, %cr0
+	put	lmsw %bx
+	put	clts
+	put	mov %r12, %cr0
+	mov	%rbx, %rax		# CR3: this page table, with bits that are reserved
+	shl	$52, %rax
+	or	%r15, %rax
+	put	mov %rax, %cr3
+	mov	%r15, %rax
+	bts	$51, %rax
+	put	mov %rax, %cr3
+	put	mov %r15, %cr3
 	mov	%rbx, %rax
 	mov	%rbx, %rdx
 	shr	$32, %rdx
 	mov	$0xc0000080, %ecx	# EFER
-	wrmsr
-5:	movq	$6f, resume
+	put	wrmsr
+	mov	%ebx, %eax		# what it has: SCE, LME, LMA, NXE, ..
+	and	$0xffff, %eax
+	xor	%edx, %edx
+	put	wrmsr
 	mov	%r13, %rax
 	or	$0x40000, %rax		# OSXSAVE
-	mov	%rax, %cr4
+	put	mov %rax, %cr4
 	mov	%ebx, %ecx		# XCR 0 to 3
 	shr	$9, %ecx
 	and	$3, %ecx
 	mov	%rbx, %rax
 	mov	%rbx, %rdx
 	shr	$32, %rdx
-	test	$0x40, %bl
-	jz	51f
+	put	xsetbv
+	xor	%ecx, %ecx
 	xor	%edx, %edx
 	and	$0x3ff, %eax
-51:	xsetbv
-6:	movq	$7f, resume
-	mov	%rbx, %cr8
-7:	movq	$8f, resume
-	mov	%rbx, %dr7
-8:	movq	$9f, resume
+	put	xsetbv
+	put	mov %rbx, %cr8
+	put	mov %rbx, %cr2
+	put	mov %rbx, %dr0
+	put	mov %rbx, %dr3
+	put	mov %rbx, %dr6
+	put	mov %rbx, %dr4		# DR6, or #UD
+	mov	%rbx, %rax
+	xor	%al, %al
+	put	mov %rax, %dr7
+	test	$63, %r14b		# each makes the emulator drop all that it translated
+	jnz	2f
+	mov	%ebx, %eax		# breakpoints that are on
+	put	mov %rax, %dr7
+2:	put	mov %dr7, %rax
 	xor	%eax, %eax
-	mov	%rax, %dr7
-	mov	%rax, %cr8
-9:	dec	%r14d
+	put	mov %rax, %dr7
+	put	mov %rax, %dr7		# GD, which faulted, is off now
+	put	mov %rax, %cr8
+	put	mov %r13, %cr4
+	dec	%r14d
 	jnz	1b
 	mov	%r12, %cr0
 	mov	%r13, %cr4
-	movq	$0, resume
 	ret
 
-# memop: memory_op EDI with args.
-memop:	lea	args, %rsi
+# memop: memory_op EDI with memargs.
+memop:	lea	memargs, %rsi
 	mov	$HC_MEMORY_OP, %eax
 	jmp	try
 
@@ -113,17 +152,17 @@ shrink:	xor	%ecx, %ecx
 	cmp	$16384, %ecx
 	jb	1b
 	lea	gfns, %rax
-	mov	%rax, args
-	mov	%rbx, args+8
-	movl	$0, args+16
-	movl	$0, args+20
-	movl	$0x7ff0, args+24
+	mov	%rax, memargs
+	mov	%rbx, memargs+8
+	movl	$0, memargs+16
+	movl	$0, memargs+20
+	movl	$0x7ff0, memargs+24
 	mov	$XENMEM_DECREASE, %edi
 	call	memop			# a second time: all are gone
 	mov	$XENMEM_DECREASE, %edi
 	call	memop
 	movq	$0x200, gfns
-	movq	$1, args+8
+	movq	$1, memargs+8
 	mov	$XENMEM_DECREASE, %edi
 	call	memop
 	ret
@@ -131,19 +170,19 @@ shrink:	xor	%ecx, %ecx
 # Shared pages on top of all that is in use; at last on the page table.
 physmap: xor	%r14d, %r14d
 1:	xor	%r15d, %r15d
-2:	movw	$0x7ff0, args
-	movw	$-1, args+2		# size
-	mov	%r14d, args+4		# space: 0 shared info, 1 grant table, 2 gmfn, ...
+2:	movw	$0x7ff0, memargs
+	movw	$-1, memargs+2		# size
+	mov	%r14d, memargs+4		# space: 0 shared info, 1 grant table, 2 gmfn, ...
 	mov	places(,%r15,8), %rax
-	movq	$0, args+8
+	movq	$0, memargs+8
 	cmp	$2, %r14d
 	jb	3f
-	mov	%rax, args+8		# moved onto itself
-	movw	$3, args+2
-3:	mov	%rax, args+16
+	mov	%rax, memargs+8		# moved onto itself
+	movw	$3, memargs+2
+3:	mov	%rax, memargs+16
 	mov	$XENMEM_ADD_TO_PHYSMAP, %edi
 	call	memop
-	movq	$-1, args+8		# an index that is not there
+	movq	$-1, memargs+8		# an index that is not there
 	mov	$XENMEM_ADD_TO_PHYSMAP, %edi
 	call	memop
 	inc	%r15d
@@ -152,11 +191,11 @@ physmap: xor	%r14d, %r14d
 	inc	%r14d
 	cmp	$7, %r14d
 	jb	1b
-	movl	$0, args+4
-	movq	$0, args+8
+	movl	$0, memargs+4
+	movq	$0, memargs+8
 	mov	$l4, %rax
 	shr	$12, %rax
-	mov	%rax, args+16
+	mov	%rax, memargs+16
 	mov	$XENMEM_ADD_TO_PHYSMAP, %edi
 	call	memop
 	mov	%cr3, %rax
@@ -166,20 +205,20 @@ physmap: xor	%r14d, %r14d
 # vcpu_info, runstate and time in odd places; then time goes on.
 areas:	xor	%r14d, %r14d
 1:	mov	spots(,%r14,8), %rax
-	mov	%rax, args
+	mov	%rax, memargs
 	shr	$12, %rax
-	mov	%rax, args+16		# vcpu_register_vcpu_info: mfn, offset
+	mov	%rax, memargs+16		# vcpu_register_vcpu_info: mfn, offset
 	mov	spots(,%r14,8), %eax
 	and	$0xfff, %eax
-	mov	%eax, args+24
+	mov	%eax, memargs+24
 	mov	$REGISTER_RUNSTATE, %edi
-	lea	args, %rdx
+	lea	memargs, %rdx
 	call	vcpuop
 	mov	$REGISTER_TIME, %edi
-	lea	args, %rdx
+	lea	memargs, %rdx
 	call	vcpuop
 	mov	$REGISTER_INFO, %edi
-	lea	args+16, %rdx
+	lea	memargs+16, %rdx
 	call	vcpuop
 	mov	$100, %r15d
 2:	xor	%edi, %edi		# SCHEDOP_yield
@@ -196,10 +235,10 @@ vcpuop:	xor	%esi, %esi
 	jmp	try
 
 # A watchdog, and silence.
-watchdog: movl	$0, args
-	movl	$1, args+4
+watchdog: movl	$0, memargs
+	movl	$1, memargs+4
 	mov	$SCHEDOP_WATCHDOG, %edi
-	lea	args, %rsi
+	lea	memargs, %rsi
 	mov	$HC_SCHED_OP, %eax
 	call	try
 	jmp	spin
@@ -233,13 +272,13 @@ timer:	mov	$APIC, %ebx
 	ret
 
 # param: HVM_PARAM EDI in RAX.
-param:	movl	$0x7ff0, args
-	mov	%edi, args+4
+param:	movl	$0x7ff0, memargs
+	mov	%edi, memargs+4
 	mov	$1, %edi		# HVMOP_get_param
-	lea	args, %rsi
+	lea	memargs, %rsi
 	mov	$HC_HVM_OP, %eax
 	call	try
-	mov	args+8, %rax
+	mov	memargs+8, %rax
 	ret
 # kick: send port EBP.
 kick:	mov	%ebp, evtbuf

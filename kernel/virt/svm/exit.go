@@ -16,6 +16,7 @@ const (
 	exitINTR       = 0x60
 	exitNMI        = 0x61
 	exitVINTR      = 0x64
+	exitCR0Sel     = 0x65
 	exitRDTSC      = 0x6e
 	exitRDPMC      = 0x6f
 	exitCPUID      = 0x72
@@ -42,6 +43,7 @@ const (
 	exitXSETBV     = 0x8d
 	exitNPF        = 0x400
 	exitInvalid    = ^uint64(0)
+	exitInvalid32  = 1<<32 - 1 // as QEMU's TCG writes it
 )
 
 // Bits of EXITINFO1 for IOIO (15.10.2).
@@ -78,6 +80,9 @@ func decodeExit(c *VMCB, f *virt.Features, e *virt.Exit) {
 		e.Reason = virt.ReasonException
 		e.Event = virt.Fault(uint8(x-exitExc0), uint32(c.ExitInfo1))
 		e.Length = 0
+	case x == exitCR0Sel: // it doesn't tell the register
+		e.Reason = virt.ReasonCR
+		e.CR = virt.CRAccess{CR: 0, Write: true, Op: virt.CROther}
 	case x == exitNPF:
 		e.Reason = virt.ReasonNestedFault
 		i := c.ExitInfo1

@@ -122,8 +122,12 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 //go:nosplit
 func (v *vcpu) after() (why stop, again bool) {
 	c, b := v.ctx, v.vmcb
+	entered := c.regs.RIP
 	c.regs.RAX, c.regs.RSP, c.regs.RIP, c.regs.RFLAGS = b.RAX, b.RSP, b.RIP, b.RFLAGS
-	if b.ExitCode == exitInvalid {
+	if b.ExitCode == exitInvalid32 {
+		b.ExitCode = exitInvalid
+	}
+	if b.ExitCode == exitInvalid && b.RIP == entered { // refused: nothing was delivered
 		v.clean = 0
 		return stopExit, false
 	}
@@ -151,6 +155,12 @@ func (v *vcpu) after() (why stop, again bool) {
 	}
 	if v.iretSeen && c.regs.RIP != v.iretRIP {
 		v.iretSeen, v.nmiMasked = false, false
+	}
+	if (b.DR6|b.DR7)>>32 != 0 {
+		// QEMU's TCG takes these bits, which raise #GP on a processor, and then
+		// refuses VMRUN.
+		b.DR6, b.DR7 = b.DR6&0xffffffff, b.DR7&0xffffffff
+		v.clean &^= cleanDR
 	}
 	if c.drLive != 0 && b.DR7&0xff == 0 {
 		v.setDebug(false)

@@ -469,3 +469,50 @@ func TestVirtualInterruptCutShortByTCG(t *testing.T) {
 		t.Errorf("%+v is left", v.pending)
 	}
 }
+
+// QEMU's TCG lets into registers what a processor does not, or takes it for an
+// invalid state.
+func TestWhatEmulatedProcessorsTake(t *testing.T) {
+	v, f := setup(t, tcg)
+	code := []byte{0x41, 0x0f, 0x22, 0xd8} // mov cr3, r8
+	v.cfg.Fetch = func(b []byte) int { return copy(b, code) }
+	v.SetSegment(virt.CS, virt.Segment{Attr: virt.AttrLong | virt.AttrPresent | virt.AttrCode | 0xb})
+	if err := v.Set(virt.EFER, virt.EFERLME|virt.EFERLMA); err != nil {
+		t.Fatal(err)
+	}
+	e := f.run(t, virt.ReasonCR, exits(exitInvalid32))
+	if e.CR != (virt.CRAccess{CR: 3, Write: true, GPR: 8}) || e.Length != 4 {
+		t.Errorf("a refused MOV to CR3: %+v, length %d", e.CR, e.Length)
+	}
+	code = []byte{0x0f, 0x22, 0xc7} // mov cr0, rdi
+	e = f.run(t, virt.ReasonCR, exits(exitCR0Sel))
+	if e.CR != (virt.CRAccess{CR: 0, Write: true, GPR: 7}) || e.Length != 3 {
+		t.Errorf("a selective exit for CR0: %+v, length %d", e.CR, e.Length)
+	}
+	f.run(t, virt.ReasonInvalidState, exits(exitInvalid)) // refused: RIP stays
+	// #GP is not given up when the entry is refused, and is delivered only once
+	// when the guest ran.
+	if err := v.Inject(virt.Fault(virt.VectorGP, 0)); err != nil {
+		t.Fatal(err)
+	}
+	f.run(t, virt.ReasonInvalidState, exits(exitInvalid32))
+	f.run(t, virt.ReasonInvalidState, func(b *VMCB) {
+		if b.EventInj != 0x80000b0d {
+			t.Errorf("a refused entry lost its event: %#x", b.EventInj)
+		}
+		b.RIP += 9
+		b.ExitCode = exitInvalid32
+	})
+	f.run(t, virt.ReasonHLT, func(b *VMCB) {
+		if b.EventInj != 0 {
+			t.Errorf("delivered again: %#x", b.EventInj)
+		}
+		b.DR6, b.DR7, b.ExitCode = 1<<40|1, 1<<32|0x400, exitHLT
+	})
+	f.run(t, virt.ReasonHLT, func(b *VMCB) {
+		if b.DR6 != 1 || b.DR7 != 0x400 || b.Clean&cleanDR != 0 {
+			t.Errorf("DR6 %#x DR7 %#x: VMRUN refuses bits above 31", b.DR6, b.DR7)
+		}
+		b.ExitCode = exitHLT
+	})
+}

@@ -257,7 +257,7 @@ func (v *vcpu) SetIntercept(i virt.Intercept) {
 	on(virt.InterceptRDTSC, &b.InterceptMisc2, misc2RDTSCP)
 	on(virt.InterceptPause, &b.InterceptMisc1, misc1PAUSE)
 	on(virt.InterceptINVLPG, &b.InterceptMisc1, misc1INVLPG)
-	on(virt.InterceptCR0Write, &b.InterceptCR, 1<<16)
+	on(virt.InterceptCR0Write, &b.InterceptMisc1, misc1CR0)
 	on(virt.InterceptCR3Write, &b.InterceptCR, 1<<19)
 	on(virt.InterceptCR4Write, &b.InterceptCR, 1<<20)
 	on(virt.InterceptCR8, &b.InterceptCR, 1<<24|1<<8)
@@ -327,6 +327,14 @@ func (v *vcpu) complete(e *virt.Exit) {
 		// QEMU's TCG has RDTSCP exit as RDTSC
 		if in, err := v.fetch(); err == nil && in.Op == insn.RDTSCP {
 			e.Reason, e.Length = virt.ReasonRDTSCP, in.Len
+		}
+	case e.Reason == virt.ReasonInvalidState:
+		// QEMU's TCG exits so for a MOV to CR3 with reserved bits, which raises
+		// #GP on a processor. Were VMRUN itself refused here, that #GP could not
+		// be delivered, nor what follows from it: it ends in a triple fault.
+		if in, err := v.fetch(); err == nil && in.Op == insn.MovToCR && in.Reg == 3 {
+			e.Reason, e.Length = virt.ReasonCR, in.Len
+			e.CR = virt.CRAccess{CR: 3, Write: true, Op: virt.CRMov, GPR: in.GPR}
 		}
 	case e.Reason == virt.ReasonCR && e.CR.Op == virt.CROther:
 		in, err := v.fetch()

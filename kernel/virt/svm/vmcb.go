@@ -79,6 +79,7 @@ const (
 	misc1INTR     = 1 << 0
 	misc1NMI      = 1 << 1
 	misc1VINTR    = 1 << 4
+	misc1CR0      = 1 << 5 // writes that change more than TS and MP
 	misc1RDTSC    = 1 << 14
 	misc1RDPMC    = 1 << 15
 	misc1CPUID    = 1 << 18

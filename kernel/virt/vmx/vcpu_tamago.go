@@ -203,7 +203,7 @@ func (v *vcpu) writeGuest() {
 	must4 := m.cap.cr4Fixed0
 	mask0, mask4 := must0, must4
 	if v.cfg.Intercept&virt.InterceptCR0Write != 0 {
-		mask0 = ^uint64(0)
+		mask0 = ^uint64(1<<3 | 1<<1) // but TS and MP
 	}
 	if v.cfg.Intercept&virt.InterceptCR4Write != 0 {
 		mask4 = ^uint64(0)

@@ -44,8 +44,8 @@ var (
 	prompt = regexp.MustCompile(`\n\r?` + regexp.QuoteMeta(shell.Prompt))
 	// What Go and the kernel print when they die.
 	fatal = regexp.MustCompile(`(?m)^\r?(panic: |fatal error: |unexpected fault|runtime: |\*\*\* (double fault|machine check|NMI|PANIC|FATAL))`)
-	// A line of the log can come between a command and its output.
-	logLine = regexp.MustCompile(`^\(NID\) `)
+	// A line of the log can come anywhere in a command's output.
+	logLine = regexp.MustCompile(`\(NID\) \[ *[0-9.]+\] [^\n]*\n`)
 	escapes = regexp.MustCompile(`\x1b\[[0-9;]*[A-Za-z]`)
 )
 
@@ -171,9 +171,10 @@ func (h *Host) list() ([]domain, error) {
 
 func parseList(out string) ([]domain, error) {
 	var ds []domain
-	for line := range strings.Lines(out) {
+	for line := range strings.Lines(logLine.ReplaceAllString(out, "")) {
 		f := strings.Fields(line)
-		if len(f) != 6 || f[0] == "Name" || logLine.MatchString(line) {
+		// A prompt that is drawn again, under a line of the log, is no domain.
+		if len(f) != 6 || f[0] == "Name" || strings.Contains(line, shell.Prompt) {
 			continue
 		}
 		var n [3]int
@@ -219,7 +220,7 @@ func (h *Host) info(key string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(key) + `\s*: (\d+)`).FindStringSubmatch(out)
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(key) + `\s*: (\d+)`).FindStringSubmatch(logLine.ReplaceAllString(out, ""))
 	if m == nil {
 		return 0, fmt.Errorf("xl info has no number %s: %q", key, out)
 	}

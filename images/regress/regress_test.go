@@ -14,6 +14,10 @@ func TestParseList(t *testing.T) {
 	if err != nil || len(ds) != 2 || ds[1] != (domain{"a", 7, 1, 256, "-b----"}) {
 		t.Errorf("parseList = %+v, %v", ds, err)
 	}
+	logged := "nidus# nidus# nidus# xlnidus# xl list\n" + strings.Replace(out, "3.1\n", "3.1(NID) [    6.607331] d2v0: triple fault\n\n", 1) + "(NID) [  41.448391] d7 v0 reads MSR 0x11\n"
+	if ds, err := parseList(logged); err != nil || len(ds) != 2 {
+		t.Errorf("parseList with lines of the log = %+v, %v", ds, err)
+	}
 	for _, bad := range []string{"", "Name ID\n", "a 1 2 3 ------ 0.0\n", "Domain-0 x 2 3 ------ 0.0\n"} {
 		if ds, err := parseList(bad); err == nil {
 			t.Errorf("parseList(%q) = %+v", bad, ds)

@@ -244,15 +244,16 @@ strings: xor	%r14d, %r14d
 	jb	1b
 	ret
 
-# Instructions that touch registers in memory as none should; the last one is
+# Instructions that touch registers in memory as none should; the last ones are
 # nothing that an emulator has to know.
 odd:	mov	$APIC, %ebx
 	mov	$NOTRAM, %ebp
 	put	cmpxchg8b (%rbx)
 	put	lock btsl $3, 0x80(%rbx)
 	put	xchg %eax, 0x20(%rbx)
-	put	push 0x20(%rbx)
-	add	$8, %rsp
+	mov	%rsp, %r12
+	put	push 0x20(%rbx)		# it may fault
+	mov	%r12, %rsp
 	put	incl 0x380(%rbx)
 	put	movzwl 0x30(%rbx), %eax
 	put	testl $1, 0x300(%rbp)

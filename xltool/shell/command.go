@@ -50,18 +50,9 @@ var jsonOption = option{long: "json", help: "print JSON"}
 
 // commands returns all subcommands in the order in which help lists them.
 func commands() []*command {
-	return slices.Concat(domainCommands(), lifeCommands(), vcpuCommands(), guestCommands(), hostCommands(), helpCommands())
+	return slices.Concat(domainCommands(), lifeCommands(), vcpuCommands(), resourceCommands(), guestCommands(), deviceCommands(), storeCommands(), stateCommands(),
+		hostCommands(), helpCommands())
 }
-
-// notYet are xl's other subcommands.
-var notYet = strings.Fields(`config-update mem-set mem-max migrate migrate-receive remus restore save sharing
-	vcpu-set vm-list vncviewer dump-core soft-reset top claims set-parameters sched-credit sched-rtds
-	cpupool-create cpupool-list cpupool-destroy cpupool-rename cpupool-cpu-add cpupool-cpu-remove cpupool-migrate
-	cpupool-numa-split block-attach block-list block-detach cd-insert cd-eject network-attach network-list
-	network-detach channel-list vtpm-attach vtpm-list vtpm-detach vdispl-attach vdispl-list vdispl-detach
-	vsnd-attach vsnd-list vsnd-detach vkb-attach vkb-list vkb-detach pci-attach pci-list pci-detach
-	pci-assignable-list pci-assignable-add pci-assignable-remove usbctrl-attach usbctrl-detach usbdev-attach
-	usbdev-detach usb-list psr-hwinfo devd qemu-monitor-command button-press tmem-list rename-restart`)
 
 // hint is for those who type what they know from elsewhere.
 func hint(name string) string {
@@ -92,8 +83,8 @@ func find(name string) (*command, error) {
 		}
 		names = append(append(names, c.name), c.aliases...)
 	}
-	if slices.Contains(notYet, name) {
-		return nil, control.Errorf(control.ErrNotYet, "%s is not there yet; \"help\" lists what is", name)
+	if why := whyNotYet(name); why != "" {
+		return nil, control.Errorf(control.ErrNotYet, "%s is not there yet: %s; \"help\" lists what is", name, why)
 	}
 	if h := hint(name); h != "" {
 		return nil, control.Errorf(control.ErrBadArgument, "there is no %s here; %s", name, h)
@@ -173,6 +164,14 @@ func (c *call) parse(args []string) error {
 	return nil
 }
 
+// xmOptions are options that howtos for xm have.
+var xmOptions = map[string]string{
+	"shutdown -R": `"reboot DOM" reboots a domain`,
+	"shutdown -H": "shutdown halts a domain without it",
+	"reboot -R":   "leave it away",
+	"create -x":   "leave it away",
+}
+
 func isNumber(s string) bool {
 	_, err := strconv.Atoi(s)
 	return err == nil
@@ -210,6 +209,9 @@ func (c *call) parseShort(s string, rest []string) ([]string, error) {
 		name := s[:1]
 		s = s[1:]
 		o, ok := c.find(name, false)
+		if was := xmOptions[c.cmd.name+" -"+name]; !ok && was != "" {
+			return nil, c.usageError("-%s was xm's: %s", name, was)
+		}
 		if !ok {
 			return nil, c.usageError("unknown option -%s", name)
 		}

@@ -23,6 +23,8 @@ type fakePlane struct {
 	streams []chan control.Event
 	dmesg   string
 	deaf    bool // guests don't react to shutdown
+	store   map[string]string
+	perms   map[string][]string
 }
 
 type fakeDomain struct {
@@ -39,7 +41,10 @@ func newFake() *fakePlane {
 		"bad.cfg":    "type='hmv'\nname='debian'\nkernel='vmlinuz'\nmemry=256\n",
 		"big.cfg":    "type='pvh'; name='big'; kernel='vmlinuz'; memory=4096",
 		"vmlinuz":    "\x7fELF",
+		"foo":        "name = 'domU-id'; kernel = '/netbsd-XEN3PAE_DOMU-i386-foo.gz'; memory = 256",
 	}}
+	f.store = map[string]string{"/local": "", "/local/domain": "", "/local/domain/0": "", "/local/domain/0/name": "Domain-0", "/tool": "", "/tool/x": "a\n\"\x1b\\"}
+	f.perms = map[string][]string{"/tool/x": {"n0", "r1"}}
 	f.add(control.DomainConfig{Name: "Domain-0", MemoryBytes: 64 << 20, MaxMemoryBytes: 64 << 20, VCPUs: 1, MaxVCPUs: 1}, 0)
 	f.domains[0].info.State = control.StateRunning
 	f.domains[0].info.CPUTime = 58100 * time.Millisecond

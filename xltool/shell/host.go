@@ -3,15 +3,18 @@ package shell
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"nidus/rpc/control"
+	"nidus/xltool/xlcfg"
 )
 
 func hostCommands() []*command {
 	return []*command{
-		{name: "info", summary: "describe the host", run: info, options: []option{jsonOption}},
+		{name: "info", args: "[FIELD...]", summary: "describe the host, or print the values of fields", max: -1, run: info,
+			options: []option{{short: "n", long: "numa", help: "also print where CPUs and memory are"}, jsonOption}},
 		{name: "dmesg", summary: "print the hypervisor's log", run: dmesg,
 			options: []option{{short: "c", long: "clear", help: "empty the log afterwards"}}},
 		{name: "debug-keys", args: "KEYS", summary: "do what debug keys do; the output goes to dmesg", min: 1, max: 1, run: debugKeys},
@@ -47,10 +50,7 @@ func info(ctx context.Context, c *call) error {
 	for _, w := range h.HWCaps {
 		caps = append(caps, fmt.Sprintf("%08x", w))
 	}
-	for _, f := range []struct {
-		name  string
-		value any
-	}{
+	fields := []field{
 		{"host", h.Hostname},
 		{"release", h.Release},
 		{"version", h.Version},
@@ -85,9 +85,60 @@ func info(ctx context.Context, c *call) error {
 		{"cc_compile_date", h.CompileDate},
 		{"build_id", h.BuildID},
 		{"xend_config_format", 4},
-	} {
+	}
+	if len(c.args) > 0 {
+		return c.pick(fields)
+	}
+	c.printFields(fields)
+	if c.opt("n", "numa") {
+		return c.numa(ctx, h)
+	}
+	return nil
+}
+
+// field is a line of xl info.
+type field struct {
+	name  string
+	value any
+}
+
+func (c *call) printFields(fs []field) {
+	for _, f := range fs {
 		c.printf("%-23s: %v\n", f.name, f.value)
 	}
+}
+
+// pick prints the values of the fields that the arguments name.
+func (c *call) pick(fs []field) error {
+	for _, name := range c.args {
+		i := slices.IndexFunc(fs, func(f field) bool { return f.name == name })
+		if i < 0 {
+			var names []string
+			for _, f := range fs {
+				names = append(names, f.name)
+			}
+			if near := xlcfg.Suggest(name, names); near != "" {
+				return control.Errorf(control.ErrBadArgument, "there is no field %q, did you mean %q?", name, near)
+			}
+			return control.Errorf(control.ErrBadArgument, "there is no field %q; info without an argument prints all", name)
+		}
+		c.printf("%v\n", fs[i].value)
+	}
+	return nil
+}
+
+// numa prints the places of CPUs, and the memory of the one node.
+func (c *call) numa(ctx context.Context, h control.HostInfo) error {
+	cpus, err := c.Plane.CPUs(ctx)
+	if err != nil {
+		return err
+	}
+	c.printf("cpu_topology           :\ncpu:    core    socket     node\n")
+	for _, p := range cpus {
+		c.printf("%3d:    %4d     %4d     %4d\n", p.ID, p.Core, p.Socket, p.Node)
+	}
+	c.printf("device topology        :\ndevice           node\nNo device topology data available\n")
+	c.printf("numa_info              :\nnode:    memsize    memfree    distances\n%4d:    %6d     %6d      10\n", 0, h.TotalMemoryBytes>>20, h.FreeMemoryBytes>>20)
 	return nil
 }
 

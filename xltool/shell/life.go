@@ -36,7 +36,8 @@ func lifeCommands() []*command {
 	return []*command{
 		{name: "create", args: "FILE [KEY=VALUE...]", summary: "create a domain from a configuration file", max: -1, kinds: []argKind{argModule, argKey}, run: create,
 			options: []option{{short: "c", help: "attach to its console"}, {short: "p", help: "leave it paused"}, {short: "q", long: "quiet", help: "print only errors"},
-				{short: "n", long: "dryrun", help: "print what would be created"}, {short: "f", long: "defconfig", value: "FILE", help: "the configuration file"}}},
+				{short: "n", long: "dryrun", help: "print what would be created"}, {short: "f", long: "defconfig", value: "FILE", help: "the configuration file"},
+				{short: "F", help: "wait until the domain is gone"}, {short: "e", help: "don't wait for its end in the background; nothing does, Nidus restarts domains itself"}}},
 		one("pause", "stop a domain from running", control.Plane.Pause),
 		one("unpause", "let a paused domain run", control.Plane.Unpause),
 		{name: "shutdown", args: "DOM...", summary: "ask a domain to shut down", max: -1, kinds: []argKind{argDomain}, run: shutdown,
@@ -96,6 +97,13 @@ func create(ctx context.Context, c *call) error {
 		}
 		return c.printJSON(j)
 	}
+	var events control.EventStream
+	if c.opt("F") { // before it can end
+		if events, err = c.Plane.Events(ctx); err != nil {
+			return err
+		}
+		defer events.Close()
+	}
 	// Attach first, so that nothing that the guest prints is missed.
 	attach := c.opt("c")
 	id, err := c.Plane.Create(ctx, *cfg, control.CreateOptions{Paused: attach || c.opt("p")})
@@ -103,7 +111,7 @@ func create(ctx context.Context, c *call) error {
 		return fmt.Errorf("domain %s from %s: %w", cfg.Name, file, err)
 	}
 	if !attach {
-		return nil
+		return c.foreground(ctx, events, id)
 	}
 	con, err := c.Plane.ConsoleAttach(ctx, id, control.ConsoleOptions{History: true})
 	if err != nil {
@@ -113,7 +121,18 @@ func create(ctx context.Context, c *call) error {
 	if err := c.start(ctx, id); err != nil {
 		return err
 	}
-	return c.console(ctx, con)
+	if err := c.console(ctx, con); err != nil {
+		return err
+	}
+	return c.foreground(ctx, events, id)
+}
+
+// foreground waits until a domain is gone, if there are events to wait for.
+func (c *call) foreground(ctx context.Context, events control.EventStream, id control.DomID) error {
+	if events == nil {
+		return nil
+	}
+	return c.wait(ctx, events, map[control.DomID]bool{id: true}, true)
 }
 
 // start unpauses a new domain, unless it was to stay paused.
@@ -168,17 +187,16 @@ func (c *call) stop(ctx context.Context, what string, ask func(context.Context, 
 		waiting[d.ID] = true
 	}
 	if events != nil {
-		if err := c.wait(ctx, events, waiting); err != nil {
+		if err := c.wait(ctx, events, waiting, c.count("w", "wait") > 1); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// wait returns when the domains have shut down or are gone; with -w twice, when
+// wait returns when the domains have shut down or are gone; with death, when
 // they are gone.
-func (c *call) wait(ctx context.Context, events control.EventStream, ids map[control.DomID]bool) error {
-	death := c.count("w", "wait") > 1
+func (c *call) wait(ctx context.Context, events control.EventStream, ids map[control.DomID]bool, death bool) error {
 	for {
 		ds, err := c.Plane.ListDomains(ctx)
 		if err != nil {

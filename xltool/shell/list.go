@@ -2,7 +2,9 @@ package shell
 
 import (
 	"context"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"nidus/rpc/control"
@@ -15,6 +17,8 @@ func domainCommands() []*command {
 				{short: "Z", long: "context", help: "also print security labels"}, {short: "c", long: "cpupool", help: "also print the CPU pools"}, {short: "n", long: "numa", help: "also print the NUMA nodes"}, jsonOption}},
 		{name: "domid", args: "NAME", summary: "print the number of a domain", min: 1, max: 1, kinds: []argKind{argDomain}, run: domid},
 		{name: "domname", args: "DOM", summary: "print the name of a domain", min: 1, max: 1, kinds: []argKind{argDomain}, run: domname},
+		{name: "dominfo", args: "DOM", summary: "describe a domain", min: 1, max: 1, kinds: []argKind{argDomain}, run: dominfo, options: []option{jsonOption}},
+		topCommand,
 		{name: "uptime", args: "[DOM...]", summary: "print how long domains run", max: -1, kinds: []argKind{argDomain}, run: uptime,
 			options: []option{{short: "s", long: "short", help: "print names and numbers joined"}, jsonOption}},
 	}
@@ -131,6 +135,35 @@ func domname(ctx context.Context, c *call) error {
 		c.printf("%s\n", printable(d.Name))
 	}
 	return err
+}
+
+// dominfo prints what is known of a domain, a field a line.
+func dominfo(ctx context.Context, c *call) error {
+	d, err := c.domain(ctx, c.args[0])
+	if err != nil {
+		return err
+	}
+	if c.opt("json") {
+		return listJSON(c, []control.DomainInfo{d})
+	}
+	fields := []field{
+		{"domid", d.ID},
+		{"name", printable(d.Name)},
+		{"uuid", d.UUID},
+		{"type", d.Type},
+		{"state", d.StateString()},
+	}
+	if d.State&control.StateShutdown != 0 {
+		fields = append(fields, field{"shutdown_reason", d.Reason})
+	}
+	c.printFields(append(fields,
+		field{"memory", d.MemoryBytes >> 20},
+		field{"max_memory", d.MaxMemoryBytes >> 20},
+		field{"vcpus", d.VCPUs},
+		field{"max_vcpus", d.MaxVCPUs},
+		field{"cpu_time", fmt.Sprintf("%.1f", seconds(d.CPUTime))},
+		field{"uptime", strings.TrimSpace(clock(d.Uptime))}))
+	return nil
 }
 
 func uptime(ctx context.Context, c *call) error {

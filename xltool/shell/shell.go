@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -50,9 +51,12 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 }
 
 // Exec runs one command and returns its exit status. A leading "xl" is allowed,
-// and xl's global options that change nothing here.
+// or "xm", and xl's global options that change nothing here.
 func (s *Session) Exec(ctx context.Context, args []string) int {
-	if len(args) > 0 && args[0] == "xl" {
+	if len(args) > 0 && (args[0] == "xl" || args[0] == "xm") {
+		if args[0] == "xm" {
+			fmt.Fprintln(s.Stderr, "xm is an alias of xl here, with xl's commands and options")
+		}
 		args = args[1:]
 	}
 	for len(args) > 0 && slices.Contains([]string{"-v", "-f", "-t", "-T"}, args[0]) {
@@ -60,6 +64,9 @@ func (s *Session) Exec(ctx context.Context, args []string) int {
 	}
 	if len(args) == 0 {
 		args = []string{"help"}
+	}
+	if len(args) > 1 && args[0]+"-" == storePrefix {
+		args = append([]string{storePrefix + args[1]}, args[2:]...)
 	}
 	cmd, err := find(args[0])
 	if err != nil {
@@ -76,10 +83,16 @@ func (s *Session) Exec(ctx context.Context, args []string) int {
 	return s.report(cmd.name, cmd.run(ctx, &c))
 }
 
+// errSilent is a command's failure that only its exit status tells.
+var errSilent = errors.New("no")
+
 // report prints an error, one line for each that it joins.
 func (s *Session) report(cmd string, err error) int {
 	if err == nil {
 		return ExitSuccess
+	}
+	if errors.Is(err, errSilent) {
+		return ExitFailure
 	}
 	if cmd != "" {
 		cmd = " " + cmd
@@ -107,5 +120,12 @@ func (s *Session) readFile(ctx context.Context, name string) ([]byte, error) {
 	if s.ReadFile != nil {
 		return s.ReadFile(ctx, name)
 	}
-	return control.ReadAllModule(ctx, s.Plane, name, xlcfg.MaxFileSize)
+	b, err := control.ReadAllModule(ctx, s.Plane, name, xlcfg.MaxFileSize)
+	if base := path.Base(name); base != name && errors.Is(err, control.ErrNoFile) {
+		// Modules have no folders, and howtos name them by those of a host.
+		if b, berr := control.ReadAllModule(ctx, s.Plane, base, xlcfg.MaxFileSize); !errors.Is(berr, control.ErrNoFile) {
+			return b, berr
+		}
+	}
+	return b, err
 }

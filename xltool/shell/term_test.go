@@ -280,7 +280,7 @@ func TestCompletion(t *testing.T) {
 	e := newEditor("re\t\t\r")
 	e.out, e.complete = &out, completer(f)
 	e.readLine(context.Background())
-	if !strings.Contains(out.String(), "\r\nreboot  rename\r\n"+draw+"re") {
+	if !strings.Contains(out.String(), "\r\nreboot  rename  restore\r\n"+draw+"re") {
 		t.Errorf("%q", out.String())
 	}
 }

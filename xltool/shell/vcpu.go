@@ -14,7 +14,8 @@ func vcpuCommands() []*command {
 			options: []option{{short: "f", long: "force", help: "accepted as xl's"}}},
 		{name: "sched-credit2", summary: "get or set the weight and cap of domains", run: schedCredit2,
 			options: []option{{short: "d", long: "domain", value: "DOM", help: "the domain"}, {short: "w", long: "weight", value: "WEIGHT", help: "1 to 65535, 256 is the default"},
-				{short: "c", long: "cap", value: "PERCENT", help: "of one CPU, 0 is no cap"}, jsonOption}},
+				{short: "c", long: "cap", value: "PERCENT", help: "of one CPU, 0 is no cap"}, {short: "s", long: "schedparam", help: "print the pool's parameters alone"},
+				{short: "r", long: "ratelimit_us", value: "MICROSECONDS", help: "with -s: the least time that a vcpu runs (not yet)"}, {short: "p", long: "cpupool", value: "POOL", help: "Pool-0 is all there is"}, jsonOption}},
 	}
 }
 
@@ -104,10 +105,27 @@ func vcpuPin(ctx context.Context, c *call) error {
 	return c.Plane.VCPUPin(ctx, d.ID, vcpu, sets[0], sets[1])
 }
 
+// rateLimit is the least time that a vcpu runs once it was chosen, as
+// sched-credit2 prints it.
+const rateLimit = "1000us"
+
 func schedCredit2(ctx context.Context, c *call) error {
 	ref, one := c.optValue("d", "domain")
 	weight, setWeight := c.optValue("w", "weight")
 	limit, setCap := c.optValue("c", "cap")
+	if pool, ok := c.optValue("p", "cpupool"); ok && pool != "Pool-0" && pool != "0" {
+		return control.Errorf(control.ErrNotYet, "there is no CPU pool %q; Pool-0 is all there is", pool)
+	}
+	if _, ok := c.optValue("r", "ratelimit_us"); ok {
+		return control.Errorf(control.ErrNotYet, "a change of the rate limit is not there yet; it is %s", rateLimit)
+	}
+	if c.opt("s", "schedparam") {
+		if one || setWeight || setCap {
+			return c.usageError("-s is about the pool, and -d, -w, -c about a domain")
+		}
+		c.printf("Cpupool Pool-0: ratelimit=%s\n", rateLimit)
+		return nil
+	}
 	if (setWeight || setCap) && !one {
 		return c.usageError("which domain? Add -d DOM")
 	}
@@ -142,7 +160,7 @@ func schedCredit2(ctx context.Context, c *call) error {
 		return c.printJSON(out)
 	}
 	if !one {
-		c.printf("Cpupool Pool-0: ratelimit=1000us\n")
+		c.printf("Cpupool Pool-0: ratelimit=%s\n", rateLimit)
 	}
 	c.printf("%-33s %4s %6s %4s\n", "Name", "ID", "Weight", "Cap")
 	for _, e := range out {

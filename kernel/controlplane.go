@@ -20,11 +20,14 @@ import (
 )
 
 // runPlane runs one control plane until it is killed: the shell, the consoles on
-// the line, and the first time the domains named at boot.
+// the line, the programs that attach, and the first time the domains named at boot.
 func (h *host) runPlane(ctx context.Context, first bool) {
 	p := plane.New(ctx, h.core, h)
 	var wg sync.WaitGroup
 	wg.Go(func() { h.showDomains(ctx, p) })
+	if h.shared != nil {
+		wg.Go(func() { h.serveShared(ctx, p) })
+	}
 	if first {
 		wg.Go(func() {
 			p.Autostart(ctx, plane.AutostartNames(h.Options.XenDomains, h.core.Modules), func(ctx context.Context, name string) error { return h.autostart(ctx, p, name) })

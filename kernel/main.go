@@ -52,6 +52,8 @@ type host struct {
 	log  *console.Log
 	tty  *tty
 	core *core.Core
+	// shared is memory of programs beside QEMU, too; nil: none.
+	shared []byte
 }
 
 func bringUp(log *console.Log, tty *tty) (*host, error) {
@@ -97,6 +99,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	h.core.Point = h.deathPoint
 	dh.MachineCheck = h.machineCheck
 	h.core.Hide7B = hide
+	h.findShared()
 	return h, nil
 }
 

@@ -41,6 +41,13 @@ func (b *Builder) Image() error {
 	return b.image("./kernel", "nidus", map[string]Entry{"nidus": AllLoaders, "nidus-pvh": PVHOnly})
 }
 
+// XL builds out/xl, the Linux program that drives a host.
+func (b *Builder) XL() error {
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", b.Out("xl"), "./xltool/xl")
+	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=0")
+	return b.run(build)
+}
+
 // SelfTest builds out/nidus-selftest, the image that checks the seam to stock Go.
 func (b *Builder) SelfTest() error {
 	return b.image("./images/selftest", "nidus-selftest", map[string]Entry{"nidus-selftest": AllLoaders})

@@ -19,8 +19,10 @@ import (
 const usage = `usage: ./build.sh VERB
 
   build              make out/nidus, and with it out/nidus.img for disks and USB sticks
-                     and out/nidus.iso for CDs; --data FOLDER puts its files there
-  run                boot it in QEMU with a Debian guest, and type into the guest's shell
+                     and out/nidus.iso for CDs, --data FOLDER puts its files there; and
+                     out/xl, which drives Nidus from Linux
+  run                boot it in QEMU with a Debian guest, and type into the guest's shell;
+                     out/xl in another terminal reaches it
   test               host tests, fuzzing, and the regressions that fit 40 minutes
   regress [NAME...]  regressions in QEMU: all, or those named; -l lists them
   bench [NAME...]    figures, as a table; -l lists them, --peer xen puts Xen's beside them
@@ -105,10 +107,14 @@ func build(b *builder.Builder, args []string, stdout io.Writer) error {
 	if err := b.Media(fromCaller(data)); err != nil {
 		return err
 	}
+	if err := b.XL(); err != nil {
+		return err
+	}
 	for _, o := range []struct{ name, use string }{
 		{"nidus", "for QEMU's -kernel and GRUB's multiboot and multiboot2"},
 		{"nidus.img", "for disks and USB sticks; ./build.sh flash writes it"},
 		{"nidus.iso", "for CDs, and disks and USB sticks that are only read"},
+		{"xl", "for Linux: drives what ./build.sh run boots"},
 	} {
 		s, err := os.Stat(b.Out(o.name))
 		if err != nil {

@@ -60,6 +60,17 @@ func QEMUArgs(cpus, memoryMiB int) []string {
 		"-smp", strconv.Itoa(max(cpus, 1)), "-m", strconv.Itoa(memoryMiB), "-display", "none", "-no-reboot", "-nic", "none"}
 }
 
+// ShareSize is the memory that QEMU shares for the control plane, in bytes: a power of
+// two, as QEMU wants it.
+const ShareSize = 4 << 20
+
+// ShareArgs are QEMU's arguments to share memory with the host, for the control plane;
+// the file has ShareSize bytes. A comma in its name would end it.
+func ShareArgs(file string) []string {
+	return []string{"-object", fmt.Sprintf("memory-backend-file,id=control,share=on,mem-path=%s,size=%d", file, ShareSize),
+		"-device", "ivshmem-plain,memdev=control"}
+}
+
 // boot starts a host and waits for the shell's prompt.
 func (t *T) boot(b Boot) (*Host, error) {
 	if b.MemoryMiB == 0 {

@@ -20,7 +20,8 @@ func call(n, a, b, c, d uint64) uint64 {
 	return uint64(r)
 }
 
-func mapMMIO(pa, n uint64) uint64 {
+// mapDevice maps physical memory that is no RAM of ours.
+func mapDevice(pa, n, flags uint64) uint64 {
 	lock(&memlock)
 	defer unlock(&memlock)
 	lo := pa &^ (page4K - 1)
@@ -30,7 +31,7 @@ func mapMMIO(pa, n uint64) uint64 {
 		return 0
 	}
 	for o := uint64(0); o < size; o += page4K {
-		if !mapPage(va+o, lo+o, pteMMIO, page4K) {
+		if !mapPage(va+o, lo+o, flags, page4K) {
 			return 0
 		}
 	}

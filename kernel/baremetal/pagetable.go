@@ -130,5 +130,9 @@ func MapMMIO(pa, n uint64) uint64 {
 	if pa >= 3<<30 && pa >= lowEnd && pa+n <= 4<<30 {
 		return MMIOBase + pa
 	}
-	return uint64(call(callMapMMIO, pa, n, 0, 0))
+	return call(callMapDevice, pa, n, pteMMIO, 0)
 }
+
+// MapShared returns the kernel address of n bytes of a device's memory that is shared
+// with other processors, cached as RAM is; 0 if there is no room.
+func MapShared(pa, n uint64) uint64 { return call(callMapDevice, pa, n, pteData, 0) }

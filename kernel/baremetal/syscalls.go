@@ -31,7 +31,7 @@ const (
 
 // Calls of our own, made with call.
 const (
-	callMapMMIO = 0x1000 + iota
+	callMapDevice = 0x1000 + iota
 	callTake
 	callRelease
 	callFrameStats
@@ -160,8 +160,8 @@ func syscall(c *pcpu, t *thread) {
 			st8(a0+i, byte(randomWord()>>32))
 		}
 		r = a1
-	case callMapMMIO:
-		r = mapMMIO(a0, a1)
+	case callMapDevice:
+		r = mapDevice(a0, a1, a2)
 	case callTake:
 		lock(&memlock)
 		m, ok := Frames.Take(uint(a0), mm.FrameKind(a1), mm.Zone(a2))

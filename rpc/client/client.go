@@ -14,7 +14,9 @@ package client
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/xtaci/smux"
@@ -98,6 +100,15 @@ func configure(opts []Option) *config {
 	return c
 }
 
+// forms says what Dial's targets look like.
+func (c *config) forms() string {
+	var all []string
+	for _, scheme := range slices.Sorted(maps.Keys(c.dials)) {
+		all = append(all, scheme+":PATH")
+	}
+	return strings.Join(all, " or ")
+}
+
 // Dial connects to a target: unix:PATH, a Unix-domain socket, or what WithTransport
 // adds. ErrDisconnected if nobody is there, ErrVersion, ErrQuota.
 func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
@@ -106,11 +117,11 @@ func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 	dial := cfg.dials[scheme]
 	switch {
 	case !ok || address == "":
-		return nil, control.Errorf(control.ErrBadArgument, "%q is no place to connect to; write unix:PATH", target)
+		return nil, control.Errorf(control.ErrBadArgument, "%q is no place to connect to; write %s", target, cfg.forms())
 	case dial == nil && (scheme == "tcp" || scheme == "tls"):
-		return nil, control.Errorf(control.ErrNotYet, "%s: connections over the network are not there yet; use unix:PATH", target)
+		return nil, control.Errorf(control.ErrNotYet, "%s: connections over the network are not there yet; write %s", target, cfg.forms())
 	case dial == nil:
-		return nil, control.Errorf(control.ErrBadArgument, "%q: there is no transport %q; write unix:PATH", target, scheme)
+		return nil, control.Errorf(control.ErrBadArgument, "%q: there is no transport %q; write %s", target, scheme, cfg.forms())
 	}
 	conn, err := dial(ctx, address)
 	if err != nil {

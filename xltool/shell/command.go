@@ -126,8 +126,14 @@ func (c *call) optValue(names ...string) (string, bool) {
 }
 
 func (c *call) usageError(format string, args ...any) error {
-	return control.Errorf(control.ErrBadArgument, "%s; usage: %s", fmt.Sprintf(format, args...), c.usageLine())
+	return usageError{control.Errorf(control.ErrBadArgument, "%s; usage: %s", fmt.Sprintf(format, args...), c.usageLine())}
 }
+
+// usageError is an error of the arguments' form.
+type usageError struct{ error }
+
+// Unwrap returns the error, for errors.As.
+func (e usageError) Unwrap() error { return e.error }
 
 // parse splits arguments into flags and others as getopt_long does: flags may
 // stand anywhere, short ones may be joined, -- ends them.

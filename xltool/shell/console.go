@@ -24,6 +24,14 @@ func (c *call) console(ctx context.Context, con control.Console) error {
 		out = t.w
 	}
 
+	if c.Raw != nil {
+		restore, err := c.Raw()
+		if err != nil {
+			con.Close()
+			return err
+		}
+		defer restore()
+	}
 	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -19,9 +19,17 @@ func help(_ context.Context, c *call) error {
 		(&call{Session: c.Session, cmd: cmd}).usage()
 		return nil
 	}
-	c.printf("Commands, with or without \"xl\" before them:\n\n")
+	if !c.prompting {
+		c.printf("usage: xl COMMAND [ARGUMENTS]\n\n")
+	} else {
+		c.printf("Commands, with or without \"xl\" before them:\n\n")
+	}
 	for _, cmd := range commands() {
 		c.printf(" %-20s %s\n", cmd.name, cmd.summary)
+	}
+	if !c.prompting {
+		c.printf("\n\"xl help COMMAND\" explains one.\n")
+		return nil
 	}
 	c.printf("\n\"help COMMAND\" explains one. Tab completes, Ctrl-R searches what was typed before, ^C\ninterrupts. Ctrl-A three times moves the input on to the next domain's console, and at\nlast back here; \"console DOM\" goes there at once, and ^] back.\n")
 	return nil

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ import (
 const (
 	ExitSuccess = 0
 	ExitFailure = 1
+	ExitUsage   = 2 // a command's arguments are wrong
 )
 
 // Prompt is what the interactive shell prints before it reads a line.
@@ -35,12 +37,22 @@ const Prompt = "nidus# "
 
 // Session runs commands against a control plane.
 type Session struct {
-	Plane  control.Plane
+	// Plane is what commands talk to; if it is nil, the first that needs it calls
+	// Connect.
+	Plane   control.Plane
+	Connect func(ctx context.Context) (control.Plane, error)
+
 	Stdin  io.Reader
 	Stdout io.Writer
 	Stderr io.Writer
-	// ReadFile returns a configuration file's text; nil reads boot modules.
-	ReadFile func(ctx context.Context, name string) ([]byte, error)
+	// ReadFile returns a configuration file's text; where it is nil, or says
+	// fs.ErrNotExist, the boot modules are looked through.
+	ReadFile func(name string) ([]byte, error)
+	// Raw makes Stdin's terminal pass each byte as it is typed while a guest's console
+	// is attached, and returns what undoes that; nil where it always does.
+	Raw func() (restore func(), err error)
+
+	prompting bool // it is Run's
 }
 
 // Main is the xl command: it runs args, which don't include the program's name,
@@ -80,13 +92,19 @@ func (s *Session) Exec(ctx context.Context, args []string) int {
 		c.usage()
 		return ExitSuccess
 	}
+	if s.Plane == nil && cmd.name != "help" {
+		var err error
+		if s.Plane, err = s.Connect(ctx); err != nil {
+			return s.report(cmd.name, err)
+		}
+	}
 	return s.report(cmd.name, cmd.run(ctx, &c))
 }
 
 // errSilent is a command's failure that only its exit status tells.
 var errSilent = errors.New("no")
 
-// report prints an error, one line for each that it joins.
+// report prints an error, one line for each that it joins, and returns the status.
 func (s *Session) report(cmd string, err error) int {
 	if err == nil {
 		return ExitSuccess
@@ -103,6 +121,9 @@ func (s *Session) report(cmd string, err error) int {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintf(s.Stderr, "xl%s: %s\n", cmd, printable(line))
 	}
+	if errors.As(err, new(usageError)) {
+		return ExitUsage
+	}
 	return ExitFailure
 }
 
@@ -118,7 +139,9 @@ func printable(s string) string {
 
 func (s *Session) readFile(ctx context.Context, name string) ([]byte, error) {
 	if s.ReadFile != nil {
-		return s.ReadFile(ctx, name)
+		if b, err := s.ReadFile(name); !errors.Is(err, fs.ErrNotExist) {
+			return b, err
+		}
 	}
 	b, err := control.ReadAllModule(ctx, s.Plane, name, xlcfg.MaxFileSize)
 	if base := path.Base(name); base != name && errors.Is(err, control.ErrNoFile) {
@@ -126,6 +149,9 @@ func (s *Session) readFile(ctx context.Context, name string) ([]byte, error) {
 		if b, berr := control.ReadAllModule(ctx, s.Plane, base, xlcfg.MaxFileSize); !errors.Is(berr, control.ErrNoFile) {
 			return b, berr
 		}
+	}
+	if s.ReadFile != nil && control.CodeOf(err) == control.ErrNoFile {
+		err = control.Errorf(control.ErrNoFile, "%s is neither a file here nor a boot module of the host; \"xl modules\" lists those", name)
 	}
 	return b, err
 }

@@ -1,0 +1,37 @@
+//go:build tamago
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"nidus/kernel/console"
+	"nidus/rpc/control"
+	"nidus/rpc/ring"
+	"nidus/rpc/server"
+)
+
+// findShared finds the memory through which programs beside QEMU reach the control
+// plane. Without it nothing listens.
+func (h *host) findShared() {
+	var err error
+	if h.shared, err = h.Machine.Shared(uint64(ring.Size(0, 0))); err != nil {
+		h.log.Printf(console.LevelError, "%v; the control plane can't be reached through it", err)
+	}
+}
+
+// serveShared serves one control plane, through its life, to who attaches to the
+// shared memory. Each life lays the memory out anew, and its clients see that.
+func (h *host) serveShared(ctx context.Context, p control.Plane) {
+	complain := func(format string, args ...any) {
+		h.log.Printf(console.LevelWarning, "shared memory: %s", fmt.Sprintf(format, args...))
+	}
+	l, err := ring.Listen(h.shared, ring.Options{})
+	if err == nil {
+		err = server.New(p, server.Options{Name: "Nidus", Log: complain}).Serve(ctx, l)
+	}
+	if err != nil {
+		complain("%v; no program can attach until the control plane starts again", err)
+	}
+}

@@ -49,6 +49,7 @@ func runGuest(ctx context.Context, b *builder.Builder) error {
 		return err
 	default:
 		defer shared.Close()
+		defer os.Remove(shared.Name()) // so that out/xl doesn't wait for a host that is gone
 		args = append(args, regress.ShareArgs("../"+sharedName)...)
 	}
 	fmt.Fprint(b.Say, banner)

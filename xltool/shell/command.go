@@ -22,6 +22,7 @@ const (
 	argCommand
 	argTrigger
 	argKey
+	argShell
 )
 
 // command is one subcommand.
@@ -36,7 +37,9 @@ type command struct {
 	min, max int
 	// kinds are the arguments' kinds; the last one stands for all further.
 	kinds []argKind
-	run   func(ctx context.Context, c *call) error
+	// offline: it asks nothing of the control plane.
+	offline bool
+	run     func(ctx context.Context, c *call) error
 }
 
 // option is a flag such as -c, --clear, or -d DOMAIN, --domain=DOMAIN.
@@ -44,6 +47,8 @@ type option struct {
 	short, long string
 	value       string
 	help        string
+	// kind is that of the value.
+	kind argKind
 }
 
 var jsonOption = option{long: "json", help: "print JSON"}
@@ -93,6 +98,37 @@ func find(name string) (*command, error) {
 		return nil, control.Errorf(control.ErrBadArgument, "unknown command %q, did you mean %q?", name, near)
 	}
 	return nil, control.Errorf(control.ErrBadArgument, "unknown command %q; \"help\" lists what there is", name)
+}
+
+// Offline tells whether a command line, without the program's name, asks nothing
+// of the control plane, so that a caller needn't connect to one.
+func Offline(args []string) bool {
+	cmd, args, err := lookup(args)
+	if err != nil || cmd.offline {
+		return true
+	}
+	c := call{cmd: cmd}
+	return c.parse(args) != nil || c.opt("h", "help")
+}
+
+// lookup finds the command that a command line begins with, and returns what
+// follows it. A leading "xl" or "xm" and xl's global options, which change
+// nothing here, are skipped; nothing stands for help.
+func lookup(args []string) (*command, []string, error) {
+	if len(args) > 0 && (args[0] == "xl" || args[0] == "xm") {
+		args = args[1:]
+	}
+	for len(args) > 0 && slices.Contains([]string{"-v", "-f", "-t", "-T"}, args[0]) {
+		args = args[1:]
+	}
+	if len(args) == 0 {
+		args = []string{"help"}
+	}
+	if len(args) > 1 && args[0]+"-" == storePrefix {
+		args = append([]string{storePrefix + args[1]}, args[2:]...)
+	}
+	cmd, err := find(args[0])
+	return cmd, args[1:], err
 }
 
 // call is one run of a command.

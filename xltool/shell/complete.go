@@ -79,19 +79,13 @@ func completer(plane control.Plane) func(context.Context, string) (int, []string
 			if strings.HasPrefix(w, "-") && len(w) > 1 {
 				continue
 			}
-			if prev := before[i]; strings.HasPrefix(prev, "-") && takesValue(cmd, prev) {
+			if _, ok := valued(cmd, before[i]); ok {
 				continue
 			}
 			n++
 		}
-		if last := before[len(before)-1]; takesValue(cmd, last) {
-			switch {
-			case last == "-d" || last == "--domain":
-				return start, candidates(ctx, plane, argDomain)
-			case last == "-f" || last == "--defconfig":
-				return start, candidates(ctx, plane, argModule)
-			}
-			return start, nil
+		if o, ok := valued(cmd, before[len(before)-1]); ok {
+			return start, candidates(ctx, plane, o.kind)
 		}
 		if len(cmd.kinds) == 0 || cmd.max >= 0 && n >= cmd.max {
 			return start, nil
@@ -100,10 +94,15 @@ func completer(plane control.Plane) func(context.Context, string) (int, []string
 	}
 }
 
-func takesValue(cmd *command, flag string) bool {
-	return slices.ContainsFunc(cmd.options, func(o option) bool {
+// valued returns the option that a flag is, if it takes a value.
+func valued(cmd *command, flag string) (option, bool) {
+	i := slices.IndexFunc(cmd.options, func(o option) bool {
 		return o.value != "" && (o.short != "" && flag == "-"+o.short || o.long != "" && flag == "--"+o.long)
 	})
+	if i < 0 {
+		return option{}, false
+	}
+	return cmd.options[i], true
 }
 
 // candidates lists what an argument can be.
@@ -130,6 +129,8 @@ func candidates(ctx context.Context, plane control.Plane, kind argKind) []string
 		for t := control.TriggerNMI; t <= control.TriggerS3Resume; t++ {
 			out = append(out, t.String())
 		}
+	case argShell:
+		out = shells
 	case argKey:
 		for _, k := range xlcfg.Keys() {
 			out = append(out, k+"=")

@@ -6,8 +6,9 @@ import (
 )
 
 func helpCommands() []*command {
-	return []*command{{name: "help", aliases: []string{"?"}, args: "[COMMAND]", summary: "list the commands, or explain one", max: 1, kinds: []argKind{argCommand}, run: help,
-		options: []option{{long: "long", help: "accepted as xl's"}}}}
+	return []*command{{name: "help", aliases: []string{"?"}, args: "[COMMAND]", summary: "list the commands, or explain one", max: 1, kinds: []argKind{argCommand}, offline: true, run: help,
+		options: []option{{long: "long", help: "accepted as xl's"}}},
+		{name: "completion", args: "bash|zsh|fish", summary: "print a script that completes xl's arguments in that shell", min: 1, max: 1, kinds: []argKind{argShell}, offline: true, run: completion}}
 }
 
 func help(_ context.Context, c *call) error {

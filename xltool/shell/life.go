@@ -36,7 +36,7 @@ func lifeCommands() []*command {
 	return []*command{
 		{name: "create", args: "FILE [KEY=VALUE...]", summary: "create a domain from a configuration file", max: -1, kinds: []argKind{argModule, argKey}, run: create,
 			options: []option{{short: "c", help: "attach to its console"}, {short: "p", help: "leave it paused"}, {short: "q", long: "quiet", help: "print only errors"},
-				{short: "n", long: "dryrun", help: "print what would be created"}, {short: "f", long: "defconfig", value: "FILE", help: "the configuration file"},
+				{short: "n", long: "dryrun", help: "print what would be created"}, {short: "f", long: "defconfig", value: "FILE", help: "the configuration file", kind: argModule},
 				{short: "F", help: "wait until the domain is gone"}, {short: "e", help: "don't wait for its end in the background; nothing does, Nidus restarts domains itself"}}},
 		one("pause", "stop a domain from running", control.Plane.Pause),
 		one("unpause", "let a paused domain run", control.Plane.Unpause),

@@ -18,7 +18,6 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"nidus/rpc/control"
@@ -65,27 +64,15 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 // Exec runs one command and returns its exit status. A leading "xl" is allowed,
 // or "xm", and xl's global options that change nothing here.
 func (s *Session) Exec(ctx context.Context, args []string) int {
-	if len(args) > 0 && (args[0] == "xl" || args[0] == "xm") {
-		if args[0] == "xm" {
-			fmt.Fprintln(s.Stderr, "xm is an alias of xl here, with xl's commands and options")
-		}
-		args = args[1:]
+	if len(args) > 0 && args[0] == "xm" {
+		fmt.Fprintln(s.Stderr, "xm is an alias of xl here, with xl's commands and options")
 	}
-	for len(args) > 0 && slices.Contains([]string{"-v", "-f", "-t", "-T"}, args[0]) {
-		args = args[1:]
-	}
-	if len(args) == 0 {
-		args = []string{"help"}
-	}
-	if len(args) > 1 && args[0]+"-" == storePrefix {
-		args = append([]string{storePrefix + args[1]}, args[2:]...)
-	}
-	cmd, err := find(args[0])
+	cmd, args, err := lookup(args)
 	if err != nil {
 		return s.report("", err)
 	}
 	c := call{Session: s, cmd: cmd}
-	if err := c.parse(args[1:]); err != nil {
+	if err := c.parse(args); err != nil {
 		return s.report(cmd.name, err)
 	}
 	if c.opt("h", "help") {

@@ -253,7 +253,7 @@ func TestCompletion(t *testing.T) {
 	for keys, want := range map[string]string{
 		"unp\t\r":                   "unpause ",
 		"xl unp\t\r":                "xl unpause ",
-		"re\t\r":                    "re", // reboot, rename
+		"re\t\r":                    "re", // reboot, rename, restore
 		"vcpu-\tl\t\r":              "vcpu-list ",
 		"pause D\t\r":               "pause Domain-",
 		"pause D\t1\t\r":            "pause Domain-1 ",

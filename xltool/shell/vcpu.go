@@ -13,7 +13,7 @@ func vcpuCommands() []*command {
 		{name: "vcpu-pin", args: "DOM VCPU|all HARD|- [SOFT|-]", summary: "say on which CPUs a vcpu may run, and better runs", min: 3, max: 4, kinds: []argKind{argDomain, argOther}, run: vcpuPin,
 			options: []option{{short: "f", long: "force", help: "accepted as xl's"}}},
 		{name: "sched-credit2", summary: "get or set the weight and cap of domains", run: schedCredit2,
-			options: []option{{short: "d", long: "domain", value: "DOM", help: "the domain"}, {short: "w", long: "weight", value: "WEIGHT", help: "1 to 65535, 256 is the default"},
+			options: []option{{short: "d", long: "domain", value: "DOM", help: "the domain", kind: argDomain}, {short: "w", long: "weight", value: "WEIGHT", help: "1 to 65535, 256 is the default"},
 				{short: "c", long: "cap", value: "PERCENT", help: "of one CPU, 0 is no cap"}, {short: "s", long: "schedparam", help: "print the pool's parameters alone"},
 				{short: "r", long: "ratelimit_us", value: "MICROSECONDS", help: "with -s: the least time that a vcpu runs (not yet)"}, {short: "p", long: "cpupool", value: "POOL", help: "Pool-0 is all there is"}, jsonOption}},
 	}

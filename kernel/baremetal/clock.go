@@ -13,11 +13,12 @@ import (
 // clock turns TSC into time: ns = (tsc-tsc0)*mul >> 32.
 type clock struct{ tsc0, mul uint64 }
 
-// clocks are the one in use, clockNow, and the next or last one: others read while
-// SetTSCHz changes it.
+// theTime is the clock. SetTSCHz changes it while others read: clockSeq is odd then, and
+// another number afterwards. A reading of the counter counts by the clock that held
+// before and after it, so that none goes back.
 var (
-	clocks     [2]clock
-	clockNow   uint32
+	theTime    clock
+	clockSeq   uint32
 	tscHz      uint64
 	wallOffset int64 // ns since 1970 at time 0
 )
@@ -28,20 +29,42 @@ const maxWait = 1 << 50 // 13 days
 // Nanotime is the monotonic clock, in ns since boot.
 //
 //go:nosplit
-func Nanotime() int64 { return nsAt(rdtsc()) }
+func Nanotime() int64 {
+	for {
+		seq := atomic.LoadUint32(&clockSeq)
+		tsc, c := rdtsc(), theTime
+		if seq&1 == 0 && atomic.LoadUint32(&clockSeq) == seq {
+			return c.ns(tsc)
+		}
+		pause()
+	}
+}
 
 //go:nosplit
-func nsAt(tsc uint64) int64 {
-	c := &clocks[atomic.LoadUint32(&clockNow)&1]
+func (c clock) ns(tsc uint64) int64 {
 	hi, lo := bits.Mul64(tsc-c.tsc0, c.mul)
 	return int64(hi<<32 | lo>>32)
 }
 
-// tscAt is nsAt's inverse, rounded up. Preconditions: ns is at most some maxWait.
+// theClock returns the clock whole.
+//
+//go:nosplit
+func theClock() clock {
+	for {
+		seq := atomic.LoadUint32(&clockSeq)
+		c := theTime
+		if seq&1 == 0 && atomic.LoadUint32(&clockSeq) == seq {
+			return c
+		}
+		pause()
+	}
+}
+
+// tscAt is ns's inverse, rounded up. Preconditions: ns is at most some maxWait.
 func tscAt(ns int64) uint64 {
 	hi, lo := bits.Mul64(uint64(ns), tscHz)
 	q, _ := bits.Div64(hi, lo, 1e9)
-	return clocks[atomic.LoadUint32(&clockNow)&1].tsc0 + q + 1
+	return theClock().tsc0 + q + 1
 }
 
 // TSCHz is the time-stamp counter's frequency.
@@ -51,10 +74,10 @@ func TSCHz() uint64 { return tscHz }
 func TSC() uint64 { return rdtsc() }
 
 // At is the time of a reading of the TSC, in ns since boot.
-func At(tsc uint64) int64 { return nsAt(tsc) }
+func At(tsc uint64) int64 { return theClock().ns(tsc) }
 
 // TSCStart is the counter's value at time 0.
-func TSCStart() uint64 { return clocks[atomic.LoadUint32(&clockNow)&1].tsc0 }
+func TSCStart() uint64 { return theClock().tsc0 }
 
 // SetWall sets the time of day, in ns since 1970.
 func SetWall(ns int64) { wallOffset = ns - Nanotime() }
@@ -113,7 +136,7 @@ func calibrate() {
 		TSCChoice.Hz = 1e9
 	}
 	tscHz = TSCChoice.Hz
-	clocks[0] = clock{bootTSC, tscMul(tscHz)}
+	theTime = clock{bootTSC, tscMul(tscHz)}
 }
 
 func tscMul(hz uint64) uint64 {
@@ -151,12 +174,12 @@ func TSCEvidence() boot.TSCEvidence { return evidence }
 // concurrent use.
 func SetTSCHz(hz uint64) {
 	f := cli()
+	atomic.AddUint32(&clockSeq, 1)
 	t := rdtsc()
-	hi, lo := bits.Mul64(uint64(nsAt(t))+1, hz) // rounded up: it does not go back
+	hi, lo := bits.Mul64(uint64(theTime.ns(t))+1, hz) // rounded up: it does not go back
 	q, _ := bits.Div64(hi, lo, 1e9)
-	next := 1 - clockNow&1
-	clocks[next] = clock{t - q - 1, tscMul(hz)}
+	theTime = clock{t - q - 1, tscMul(hz)}
 	tscHz = hz
-	atomic.StoreUint32(&clockNow, next)
+	atomic.AddUint32(&clockSeq, 1)
 	restore(f)
 }

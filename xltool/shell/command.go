@@ -100,17 +100,6 @@ func find(name string) (*command, error) {
 	return nil, control.Errorf(control.ErrBadArgument, "unknown command %q; \"help\" lists what there is", name)
 }
 
-// Offline tells whether a command line, without the program's name, asks nothing
-// of the control plane, so that a caller needn't connect to one.
-func Offline(args []string) bool {
-	cmd, args, err := lookup(args)
-	if err != nil || cmd.offline {
-		return true
-	}
-	c := call{cmd: cmd}
-	return c.parse(args) != nil || c.opt("h", "help")
-}
-
 // lookup finds the command that a command line begins with, and returns what
 // follows it. A leading "xl" or "xm" and xl's global options, which change
 // nothing here, are skipped; nothing stands for help.

@@ -100,15 +100,3 @@ func TestBashCompletion(t *testing.T) {
 		}
 	}
 }
-
-// TestOffline: what needs no connection is known without one.
-func TestOffline(t *testing.T) {
-	for line, want := range map[string]bool{
-		"": true, "help": true, "help list": true, "xl completion bash": true, "list --help": true, "frobnicate": true, "cd-insert": true, "list -x": true, "create": false, "pause": true,
-		"list": false, "xm list": false, "-v list": false, "xenstore ls": false, "create a.cfg": false,
-	} {
-		if got := Offline(strings.Fields(line)); got != want {
-			t.Errorf("%q: %v", line, got)
-		}
-	}
-}

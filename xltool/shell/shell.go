@@ -79,7 +79,7 @@ func (s *Session) Exec(ctx context.Context, args []string) int {
 		c.usage()
 		return ExitSuccess
 	}
-	if s.Plane == nil && cmd.name != "help" {
+	if s.Plane == nil && !cmd.offline {
 		var err error
 		if s.Plane, err = s.Connect(ctx); err != nil {
 			return s.report(cmd.name, err)

@@ -9,6 +9,7 @@ import (
 	"nidus/drivers/ivshmem"
 	"nidus/drivers/pci"
 	"nidus/kernel/baremetal"
+	"nidus/kernel/boot"
 )
 
 type pciPorts struct{}
@@ -24,7 +25,8 @@ func (m *Machine) Shared(most uint64) ([]byte, error) {
 		return nil, err
 	}
 	for _, known := range m.Info.Memory {
-		if known.Start < r.Addr+r.Size && r.Addr < known.End {
+		// What is reserved may be a device's, such as this one's.
+		if known.Type != boot.MemReserved && known.Start < r.Addr+r.Size && r.Addr < known.End {
 			return nil, fmt.Errorf("shared memory: PCI function %v is at %#x, in what the firmware calls %v memory", r.At, r.Addr, known.Type)
 		}
 	}

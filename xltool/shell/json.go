@@ -4,11 +4,12 @@ import (
 	"context"
 
 	"nidus/rpc/control"
+	"nidus/xltool/xlcfg"
 )
 
 // domainConfig is a configuration in libxl's JSON: what xl list -l and xl create -n
-// print, and scripts read (libxl_types.idl's names of fields). What Nidus ignores,
-// disks and vifs among it, is left out.
+// print, and scripts read (libxl_types.idl's names of fields). What Nidus ignores is
+// left out, but for disks and interfaces, which show what was understood.
 type domainConfig struct {
 	CreateInfo struct {
 		Type control.DomainType `json:"type"`
@@ -41,6 +42,58 @@ type domainConfig struct {
 	OnWatchdog  control.Action `json:"on_watchdog"`
 	OnCrash     control.Action `json:"on_crash"`
 	OnSoftReset control.Action `json:"on_soft_reset"`
+	Disks       []diskConfig   `json:"disks,omitempty"`
+	NICs        []nicConfig    `json:"nics,omitempty"`
+}
+
+// diskConfig is libxl_device_disk.
+type diskConfig struct {
+	Backend     string `json:"backend_domname,omitempty"`
+	Target      string `json:"pdev_path"`
+	VDev        string `json:"vdev"`
+	BackendType string `json:"backend,omitempty"`
+	Format      string `json:"format"`
+	Script      string `json:"script,omitempty"`
+	Removable   bool   `json:"removable,omitempty"`
+	Writable    bool   `json:"readwrite"`
+	CDROM       bool   `json:"is_cdrom,omitempty"`
+}
+
+// nicConfig is libxl_device_nic.
+type nicConfig struct {
+	Backend  string    `json:"backend_domname,omitempty"`
+	DevID    int       `json:"devid"`
+	MTU      int       `json:"mtu,omitempty"`
+	Model    string    `json:"model,omitempty"`
+	MAC      xlcfg.MAC `json:"mac"`
+	Bridge   string    `json:"bridge,omitempty"`
+	Name     string    `json:"ifname,omitempty"`
+	Script   string    `json:"script,omitempty"`
+	Type     string    `json:"nictype,omitempty"`
+	Bytes    uint64    `json:"rate_bytes_per_interval,omitempty"`
+	Interval int64     `json:"rate_interval_usecs,omitempty"`
+}
+
+// devices adds disks and interfaces. One that can't be read is left out: another
+// program may have made the domain, and list shows the others all the same.
+func (out *domainConfig) devices(c control.DomainConfig) {
+	for _, spec := range c.Disks {
+		d, err := xlcfg.ParseDisk(spec)
+		if err != nil {
+			continue
+		}
+		out.Disks = append(out.Disks, diskConfig{d.Backend, d.Target, d.VDev.Name, d.BackendType, d.Format, d.Script, d.CDROM, !d.ReadOnly, d.CDROM})
+	}
+	for i, spec := range c.VIFs {
+		v, err := xlcfg.ParseVIF(spec)
+		if err != nil {
+			continue
+		}
+		if v.DevID < 0 {
+			v.DevID = i
+		}
+		out.NICs = append(out.NICs, nicConfig{v.Backend, v.DevID, v.MTU, v.Model, v.MAC, v.Bridge, v.VIFName, v.Script, v.Type, v.Rate.Bytes, v.Rate.Interval.Microseconds()})
+	}
 }
 
 // domainJSON translates a configuration on a host with CPUs 0 to n-1.
@@ -55,6 +108,7 @@ func domainJSON(c control.DomainConfig, n int) (domainConfig, error) {
 	bi.Sched.Weight, bi.Sched.Cap = c.Sched.Weight, c.Sched.CapPercent
 	bi.EventChannels, bi.MaxGrantFrames, bi.MaxMaptrackFrames, bi.MaxGrantVersion = c.MaxEventChannels, c.MaxGrantFrames, c.MaxMaptrackFrames, c.MaxGrantVersion
 	out.OnPoweroff, out.OnReboot, out.OnWatchdog, out.OnCrash, out.OnSoftReset = c.OnPoweroff, c.OnReboot, c.OnWatchdog, c.OnCrash, c.OnSoftReset
+	out.devices(c)
 	var err error
 	if bi.HardAffinity, err = numbers(c.HardAffinity, n); err != nil {
 		return out, err

@@ -77,11 +77,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	// A listener that failed ends its connections too.
-	ctx, cancel := context.WithCancel(ctx)
+	conns, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for {
 		conn, err := l.Accept()
-		if ctx.Err() != nil {
+		if ctx.Err() != nil { // not of conns, which hears of it later than l
 			if err == nil {
 				conn.Close()
 			}
@@ -90,7 +90,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		if err != nil {
 			return fmt.Errorf("control plane's listener: %w", err)
 		}
-		wg.Go(func() { s.ServeConn(ctx, conn) })
+		wg.Go(func() { s.ServeConn(conns, conn) })
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"nidus/kernel/baremetal"
 	"nidus/kernel/boot"
 	"nidus/kernel/console"
+	"nidus/kernel/cpu"
 	"nidus/kernel/plane"
 	"nidus/mm"
 	"nidus/rpc/control"
@@ -193,9 +194,9 @@ func (h *host) CPUList() []control.CPUInfo {
 
 // Info implements plane.Machine.
 func (h *host) Info() control.HostInfo {
-	_, _, ecx, edx := baremetal.CPUID(1, 0)
-	_, b7, _, _ := baremetal.CPUID(7, 0)
-	_, _, xc, xd := baremetal.CPUID(0x80000001, 0)
+	_, _, ecx, edx := cpu.CPUID(1, 0)
+	_, b7, _, _ := cpu.CPUID(7, 0)
+	_, _, xc, xd := cpu.CPUID(0x80000001, 0)
 	return control.HostInfo{
 		Hostname: "nidus", Release: "Nidus", Version: "1", Machine: "x86_64",
 		CPUs: baremetal.NumCPU(), MaxCPUID: baremetal.NumCPU() - 1, Nodes: 1, CoresPerSocket: baremetal.NumCPU(), ThreadsPerCore: 1,

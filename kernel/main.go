@@ -17,6 +17,7 @@ import (
 	"nidus/kernel/boot"
 	"nidus/kernel/console"
 	"nidus/kernel/core"
+	"nidus/kernel/cpu"
 	"nidus/kernel/domain"
 	"nidus/kernel/evtchn"
 	"nidus/kernel/machine"
@@ -165,7 +166,7 @@ func virtualization(pages virt.Pages, info func(string, ...any)) (virt.Machine, 
 
 // largestPage is the order of the largest page of nested tables.
 func largestPage() uint {
-	if _, _, _, d := baremetal.CPUID(0x80000001, 0); d>>26&1 != 0 {
+	if _, _, _, d := cpu.CPUID(0x80000001, 0); d>>26&1 != 0 {
 		return 18
 	}
 	return 9

@@ -180,9 +180,6 @@ const (
 func APICID(cpu int) uint32 { return uint32(cpus[cpu].apicid) }
 func X2APIC() bool          { return x2apic }
 
-// CPUID executes the instruction.
-func CPUID(leaf, sub uint32) (a, b, c, d uint32) { return cpu.CPUID(leaf, sub) }
-
 // Wall is the time of day in ns since 1970.
 func Wall() int64 { return Nanotime() + wallOffset }
 

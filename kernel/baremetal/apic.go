@@ -117,8 +117,7 @@ func apicInit() {
 	_, _, c, _ := cpu.CPUID(1, 0)
 	x2apic = c>>21&1 != 0
 	tscDeadline = c>>24&1 != 0
-	_, b, c, d := cpu.CPUID(0x40000000, 0)
-	losesIRQs = b == 0x54474354 && c == 0x43544743 && d == 0x47435447 // "TCGTCGTCGTCG"
+	losesIRQs = cpu.UnderTCG()
 }
 
 // apicInitCPU turns this CPU's APIC on.

@@ -1,8 +1,8 @@
 //go:build tamago
 
 // Package cpu executes the processor's instructions that several packages of the
-// kernel need and Go has no words for. A function is the instruction and nothing
-// else; all may be called with interrupts off and without a P (NOSPLIT).
+// kernel need and Go has no words for. A function in assembly is the instruction and
+// nothing else; all may be called with interrupts off and without a P (NOSPLIT).
 //
 // Reference: AMD64 APM volume 3 (24594).
 package cpu
@@ -15,6 +15,13 @@ func WriteMSR(msr uint32, v uint64)
 
 // CPUID executes CPUID with EAX leaf and ECX sub.
 func CPUID(leaf, sub uint32) (a, b, c, d uint32)
+
+// UnderTCG tells whether QEMU's TCG emulates the processor, by the leaf of
+// hypervisors. docs/exit.md says what is otherwise there.
+func UnderTCG() bool {
+	_, b, c, d := CPUID(0x40000000, 0)
+	return b == 0x54474354 && c == 0x43544743 && d == 0x47435447 // "TCGTCGTCGTCG"
+}
 
 // CR0 reads the register.
 func CR0() uint64

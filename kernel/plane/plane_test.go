@@ -2,7 +2,6 @@ package plane
 
 import (
 	"context"
-	"encoding/binary"
 	"strings"
 	"testing"
 	"time"
@@ -12,31 +11,6 @@ import (
 	"nidus/kernel/xenabi"
 	"nidus/rpc/control"
 )
-
-// kernel is the smallest 32-bit ELF file that starts as PVH: 16 bytes at 1 MiB.
-func kernel() []byte {
-	le := binary.LittleEndian
-	b := make([]byte, 52+2*32)
-	copy(b, "\x7fELF\x01\x01\x01")
-	for off, v := range map[int]uint16{16: 2, 18: 3, 40: 52, 42: 32, 44: 2, 46: 40} {
-		le.PutUint16(b[off:], v)
-	}
-	le.PutUint32(b[20:], 1)
-	le.PutUint32(b[28:], 52)
-	header := func(i int, typ, at, size uint32) {
-		for j, v := range []uint32{typ, uint32(len(b)), at, at, size, size, 7, 4} {
-			le.PutUint32(b[52+32*i+4*j:], v)
-		}
-	}
-	header(0, 1, 0x100000, 16)
-	b = append(b, make([]byte, 16)...)
-	header(1, 4, 0, 20)
-	for _, v := range []uint32{4, 4, 18} { // XEN_ELFNOTE_PHYS32_ENTRY
-		b = le.AppendUint32(b, v)
-	}
-	b = append(b, "Xen\x00"...)
-	return le.AppendUint32(b, 0x100000)
-}
 
 type machine struct{}
 
@@ -57,7 +31,7 @@ type host struct {
 
 func newHost(t *testing.T) host {
 	m := domaintest.New(t, 10240)
-	h := host{t, m, core.New(m.Host, []core.Module{{Name: "k", Data: kernel()}}, 4)}
+	h := host{t, m, core.New(m.Host, []core.Module{{Name: "k", Data: domaintest.Kernel()}}, 4)}
 	t.Cleanup(func() {
 		for _, e := range h.c.Domains() {
 			if err := h.c.Destroy(e.ID); err != nil {

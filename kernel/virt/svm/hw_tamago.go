@@ -49,8 +49,7 @@ func identify() (id identity) {
 	_, _, id.ext1ECX, id.ext1EDX = cpu.CPUID(0x80000001, 0)
 	id.spec = spec.Identify(cpu.CPUID, cpu.ReadMSR)
 	id.svmEAX, id.svmEBX, _, id.svmEDX = cpu.CPUID(0x8000000a, 0)
-	_, b, c, d := cpu.CPUID(0x40000000, 0)
-	id.tcg = b == 0x54474354 && c == 0x43544743 && d == 0x47435447 // "TCGTCGTCGTCG"
+	id.tcg = cpu.UnderTCG()
 	if id.osxsave, id.xcr0 = hostXCR0(); id.osxsave {
 		_, id.xsaveSize, _, _ = cpu.CPUID(0xd, 0)
 	}

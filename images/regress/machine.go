@@ -269,4 +269,17 @@ func (h *Host) guestUp(cpus int, timeout time.Duration) (qemu.Match, error) {
 	return m, err
 }
 
+// guestShell creates the domain of g.cfg, with its console, and waits up to timeout
+// for its init, and then for its shell.
+func (h *Host) guestShell(cpus int, timeout time.Duration) error {
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.guestUp(cpus, timeout); err != nil {
+		return err
+	}
+	_, err := h.expect(`guest# `, 20*time.Second)
+	return err
+}
+
 var errNotYet = errors.New("the image does not offer what this needs")

@@ -92,13 +92,7 @@ func guestOptions(t *T) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return err
-	}
-	if _, err := h.guestUp(1, 3*time.Minute); err != nil {
-		return err
-	}
-	if _, err := h.expect(`guest# `, 20*time.Second); err != nil {
+	if err := h.guestShell(1, 3*time.Minute); err != nil {
 		return err
 	}
 	for _, c := range []struct{ command, want string }{

@@ -74,13 +74,7 @@ func debianGuest(t *T, kernel string, vcpus int) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return err
-	}
-	if _, err := h.guestUp(vcpus, 2*time.Minute); err != nil {
-		return err
-	}
-	if _, err := h.expect(`guest# `, 20*time.Second); err != nil {
+	if err := h.guestShell(vcpus, 2*time.Minute); err != nil {
 		return err
 	}
 	if err := h.Send("echo $((6*7)) $(cat /sys/hypervisor/type) $(nproc)\r"); err != nil {

@@ -21,13 +21,7 @@ func wakeups(t *T) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return err
-	}
-	if _, err := h.guestUp(vcpus, 2*time.Minute); err != nil {
-		return err
-	}
-	if _, err := h.expect(`guest# `, 20*time.Second); err != nil {
+	if err := h.guestShell(vcpus, 2*time.Minute); err != nil {
 		return err
 	}
 	commands := []string{"true", "cut -d' ' -f1 /proc/uptime", "seq 30 | tr 1 2 | wc -l", "sleep 0.1", "sh -c 'cat /proc/uptime | cut -c1-4'"}

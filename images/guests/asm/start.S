@@ -19,6 +19,8 @@
 	.set	OUT_CONS, 3080
 	.set	OUT_PROD, 3084
 
+	.include "images/guests/asm/longmode.S"
+
 	.section .note, "a", @note
 	.long	4, 4, 18		# XEN_ELFNOTE_PHYS32_ENTRY
 	.asciz	"Xen"
@@ -32,32 +34,8 @@ entry32:
 	cld
 	mov	$stack_end, %esp
 	mov	%ebx, start_info
-	# identity map of 4 GiB with 2 MiB pages
-	movl	$(l3+7), l4
-	mov	$(l2+7), %eax
-	mov	$l3, %edi
-	mov	$4, %ecx
-1:	mov	%eax, (%edi)
-	add	$0x1000, %eax
-	add	$8, %edi
-	loop	1b
-	mov	$0x87, %eax
-	mov	$l2, %edi
-	mov	$2048, %ecx
-1:	mov	%eax, (%edi)
-	add	$0x200000, %eax
-	add	$8, %edi
-	loop	1b
-	mov	$0x20, %eax		# PAE
-	mov	%eax, %cr4
-	mov	$l4, %eax
-	mov	%eax, %cr3
-	mov	$0xc0000080, %ecx
-	rdmsr
-	or	$0x100, %eax		# LME
-	wrmsr
-	mov	$0x80010033, %eax	# PG WP NE ET MP PE
-	mov	%eax, %cr0
+	IDENTITY 7
+	LONG_MODE 0x20			# PAE
 	lgdt	gdtr
 	ljmp	$8, $start64
 

@@ -35,6 +35,8 @@
 	.set	UNMAPPED, 0x4000000000
 	.set	NOTRAM, 0xf0000000		# mapped, no RAM behind it
 
+	.include "images/guests/asm/longmode.S"
+
 	.section .note, "a", @note
 	.long	4, 4, 18		# XEN_ELFNOTE_PHYS32_ENTRY
 	.asciz	"Xen"
@@ -50,21 +52,7 @@ entry32:
 	mov	%ebx, start_info
 	# identity map of 4 GiB with 2 MiB pages, the first of them in 4 KiB pages;
 	# not the user's, so that SMEP and SMAP may be on
-	movl	$(l3+3), l4
-	mov	$(l2+3), %eax
-	mov	$l3, %edi
-	mov	$4, %ecx
-1:	mov	%eax, (%edi)
-	add	$0x1000, %eax
-	add	$8, %edi
-	loop	1b
-	mov	$0x83, %eax
-	mov	$l2, %edi
-	mov	$2048, %ecx
-1:	mov	%eax, (%edi)
-	add	$0x200000, %eax
-	add	$8, %edi
-	loop	1b
+	IDENTITY 3
 	movl	$(l1+3), l2
 	mov	$3, %eax
 	mov	$l1, %edi
@@ -74,16 +62,7 @@ entry32:
 	add	$8, %edi
 	loop	1b
 	andl	$~2, l1+(RDONLY>>12)*8
-	mov	$0x6a0, %eax		# PAE PGE OSFXSR OSXMMEXCPT
-	mov	%eax, %cr4
-	mov	$l4, %eax
-	mov	%eax, %cr3
-	mov	$0xc0000080, %ecx
-	rdmsr
-	or	$0x100, %eax		# LME
-	wrmsr
-	mov	$0x80010033, %eax	# PG WP NE ET MP PE
-	mov	%eax, %cr0
+	LONG_MODE 0x6a0			# PAE PGE OSFXSR OSXMMEXCPT
 	lgdt	gdtr
 	ljmp	$8, $start64
 

@@ -240,16 +240,7 @@ real:	cli
 	mov	$0xe9, %dx
 	rep outsb
 	lgdtl	RMODE+real_gdtr-real
-	mov	$0x20, %eax		# PAE
-	mov	%eax, %cr4
-	mov	$l4, %eax
-	mov	%eax, %cr3
-	mov	$0xc0000080, %ecx
-	rdmsr
-	or	$0x100, %eax		# LME
-	wrmsr
-	mov	$0x80010033, %eax	# PG WP NE ET MP PE
-	mov	%eax, %cr0
+	LONG_MODE 0x20			# PAE
 	ljmpl	$8, $other
 real_gdtr: .word 23
 	.long	gdt

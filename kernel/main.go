@@ -97,6 +97,10 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	// A vcpu in its guest keeps a P, as a thread in a system call does: with one
 	// for each, and one for each CPU, nobody else waits for it.
 	h.core.VCPUsChanged = func(n int) { runtime.GOMAXPROCS(baremetal.NumCPU() + n) }
+	h.core.GuestCPUs = machine.GuestCPUs()
+	if h.core.GuestCPUs&1 == 0 {
+		info("CPUs: no guest runs on CPU 0, whose nested paging QEMU's TCG can lose (docs/exit.md)")
+	}
 	h.core.Point = h.deathPoint
 	dh.MachineCheck = h.machineCheck
 	h.core.Hide7B = hide

@@ -58,7 +58,7 @@ func hostileGuest(t *T) error {
 	for _, a := range attacks {
 		configs[a.word+".cfg"] = config("bad", builder.Hostile, a.vcpus, 64, `extra = "`+a.word+`"`, `on_crash = "destroy"`, `on_reboot = "destroy"`, `on_poweroff = "destroy"`, `on_watchdog = "destroy"`)
 	}
-	h, err := t.bootGuests(Boot{CPUs: 2}, []string{builder.Vmlinux, builder.Initrd, builder.Hostile}, configs)
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.Initrd, builder.Hostile}, configs)
 	if err != nil {
 		return err
 	}

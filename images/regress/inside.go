@@ -80,7 +80,7 @@ func underLoad(t *T) ([]Figure, error) {
 		name := fmt.Sprintf("g%d", i)
 		configs[name+".cfg"] = linux(name, builder.Vmlinux, 1, "busy")
 	}
-	h, err := t.bootGuests(Boot{CPUs: 2, MemoryMiB: 4096}, []string{builder.Vmlinux, builder.Initrd}, configs)
+	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 4096}, []string{builder.Vmlinux, builder.Initrd}, configs)
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func lifeCases() []Case {
 
 // createDestroy makes and ends domains; each second one is let run for a while.
 func createDestroy(t *T, n int) error {
-	h, err := t.bootGuests(Boot{CPUs: 2}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, 2, "tick")})
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, 2, "tick")})
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func silent(t *T, line string) error {
 
 // guestOptions runs a guest under a host without SMEP, whose TSC is emulated.
 func guestOptions(t *T) error {
-	h, err := t.bootGuests(Boot{CPUs: 2, Line: "smep=no smap=hvm"}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
+	h, err := t.bootGuests(Boot{CPUs: 3, Line: "smep=no smap=hvm"}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
 		"g.cfg": linux("g", builder.Vmlinux, 1, "shell", `tsc_mode = "always_emulate"`, "max_grant_version = 1", "nomigrate = 0")})
 	if err != nil {
 		return err

@@ -26,7 +26,7 @@ func compressions(t *T) error {
 			names = append(names, k.name)
 		}
 	}
-	h, err := t.bootGuests(Boot{CPUs: 2, MemoryMiB: 2560}, []string{builder.Initrd}, configs)
+	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 2560}, []string{builder.Initrd}, configs)
 	if err != nil {
 		return err
 	}

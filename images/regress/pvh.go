@@ -66,7 +66,7 @@ func (t *T) bootGuests(b Boot, parts []string, configs map[string][]byte) (*Host
 // debianGuest does what a person would: create with the console, type into the
 // guest's shell, leave the console, see the domain in the list, shut it down.
 func debianGuest(t *T, kernel string, vcpus int) error {
-	h, err := t.bootGuests(Boot{CPUs: 2}, []string{kernel, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", kernel, vcpus, "shell")})
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{kernel, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", kernel, vcpus, "shell")})
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (h *Host) freeAgain(before int) error {
 }
 
 func twoDomains(t *T) error {
-	h, err := t.bootGuests(Boot{CPUs: 2, MemoryMiB: 1536}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
+	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 1536}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
 		"a.cfg": linux("a", builder.Vmlinux, 1, "tick"), "b.cfg": linux("b", builder.Vmlinux, 1, "tick")})
 	if err != nil {
 		return err

@@ -84,7 +84,7 @@ func xlFromOutside(t *T) error {
 		return err
 	}
 	var err error
-	r.Host, err = t.bootGuests(Boot{CPUs: 2, Args: ShareArgs("shared")}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
+	r.Host, err = t.bootGuests(Boot{CPUs: 3, Args: ShareArgs("shared")}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
 		"good.cfg": linux("good", builder.Vmlinux, 1, "tick"), "other.cfg": linux("other", builder.Vmlinux, 1, "tick")})
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ const killPoints = 20
 // of its points at which it may die. Then it is rebuilt from the core, says so
 // in the log, and the shell is back.
 func killControlPlane(t *T) error {
-	h, err := t.bootGuests(Boot{CPUs: 2}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
 		"good.cfg": linux("good", builder.Vmlinux, 1, "tick"), "other.cfg": linux("other", builder.Vmlinux, 1, "tick")})
 	if err != nil {
 		return err

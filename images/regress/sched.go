@@ -23,7 +23,7 @@ func schedShares(t *T) error {
 	for i := range n {
 		configs[fmt.Sprintf("g%d.cfg", i)] = linux(fmt.Sprintf("g%d", i), builder.Vmlinux, 1, "busy")
 	}
-	h, err := t.bootGuests(Boot{CPUs: 2, MemoryMiB: 2048}, []string{builder.Vmlinux, builder.Initrd}, configs)
+	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 2048}, []string{builder.Vmlinux, builder.Initrd}, configs)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func schedShares(t *T) error {
 		{"equal weights", "", 0, [n]float64{.5, .5, .5, .5}},
 		{"weights 1:1:2:2", "sched-credit2 -d g2 -w 512; sched-credit2 -d g3 -w 512", 0, [n]float64{1. / 3, 1. / 3, 2. / 3, 2. / 3}},
 		{"cap of 25 %", "sched-credit2 -d g0 -c 25", .25, [n]float64{.25, .35, .7, .7}},
-		{"three on CPU 0", "sched-credit2 -d g0 -c 0; sched-credit2 -d g2 -w 256; sched-credit2 -d g3 -w 256; vcpu-pin g0 0 0; vcpu-pin g1 0 0; vcpu-pin g2 0 0; vcpu-pin g3 0 1",
+		{"three on CPU 1", "sched-credit2 -d g0 -c 0; sched-credit2 -d g2 -w 256; sched-credit2 -d g3 -w 256; vcpu-pin g0 0 1; vcpu-pin g1 0 1; vcpu-pin g2 0 1; vcpu-pin g3 0 2",
 			0, [n]float64{1. / 3, 1. / 3, 1. / 3, 1}},
 	} {
 		for cmd := range strings.SplitSeq(phase.before, ";") {

@@ -15,7 +15,7 @@ var realMode = regexp.MustCompile(`SIPI real mode\r*\n`)
 // sipiGuest lets a guest start its vcpus in every way that there is.
 func sipiGuest(t *T) error {
 	configs := map[string][]byte{"2.cfg": config("g", builder.SIPI, 2, 64), "16.cfg": config("g", builder.SIPI, 16, 64)}
-	h, err := t.bootGuests(Boot{CPUs: 2}, []string{builder.SIPI}, configs)
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.SIPI}, configs)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func wakeups(t *T) error {
 		typing  = 12 * time.Second // of typing
 		longest = 6 * time.Second  // on a machine that others use as well
 	)
-	h, err := t.bootGuests(Boot{CPUs: 2}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, vcpus, "shell")})
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, vcpus, "shell")})
 	if err != nil {
 		return err
 	}

@@ -79,6 +79,9 @@ type Core struct {
 	Modules []Module
 	// CPUs is how many the host has.
 	CPUs int
+	// GuestCPUs is the set of those that guests run on: all, unless changed before
+	// the first domain.
+	GuestCPUs uint64
 	// Hide7B are features of CPUID leaf 7, EBX, that no guest is offered.
 	Hide7B uint32
 	// VCPUsChanged is told how many vcpus there are; may be nil.
@@ -108,7 +111,7 @@ type claim struct {
 // New makes a core without domains.
 func New(h *domain.Host, modules []Module, cpus int) *Core {
 	return &Core{
-		Host: h, Modules: modules, CPUs: cpus, kernels: image.NewCache(kernelCache),
+		Host: h, Modules: modules, CPUs: cpus, GuestCPUs: 1<<cpus - 1, kernels: image.NewCache(kernelCache),
 		domains: map[mm.DomID]*Entry{}, claims: map[mm.DomID]claim{}, next: 1,
 	}
 }

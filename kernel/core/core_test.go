@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -36,6 +37,39 @@ func checkEmpty(t *testing.T, c *Core, m *domaintest.Machine) {
 			t.Errorf("%s has %v %v", dir, l, err)
 		}
 	}
+}
+
+// TestGuestCPUs: where some CPUs run no guests, a set of only those is refused, by name.
+func TestGuestCPUs(t *testing.T) {
+	c, m := newCore(t)
+	c.GuestCPUs = 0b1110
+	ctx := context.Background()
+	d := config("a")
+	d.HardAffinity = []control.CPUList{{{First: 0, Last: 0}}}
+	_, err := c.Create(ctx, d, control.CreateOptions{Paused: true})
+	if !errors.Is(err, control.ErrBadArgument) || !strings.Contains(err.Error(), "run no guests on this host; 1-3 do") {
+		t.Errorf("cpus=0: %v", err)
+	}
+	checkEmpty(t, c, m)
+	d.HardAffinity[0][0].Last = 1
+	id, err := c.Create(ctx, d, control.CreateOptions{Paused: true})
+	if err != nil {
+		t.Fatalf("cpus=0-1: %v", err)
+	}
+	e, err := c.Domain(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Pin(e, 0, control.CPUSet{1}, nil); !errors.Is(err, control.ErrBadArgument) || e.VCPUs[0].Sched().Hard != 3 {
+		t.Errorf("pinned to CPU 0: %v, set %#x", err, e.VCPUs[0].Sched().Hard)
+	}
+	if err := c.Pin(e, 0, control.CPUSet{8}, control.CPUSet{4}); err != nil || e.VCPUs[0].Sched().Hard != 8 {
+		t.Errorf("pinned to CPU 3: %v", err)
+	}
+	if err := c.Destroy(id); err != nil {
+		t.Fatal(err)
+	}
+	checkEmpty(t, c, m)
 }
 
 func TestRefusals(t *testing.T) {

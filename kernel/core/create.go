@@ -245,17 +245,20 @@ func (c *Core) cpus(l control.CPUList) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return Mask(set, c.CPUs)
+	return c.mask(set)
 }
 
-// Mask makes a CPU set a word; one without any CPU of the host is an error.
-func Mask(set control.CPUSet, cpus int) (uint64, error) {
+// mask makes a CPU set a word; one without any CPU that guests run on is an error.
+func (c *Core) mask(set control.CPUSet) (uint64, error) {
 	var m uint64
 	if len(set) > 0 {
 		m = set[0]
 	}
-	if m&(1<<cpus-1) == 0 {
-		return 0, control.Errorf(control.ErrBadArgument, "CPUs %s: the host has %d, numbered from 0", set, cpus)
+	if m&(1<<c.CPUs-1) == 0 {
+		return 0, control.Errorf(control.ErrBadArgument, "CPUs %s: the host has %d, numbered from 0", set, c.CPUs)
+	}
+	if m&c.GuestCPUs == 0 {
+		return 0, control.Errorf(control.ErrBadArgument, "CPUs %s run no guests on this host; %s do", set, control.CPUSet{c.GuestCPUs})
 	}
 	return m, nil
 }

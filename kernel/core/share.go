@@ -20,18 +20,18 @@ func (e *Entry) SetShare(p control.SchedParams) {
 }
 
 // Pin changes where a vcpu of a domain, which it has, or all (control.AllVCPUs)
-// may run, and better runs; nil is no change. A set without a CPU of the host is
-// ErrBadArgument, and nothing has changed then.
+// may run, and better runs; nil is no change. A set without a CPU that guests
+// run on is ErrBadArgument, and nothing has changed then.
 func (c *Core) Pin(e *Entry, vcpu int, hard, soft control.CPUSet) error {
 	var h, s uint64
 	var err error
 	if hard != nil {
-		if h, err = Mask(hard, c.CPUs); err != nil {
+		if h, err = c.mask(hard); err != nil {
 			return err
 		}
 	}
 	if soft != nil {
-		if s, err = Mask(soft, c.CPUs); err != nil {
+		if s, err = c.mask(soft); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ func (Threads) Deadline(at int64, word *uint32) { baremetal.Deadline(at, word) }
 // Enter implements domain.Threads.
 func (t Threads) Enter(s domain.Sched) uint64 {
 	baremetal.EnterVCPU(uint64(s.Group), uint64(s.Weight), uint64(s.Cap))
-	baremetal.Affinity(s.Hard, s.Soft)
+	baremetal.Affinity(s.Hard&GuestCPUs(), s.Soft)
 	return baremetal.ThreadID()
 }
 
@@ -31,7 +31,7 @@ func (Threads) Self() uint64 { return baremetal.ThreadID() }
 
 // Update implements domain.Threads.
 func (Threads) Update(thread uint64, s domain.Sched) {
-	baremetal.Share(thread, uint64(s.Group), uint64(s.Weight), uint64(s.Cap), s.Hard, s.Soft)
+	baremetal.Share(thread, uint64(s.Group), uint64(s.Weight), uint64(s.Cap), s.Hard&GuestCPUs(), s.Soft)
 }
 
 // CPUTime implements domain.Threads.

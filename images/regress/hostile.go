@@ -13,7 +13,7 @@ import (
 )
 
 func hostileCases() []Case {
-	return []Case{{Name: "hostile-guest", Long: true, What: "a guest that does all the wrong it can: its neighbour and the shell go on",
+	return []Case{{Name: "hostile-guest", What: "a guest that does all the wrong it can: its neighbour and the shell go on",
 		Needs: []string{builder.Vmlinux, builder.Initrd, builder.Hostile}, Timeout: 8 * time.Minute, Run: hostileGuest}}
 }
 

@@ -29,6 +29,17 @@ const (
 	fdEvent = 101
 )
 
+// The runtime's monitor (sysmon in proc.go) is the first thread that is made. While a
+// vcpu is in its guest, which the runtime takes for a system call, it looks every
+// 20 us for processors (Ps) to take back, and backs off to 10 ms only when it finds
+// none for long. Nobody waits for those here: each vcpu has a P to spare (kernel/main.go).
+// What else it does, it does every 10 ms at the earliest. At 20 us it had 1300
+// interrupts a second, and on a machine of one CPU a third of that CPU.
+const (
+	monitorThread = 2
+	monitorSleep  = 5_000_000 // ns, at least
+)
+
 // Calls of our own, made with call.
 const (
 	callMapDevice = 0x1000 + iota
@@ -93,8 +104,12 @@ func syscall(c *pcpu, t *thread) {
 		r = sysMadvise(a0, a1, a2)
 		unlock(&memlock)
 	case 35: // nanosleep
+		d := timespec(a0)
+		if t.id == monitorThread {
+			d = max(d, monitorSleep)
+		}
 		lock(&klock)
-		block(c, t, kindSleep, after(timespec(a0)))
+		block(c, t, kindSleep, after(d))
 		unlock(&klock)
 	case 39: // getpid
 		r = 1

@@ -2,6 +2,8 @@
 # says what; progress goes to the console by the console_io hypercall and to port
 # 0xe9, as lines "HOSTILE word ...". It ends with SCHEDOP_shutdown.
 #
+# Each begins by an exit with EFER.LME set and CR4.PAE clear.
+#
 #   triple     loads an empty IDT and raises #UD
 #   spin       holds its CPU with interrupts off
 #   hypercalls calls every number with every pair of bad arguments
@@ -50,6 +52,19 @@ entry32:
 	cld
 	mov	$stack_end, %esp
 	mov	%ebx, start_info
+	# LME without PAE, at an exit: QEMU's TCG then lost the host's CR0
+	mov	$0xc0000080, %ecx	# EFER
+	mov	$0x100, %eax
+	xor	%edx, %edx
+	wrmsr
+	xor	%eax, %eax
+	cpuid
+	mov	$0xc0000080, %ecx
+	rdmsr
+	test	$0x100, %eax		# and the guest sees what it wrote
+	jnz	1f
+	ud2
+1:	mov	start_info, %ebx
 	# identity map of 4 GiB with 2 MiB pages, the first of them in 4 KiB pages;
 	# not the user's, so that SMEP and SMAP may be on
 	IDENTITY 3

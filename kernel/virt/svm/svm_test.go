@@ -321,3 +321,26 @@ func TestDump(t *testing.T) {
 		t.Error(d)
 	}
 }
+
+// TestLMEIsHidden: a control block has LME only in long mode; the guest sees its own.
+func TestLMEIsHidden(t *testing.T) {
+	m, _ := newMachine(newHeapPages(), 1, full, 0xffff)
+	v, err := m.newMapsAndVCPU()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const long = virt.EFERLME | virt.EFERLMA
+	for _, c := range []struct{ set, vmcb uint64 }{
+		{0, 0}, {virt.EFERLME, 0}, {virt.EFERLME | virt.EFERNX, virt.EFERNX}, {long, long}, {virt.EFERLME, 0}, {virt.EFERNX, virt.EFERNX},
+	} {
+		if err := v.Set(virt.EFER, c.set); err != nil {
+			t.Fatal(err)
+		}
+		if got := v.Get(virt.EFER); got != c.set {
+			t.Errorf("EFER %#x: the guest reads %#x", c.set, got)
+		}
+		if want := c.vmcb | virt.EFERSVME; v.vmcb.EFER != want {
+			t.Errorf("EFER %#x: the control block has %#x, not %#x", c.set, v.vmcb.EFER, want)
+		}
+	}
+}

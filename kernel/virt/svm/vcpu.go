@@ -40,6 +40,7 @@ type vcpu struct {
 	exceptions uint32
 	code       [insn.MaxLen]byte // what Fetch fills
 	lengths    lengths
+	lme        uint64           // EFER.LME, as long as LMA isn't set
 	tscAux     uint64
 	tscRatio   uint64 // in the MSR's format, 8.32
 }
@@ -165,7 +166,7 @@ func (v *vcpu) Get(r virt.SysReg) uint64 {
 	case virt.CR8:
 		return v.vmcb.VIntr & vTPRMask
 	case virt.EFER:
-		return v.vmcb.EFER &^ virt.EFERSVME
+		return v.vmcb.EFER&^virt.EFERSVME | v.lme
 	}
 	if p, _ := v.sys(r); p != nil {
 		return *p
@@ -183,8 +184,15 @@ func (v *vcpu) Set(r virt.SysReg, x uint64) error {
 		v.vmcb.VIntr = v.vmcb.VIntr&^vTPRMask | x
 		v.clean &^= cleanIntr
 		return nil
-	case virt.EFER: // VMRUN insists on SVME
-		v.vmcb.EFER = x | virt.EFERSVME
+	case virt.EFER:
+		// VMRUN insists on SVME. LME means nothing before paging is on, which is an
+		// exit; with LME set and PAE clear, QEMU's TCG fails to bring back the host's
+		// CR0 at #VMEXIT (cpu_x86_update_cr0), and the host ends.
+		v.lme = 0
+		if x&virt.EFERLMA == 0 {
+			v.lme = x & virt.EFERLME
+		}
+		v.vmcb.EFER = x&^v.lme | virt.EFERSVME
 		v.clean &^= cleanCR
 		return nil
 	case virt.XCR0:

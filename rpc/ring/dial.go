@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -101,7 +102,8 @@ func (d *dialer) try(ctx context.Context) (*Conn, error) {
 	if d.silent && d.mem.word(offHostBeat).Load() == d.lastBeat {
 		return nil, errSilent
 	}
-	slot, epoch, ok := d.claim(h)
+	d.reap(h)
+	slot, epoch, unlock, ok := d.claim(h)
 	if !ok {
 		return nil, fmt.Errorf("%w: %d of them", ErrBusy, h.slots)
 	}
@@ -111,7 +113,7 @@ func (d *dialer) try(ctx context.Context) (*Conn, error) {
 		bell, features = nil, 0
 	}
 	c := newConn(d.mem, h.geometry, slot, epoch, false, bell, d.opts)
-	k := &clientKeeper{Conn: c, stop: make(chan struct{}), done: make(chan struct{})}
+	k := &clientKeeper{Conn: c, unlock: sync.OnceFunc(unlock), stop: make(chan struct{}), done: make(chan struct{})}
 	c.finish = k.end
 	if bell != nil {
 		k.unhook = bell.Answer(slot, c.poke)
@@ -162,7 +164,10 @@ func (d *dialer) try(ctx context.Context) (*Conn, error) {
 }
 
 // claim takes a free slot from the other clients.
-func (d *dialer) claim(h header) (slot int, epoch uint32, ok bool) {
+//
+// It takes the slot's lock first, if there are locks: whoever sees the claim then knows
+// that a lock that is free was its owner's.
+func (d *dialer) claim(h header) (slot int, epoch uint32, unlock func(), ok bool) {
 	for i := range h.slots {
 		offer := d.mem.word(h.slot(i) + offOffer).Load()
 		if uint32(offer) != stateFree || epochOf(offer) == 0 {
@@ -173,22 +178,32 @@ func (d *dialer) claim(h header) (slot int, epoch uint32, ok bool) {
 		if epochOf(was) == epochOf(offer) {
 			continue
 		}
-		if claim.CompareAndSwap(was, tagged(epochOf(offer), rand.Uint32())) {
-			return i, epochOf(offer), true
+		unlock, number := func() {}, rand.Uint32()
+		if d.opts.Locks != nil {
+			if unlock, ok = d.opts.Locks.TryLock(i); !ok {
+				continue
+			}
+			number = lockedClaim
 		}
+		if claim.CompareAndSwap(was, tagged(epochOf(offer), number)) {
+			return i, epochOf(offer), unlock, true
+		}
+		unlock()
 	}
-	return 0, 0, false
+	return 0, 0, nil, false
 }
 
 // A clientKeeper beats a client's heart, and listens to the host's.
 type clientKeeper struct {
 	*Conn
 	unhook     func() // the doorbell's answer; may be nil
+	unlock     func() // the slot's lock
 	stop, done chan struct{}
 }
 
 func (k *clientKeeper) keep(mem memory, opts Options) {
 	defer close(k.done)
+	defer k.unlock() // the slot is another's as soon as the host says so
 	tick := time.NewTicker(opts.beat())
 	defer tick.Stop()
 	own, host := k.mem.word(k.geo.slot(k.slot)+offClientBeat), mem.word(offHostBeat)
@@ -233,4 +248,5 @@ func (k *clientKeeper) end() {
 	if k.unhook != nil {
 		k.unhook()
 	}
+	k.unlock()
 }

@@ -48,7 +48,23 @@ const (
 	endViolation = 2 // the client broke the protocol
 	endSilent    = 3 // the client's heartbeat stopped
 	endLinger    = 4 // the host closed, the client did not in time
+	endDead      = 5 // another client found the client dead
 )
+
+// hostReason is endReason from the host's side.
+func hostReason(low uint32) string {
+	switch low & 0xff {
+	case endClosed:
+		return "both sides had closed"
+	case endViolation:
+		return "the client broke the protocol in " + wordName(int(low>>8&0xfff))
+	case endSilent:
+		return "the client's heartbeat stopped"
+	case endLinger:
+		return "the client did not close in time after the host had"
+	}
+	return "another client found the client dead"
+}
 
 // endReason spells out the low half of a last word. It comes from the peer, so that
 // any value is possible.
@@ -62,6 +78,8 @@ func endReason(low uint32) string {
 		return "the host missed this client's heartbeat"
 	case endLinger:
 		return "the host closed it and did not wait longer"
+	case endDead:
+		return "another client found this one dead"
 	}
 	return "the host gave no reason"
 }

@@ -14,7 +14,7 @@ const Magic = 0x474e49525544494e
 // words where zeros were.
 const (
 	VersionMajor = 1
-	VersionMinor = 0
+	VersionMinor = 1
 )
 
 // Offsets in a region's header, which the host alone writes.
@@ -42,8 +42,9 @@ const (
 	offHostWrWait = 0x100 // 1 while its writer does
 
 	// ... and the client these.
-	offClaim        = 0x200 // epoch<<32 | the client's number; compare-and-swap
+	offClaim        = 0x200 // epoch<<32 | lockedClaim or any number; compare-and-swap
 	offHello        = 0x208 // epoch<<32 | features taken
+	offDead         = 0x210 // epoch<<32: another client found this epoch's dead (1.1)
 	offClientTail   = 0x240
 	offClientHead   = 0x280
 	offClientRdWait = 0x2c0
@@ -58,6 +59,10 @@ const (
 	stateFree = 1
 	stateOpen = 2
 )
+
+// lockedClaim is the low half of the claim of a client that holds the lock of its slot
+// (Locks) from before it claims until after it has closed.
+const lockedClaim = 0x4b434f4c // "LOCK"
 
 // featureBell: both sides ring each other's doorbell. Without it both poll.
 const featureBell = 1 << 0
@@ -122,6 +127,8 @@ func wordName(off int) string {
 		return "hello"
 	case offClaim:
 		return "claim"
+	case offDead:
+		return "dead"
 	case offHostTail:
 		return "host_tail"
 	case offHostHead:

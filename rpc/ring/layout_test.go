@@ -29,7 +29,7 @@ func TestLayoutIsDocumented(t *testing.T) {
 		{"ring_size", offRingSize}, {"host_beat", offHostBeat},
 		{"offer", offOffer}, {"last", offLast}, {"host_tail", offHostTail},
 		{"host_head", offHostHead}, {"host_rd_wait", offHostRdWait}, {"host_wr_wait", offHostWrWait},
-		{"claim", offClaim}, {"hello", offHello}, {"client_tail", offClientTail},
+		{"claim", offClaim}, {"hello", offHello}, {"dead", offDead}, {"client_tail", offClientTail},
 		{"client_head", offClientHead}, {"client_rd_wait", offClientRdWait},
 		{"client_wr_wait", offClientWrWait}, {"client_beat", offClientBeat},
 	}
@@ -58,7 +58,7 @@ func TestLayout(t *testing.T) {
 	}
 	m := memory(c)
 	for off, want := range map[int]uint64{
-		0x08: 1 << 32, 0x18: 0, 0x20: 2, 0x28: 4096 + 2*8192, 0x30: 8192, 0x40: 0, 0x48: 0, 0xff8: 0,
+		0x08: 1<<32 | 1, 0x18: 0, 0x20: 2, 0x28: 4096 + 2*8192, 0x30: 8192, 0x40: 0, 0x48: 0, 0xff8: 0,
 	} {
 		if got := m.word(off).Load(); got != want {
 			t.Errorf("header %#x: %#x, want %#x", off, got, want)

@@ -133,10 +133,18 @@ func (l *listener) finished() bool {
 // passed since it last did. It reports whether the slot changed.
 func (l *listener) look(i int, beat bool) bool {
 	s, at, epoch := &l.slots[i], l.geo.slot(i), l.epoch[i]
+	if epochOf(l.mem.word(at+offDead).Load()) == epoch {
+		l.end(i, endDead)
+		return true
+	}
 	if s.conn == nil {
 		switch hello := l.mem.word(at + offHello).Load(); {
 		case epochOf(hello) == epoch:
 			l.admit(i, uint32(hello))
+			return true
+		case beat && l.mem.word(at+offOffer).Load() != tagged(epoch, stateFree):
+			// Nobody but the host may write it, and with it nobody could claim the slot.
+			l.end(i, endViolation|offOffer<<8)
 			return true
 		case beat && epochOf(l.mem.word(at+offClaim).Load()) == epoch:
 			// Claimed by a client that has not said hello: it died, or is about to.
@@ -177,7 +185,6 @@ func (l *listener) look(i int, beat bool) bool {
 			s.beat, s.missed = now, 0
 		}
 		if s.missed >= missedBeats {
-			c.fail(resetBecause("the client's heartbeat stopped"))
 			l.end(i, endSilent)
 			return true
 		}
@@ -216,9 +223,15 @@ func (l *listener) admit(i int, features uint32) {
 
 // end offers slot i anew, under the next epoch.
 func (l *listener) end(i int, why uint32) {
+	reason := resetBecause(hostReason(why))
 	if c := l.slots[i].conn; c != nil {
-		c.fail(ErrPeerReset)
+		if f := c.fail(reason); why&0xff == endViolation {
+			reason = f // it says what the word held
+		}
 		c.detach(false)
+	}
+	if l.opts.Dropped != nil && why != endClosed {
+		l.opts.Dropped(i, reason)
 	}
 	l.conns[i].Store(nil)
 	l.slots[i] = hostSlot{}

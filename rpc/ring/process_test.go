@@ -43,21 +43,9 @@ func echoProgram(name string) error {
 		echo(c)
 		return c.Close()
 	}
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	region, err := syscall.Mmap(int(f.Fd()), 0, int(st.Size()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	c, err := Dial(ctx, region, Options{PeerTimeout: patient})
+	c, err := DialFile(ctx, name, Options{PeerTimeout: patient})
 	if err != nil {
 		return err
 	}

@@ -77,10 +77,10 @@ func TestClientDiesEarly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, ok := d.claim(hd); !ok {
+	if _, _, _, ok := d.claim(hd); !ok {
 		t.Fatal("not claimed")
 	}
-	if _, _, ok := d.claim(hd); ok {
+	if _, _, _, ok := d.claim(hd); ok {
 		t.Fatal("claimed twice")
 	}
 	client := dial(t, c, Options{})

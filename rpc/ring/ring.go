@@ -30,6 +30,13 @@ type Options struct {
 	// Doorbell wakes the other side and this one. nil means that both poll; they also do
 	// if the other side has none.
 	Doorbell Doorbell
+	// Locks tell living clients from dead ones; nil: only their heartbeats do. Only for a
+	// client; DialFile has its own.
+	Locks Locks
+	// Dropped is told of each connection, or attempt at one, that the host ended for
+	// another reason than that both sides had closed: the slot, and why. It must not
+	// block. Only for the host.
+	Dropped func(slot int, why error)
 	// PeerTimeout is how long the peer's heartbeat may stand still; 0 means 15 s. A heart
 	// beats once a second, or PeerTimeout/15 if that is shorter: below a few seconds, both
 	// sides have to choose the same.

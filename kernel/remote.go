@@ -5,7 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"nidus/kernel/baremetal"
 	"nidus/kernel/console"
 	"nidus/rpc/control"
 	"nidus/rpc/ring"
@@ -27,9 +29,11 @@ func (h *host) serveShared(ctx context.Context, p control.Plane) {
 	complain := func(format string, args ...any) {
 		h.log.Printf(console.LevelWarning, "shared memory: %s", fmt.Sprintf(format, args...))
 	}
-	l, err := ring.Listen(h.shared, ring.Options{})
+	// What clients do wrong; they may do it without end.
+	client := console.Limited(console.NewBucket(5, 20, func() time.Duration { return time.Duration(baremetal.Nanotime()) }), complain)
+	l, err := ring.Listen(h.shared, ring.Options{Dropped: func(slot int, why error) { client("slot %d: %v", slot, why) }})
 	if err == nil {
-		err = server.New(p, server.Options{Name: "Nidus", Log: complain}).Serve(ctx, l)
+		err = server.New(p, server.Options{Name: "Nidus", Log: client}).Serve(ctx, l)
 	}
 	if err != nil {
 		complain("%v; no program can attach until the control plane starts again", err)

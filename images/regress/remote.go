@@ -3,6 +3,7 @@ package regress
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"nidus/images/builder"
+	"nidus/rpc/ring"
 )
 
 func xlOverIvshmem() Case {
@@ -75,16 +77,23 @@ func (r *remote) refuses(status int, re string, args ...string) error {
 	return nil
 }
 
-func xlFromOutside(t *T) error {
+// shared boots a host with guests, and memory that it shares.
+func (t *T) shared(b Boot, parts []string, configs map[string][]byte) (*remote, error) {
 	if err := t.XL(); err != nil {
-		return err
+		return nil, err
 	}
 	r := &remote{file: filepath.Join(t.dir, "shared")}
 	if err := errors.Join(os.WriteFile(r.file, nil, 0o600), os.Truncate(r.file, ShareSize)); err != nil {
-		return err
+		return nil, err
 	}
+	b.Args = append(b.Args, ShareArgs("shared")...)
 	var err error
-	r.Host, err = t.bootGuests(Boot{CPUs: 3, Args: ShareArgs("shared")}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
+	r.Host, err = t.bootGuests(b, parts, configs)
+	return r, err
+}
+
+func xlFromOutside(t *T) error {
+	r, err := t.shared(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
 		"good.cfg": linux("good", builder.Vmlinux, 1, "tick"), "other.cfg": linux("other", builder.Vmlinux, 1, "tick")})
 	if err != nil {
 		return err
@@ -314,4 +323,19 @@ func (r *remote) newControlPlane() error {
 	}
 	_, err = r.must("destroy", "good")
 	return err
+}
+
+// allSlots attaches as many clients as the memory has slots, all at a time.
+func (r *remote) allSlots() error {
+	const slots = 8 // rpc/ring's default, which the image has
+	ctx, cancel := context.WithTimeout(r.t.ctx, 5*time.Second)
+	defer cancel()
+	for i := range slots {
+		conn, err := ring.DialFile(ctx, r.file, ring.Options{})
+		if err != nil {
+			return fmt.Errorf("slot %d of %d is lost: %w", i+1, slots, err)
+		}
+		defer conn.Close()
+	}
+	return nil
 }

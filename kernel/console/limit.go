@@ -2,6 +2,7 @@ package console
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,4 +33,21 @@ func (b *Bucket) Take(n int) int {
 	k := min(n, int(b.tokens))
 	b.tokens -= float64(k)
 	return k
+}
+
+// Limited returns a print that passes on as many messages as b lets through, and says
+// how many it did not as soon as it passes one on again. It may be called from any
+// goroutine, as print.
+func Limited(b *Bucket, print func(format string, args ...any)) func(format string, args ...any) {
+	var suppressed atomic.Int64
+	return func(format string, args ...any) {
+		if b.Take(1) == 0 {
+			suppressed.Add(1)
+			return
+		}
+		if n := suppressed.Swap(0); n > 0 {
+			print("%d messages suppressed", n)
+		}
+		print(format, args...)
+	}
 }

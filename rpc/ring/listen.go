@@ -210,6 +210,8 @@ func (l *listener) admit(i int, features uint32) {
 	}
 	c := newConn(l.mem, l.geo, i, l.epoch[i], true, bell, l.opts)
 	c.finish = l.release
+	c.in.publish(false) // whatever was written over them
+	c.out.publish(false)
 	l.slots[i] = hostSlot{conn: c, beat: l.mem.word(l.geo.slot(i) + offClientBeat).Load()}
 	l.conns[i].Store(c)
 	l.mem.word(l.geo.slot(i) + offOffer).Store(tagged(l.epoch[i], stateOpen))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/xtaci/smux"
+	"google.golang.org/protobuf/proto"
 	"storj.io/drpc"
 	"storj.io/drpc/drpcmanager"
 	"storj.io/drpc/drpcmux"
@@ -178,7 +179,9 @@ func (c *session) serve(ctx context.Context, conn net.Conn) error {
 		calls.Go(func() {
 			defer func() { <-slots }()
 			defer stream.Close()
-			_ = srv.ServeOne(ctx, stream) // ends with the stream, for whatever reason
+			if err := srv.ServeOne(ctx, stream); drpc.ProtocolError.Has(err) {
+				c.s.opt.Log("control connection of %v: a call was dropped: %v", conn.RemoteAddr(), err)
+			} // else it ended with the stream, for whatever reason
 		})
 	}
 }
@@ -214,6 +217,9 @@ func (c *session) handler() drpc.Handler {
 		ctx, cancel := wire.Timeout(stream.Context())
 		defer cancel()
 		err = mux.HandleRPC(call{stream, ctx}, rpc)
+		if errors.Is(err, proto.Error) {
+			c.s.opt.Log("control call %s: what is no message: %v", rpc, err)
+		}
 		if drpc.ProtocolError.Has(err) {
 			return control.Errorf(control.ErrNotYet, "the server, of version %d.%d, has no call %q", api.Major, api.Minor, rpc)
 		}

@@ -37,8 +37,9 @@ const (
 	// afterAttack is how long what the hostile peer left may stay: a client that says
 	// nothing is shut out after 15 s, or 10 s without a Hello.
 	afterAttack = 30 * time.Second
-	// keptHeap is how many MiB Go's heap may keep when all is over.
-	keptHeap = 16
+	// keptHeap is how many KiB more of Go's heap may be in use when all is over. What is
+	// not in use stays the heap's until memory gets scarce (kernel/core/create.go).
+	keptHeap = 1024
 )
 
 // reasons are what the log has to say, at least once each.
@@ -88,6 +89,7 @@ type fuzzed struct {
 	lies       *hostile
 	free       uint64 // bytes, before
 	goroutines int    // before
+	heap       int    // KiB in use, before
 
 	answers         int
 	slowest         time.Duration
@@ -104,12 +106,31 @@ func (f *fuzzed) before() error {
 	if f.honest, err = client.New(f.t.ctx, conn, client.WithName("honest")); err != nil {
 		return err
 	}
-	if f.goroutines, err = f.Host.goroutines(); err != nil {
+	if f.goroutines, f.heap, err = f.inUse(); err != nil {
 		return err
 	}
 	info, err := f.ask()
 	f.free, f.least = info.FreeMemoryBytes, info.FreeMemoryBytes
 	return err
+}
+
+var inUse = regexp.MustCompile(`goroutines: (\d+), heap: (\d+) KiB`)
+
+// inUse is what debug key g says: goroutines, and the heap in use in KiB.
+func (f *fuzzed) inUse() (goroutines, heap int, err error) {
+	if _, err := f.must("debug-keys", "g"); err != nil {
+		return 0, 0, err
+	}
+	log, err := f.must("dmesg")
+	if err != nil {
+		return 0, 0, err
+	}
+	all := inUse.FindAllStringSubmatch(log, -1)
+	if len(all) == 0 {
+		return 0, 0, fmt.Errorf("%w: debug key g printed no heap", errNotYet)
+	}
+	_, err = fmt.Sscan(all[len(all)-1][1]+" "+all[len(all)-1][2], &goroutines, &heap)
+	return goroutines, heap, err
 }
 
 // ask makes an honest call.
@@ -165,22 +186,18 @@ func (f *fuzzed) after() error {
 	if _, err := f.ask(); err != nil {
 		return err
 	}
-	var now int
-	var info control.HostInfo
 	for end := time.Now().Add(afterAttack); ; time.Sleep(time.Second) {
-		var err error
-		if now, err = f.Host.goroutines(); err != nil {
+		goroutines, heap, err := f.inUse()
+		if err != nil {
 			return err
 		}
-		if info, err = f.ask(); err != nil {
-			return err
-		}
-		if now <= f.goroutines+2 && info.FreeMemoryBytes+keptHeap<<20 >= f.free {
+		if goroutines <= f.goroutines+2 && heap <= f.heap+keptHeap {
+			fmt.Fprintf(f.t.Say, "goroutines: %d before, %d after; heap in use: %d KiB before, %d after\n", f.goroutines, goroutines, f.heap, heap)
 			break
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%v after the attack there are %d goroutines, %d before it, and %d MiB free, %d before it",
-				afterAttack, now, f.goroutines, info.FreeMemoryBytes>>20, f.free>>20)
+			return fmt.Errorf("%v after the attack there are %d goroutines, %d before it, and %d KiB of heap in use, %d before it",
+				afterAttack, goroutines, f.goroutines, heap, f.heap)
 		}
 	}
 	log, err := f.must("dmesg")

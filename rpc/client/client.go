@@ -179,8 +179,9 @@ func (c *Client) Server() Server { return c.server }
 
 // Close ends the connection, and with it every call, stream and upload.
 func (c *Client) Close() error {
-	c.mux.Close()
-	return c.pool.Close()
+	err := c.mux.Close()
+	c.pool.Close() // its streams ended with the connection, and say so
+	return err
 }
 
 // caller is the drpc.Conn that generated code uses: each call gets a stream of the

@@ -3,7 +3,6 @@ package mm
 import (
 	"bytes"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"testing"
 )

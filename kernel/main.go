@@ -26,6 +26,7 @@ import (
 	"nidus/kernel/virt/vmx"
 	"nidus/kernel/xenstore"
 	"nidus/mm"
+	"nidus/rpc/authorized"
 )
 
 // logSize is how much of the log xl dmesg shows, in bytes.
@@ -93,7 +94,12 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 		Memory: pool, Virt: v, Hub: hub, Dom0: dom0, Store: xenstore.New(xenstore.DefaultQuota), Log: log,
 		Clock: machine.Clock{}, Thread: machine.Threads{}, LargestPage: largestPage(), TSCReliable: trusted,
 	}
-	h := &host{Machine: m, log: log, tty: tty, core: core.New(dh, modules(m.Info), baremetal.NumCPU())}
+	files, clients, err := core.TakeCerts(modules(m.Info))
+	if err != nil {
+		log.Printf(console.LevelError, "%v; nobody may connect over the network until it is allowed again", err)
+	}
+	h := &host{Machine: m, log: log, tty: tty, core: core.New(dh, files, baremetal.NumCPU())}
+	h.core.Clients = authorized.New(clients)
 	// A vcpu in its guest keeps a P, as a thread in a system call does: with one
 	// for each, and one for each CPU, nobody else waits for it.
 	h.core.VCPUsChanged = func(n int) { runtime.GOMAXPROCS(baremetal.NumCPU() + n) }
@@ -105,6 +111,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	dh.MachineCheck = h.machineCheck
 	h.core.Hide7B = hide
 	h.findShared()
+	h.sayNoNetwork()
 	return h, nil
 }
 

@@ -23,6 +23,15 @@ func (h *host) findShared() {
 	}
 }
 
+// sayNoNetwork tells who asked for a port that it is not there. When it is, what listens
+// is mtls.Listen, over its net.Listener and h.core.Clients, and server.Serve serves that
+// as it does the ring. It is left out until then: TLS makes the image a third larger.
+func (h *host) sayNoNetwork() {
+	if h.Options.RPCPort != 0 {
+		h.log.Printf(console.LevelError, "option rpc=tls:%d: there is no network yet; nothing listens, and no client can connect so", h.Options.RPCPort)
+	}
+}
+
 // serveShared serves one control plane, through its life, to who attaches to the
 // shared memory. Each life lays the memory out anew, and its clients see that.
 func (h *host) serveShared(ctx context.Context, p control.Plane) {

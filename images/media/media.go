@@ -67,7 +67,7 @@ func (c Contents) data(dir string) error {
 	if err := writeFiles(dir, map[string][]byte{"README.txt": readme, "nidus.cfg": config}); err != nil {
 		return err
 	}
-	for _, d := range []string{"auto", "domains", "disks"} {
+	for _, d := range []string{"auto", "certs", "domains", "disks"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			return err
 		}

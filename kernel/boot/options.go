@@ -124,6 +124,8 @@ type Options struct {
 	PVNoSMAP bool
 	// VMXHello runs a small guest under VMX at boot and says how that went.
 	VMXHello bool
+	// RPCPort is the TCP port of the control plane (rpc=tls:PORT), 0 for none.
+	RPCPort int
 	// XenDomains names the domain configurations to start (xendomains=).
 	XenDomains []string
 	// Dom0 is what follows " -- ": for dom0's kernel, as Xen passes it on.
@@ -280,6 +282,8 @@ func (o *Options) assign(key, value string) (known bool, err error) {
 		if k, err = parseConsoleSwitch(value); err == nil {
 			o.SwitchKey, o.StayOnShell = k.key, k.stay
 		}
+	case "rpc":
+		err = setTo(&o.RPCPort)(parseRPC(value))
 	case "xendomains":
 		o.XenDomains = strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
 	default:

@@ -50,6 +50,7 @@ func TestParseOptions(t *testing.T) {
 		{"tsc=unstable clocksource=hpet", func(o *Options) { o.TSC, o.ClockSource = "unstable", "hpet" }},
 		{`xendomains="a b" x`, func(o *Options) { o.XenDomains = []string{"a", "b"}; o.Unknown = []string{"x"} }},
 		{`xendomains="a b`, func(o *Options) { o.XenDomains = []string{"a", "b"} }},
+		{"rpc=tls:5417", func(o *Options) { o.RPCPort = 5417 }},
 		{"maxcpus=4 foo bar=1 -- maxcpus=8 quiet", func(o *Options) {
 			o.MaxCPUs = 4
 			o.Unknown = []string{"foo", "bar=1"}
@@ -75,7 +76,7 @@ func TestOptionProblems(t *testing.T) {
 		"guest_loglvl=none/x", "dom0_mem=", "dom0_mem=1Q", "dom0_mem=min:", "dom0_mem=101%", "dom0_mem=-",
 		"dom0_mem=1G,x", "dom0_mem=99999999999T", "dom0_mem=1+%", "maxcpus=0", "maxcpus=-1", "maxcpus=x",
 		"maxcpus=4097", "noreboot=maybe", "noreboot=", "smep=2", "no-smap=hvm", "tsc=", "tsc=fast",
-		"clocksource=sundial", "conswitch=", "conswitch=1", "conswitch=ab", "conswitch=axx",
+		"clocksource=sundial", "rpc", "rpc=", "rpc=tls", "rpc=tls:", "rpc=tls:0", "rpc=tls:65536", "rpc=tcp:1", "rpc=tls:x", "conswitch=", "conswitch=1", "conswitch=ab", "conswitch=axx",
 	} {
 		got := ParseOptions(w)
 		want := DefaultOptions()

@@ -43,6 +43,15 @@ func parseCount(value string, least, most int) (int, error) {
 	return int(n), nil
 }
 
+// parseRPC reads where the control plane listens: tls:PORT.
+func parseRPC(value string) (port int, err error) {
+	text, ok := strings.CutPrefix(value, "tls:")
+	if !ok {
+		return 0, fmt.Errorf("%q is not tls:PORT", value)
+	}
+	return parseCount(text, 1, math.MaxUint16)
+}
+
 // parseConsole reads a list of consoles.
 func parseConsole(value string) ([]string, error) {
 	var list []string

@@ -17,6 +17,7 @@ import (
 	"nidus/kernel/xenstore"
 	"nidus/mm"
 	"nidus/personalities/image"
+	"nidus/rpc/authorized"
 	"nidus/rpc/control"
 )
 
@@ -86,6 +87,8 @@ type Core struct {
 	Hide7B uint32
 	// VCPUsChanged is told how many vcpus there are; may be nil.
 	VCPUsChanged func(n int)
+	// Clients are those that may connect over the network.
+	Clients *authorized.List
 	// Point is called at named steps of what can be cancelled; a test makes the
 	// control plane die there. May be nil.
 	Point func(name string)
@@ -112,6 +115,7 @@ type claim struct {
 func New(h *domain.Host, modules []Module, cpus int) *Core {
 	return &Core{
 		Host: h, Modules: modules, CPUs: cpus, GuestCPUs: 1<<cpus - 1, kernels: image.NewCache(kernelCache),
+		Clients: &authorized.List{},
 		domains: map[mm.DomID]*Entry{}, claims: map[mm.DomID]claim{}, next: 1,
 	}
 }

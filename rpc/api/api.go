@@ -6,5 +6,5 @@ package api
 // the schema allow raises Minor.
 const (
 	Major = 1
-	Minor = 0
+	Minor = 1
 )

@@ -66,6 +66,8 @@ const (
 	// The connection ended before the answer came, or can't be made. Whether the
 	// call was done is not known then.
 	ErrorCode_ERROR_DISCONNECTED ErrorCode = 19
+	// No client of the network has that name.
+	ErrorCode_ERROR_NO_CLIENT ErrorCode = 20
 	// The client cancelled the call, or the server is going down.
 	ErrorCode_ERROR_CANCELED ErrorCode = 100
 	// The call's time was up.
@@ -95,6 +97,7 @@ var (
 		17:  "ERROR_QUOTA",
 		18:  "ERROR_VERSION",
 		19:  "ERROR_DISCONNECTED",
+		20:  "ERROR_NO_CLIENT",
 		100: "ERROR_CANCELED",
 		101: "ERROR_DEADLINE",
 	}
@@ -119,6 +122,7 @@ var (
 		"ERROR_QUOTA":        17,
 		"ERROR_VERSION":      18,
 		"ERROR_DISCONNECTED": 19,
+		"ERROR_NO_CLIENT":    20,
 		"ERROR_CANCELED":     100,
 		"ERROR_DEADLINE":     101,
 	}
@@ -607,6 +611,55 @@ func (x DeviceKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use DeviceKind.Descriptor instead.
 func (DeviceKind) EnumDescriptor() ([]byte, []int) {
 	return file_nidus_proto_rawDescGZIP(), []int{8}
+}
+
+// Role is what a client of the network may do.
+type Role int32
+
+const (
+	// Look: calls that change nothing, and no console.
+	Role_ROLE_READ_ONLY Role = 0
+	// Everything.
+	Role_ROLE_ADMIN Role = 1
+)
+
+// Enum value maps for Role.
+var (
+	Role_name = map[int32]string{
+		0: "ROLE_READ_ONLY",
+		1: "ROLE_ADMIN",
+	}
+	Role_value = map[string]int32{
+		"ROLE_READ_ONLY": 0,
+		"ROLE_ADMIN":     1,
+	}
+)
+
+func (x Role) Enum() *Role {
+	p := new(Role)
+	*p = x
+	return p
+}
+
+func (x Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_nidus_proto_enumTypes[9].Descriptor()
+}
+
+func (Role) Type() protoreflect.EnumType {
+	return &file_nidus_proto_enumTypes[9]
+}
+
+func (x Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Role.Descriptor instead.
+func (Role) EnumDescriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{9}
 }
 
 // Error is why a call failed.
@@ -4887,6 +4940,193 @@ func (x *DiscardRequest) GetFile() string {
 	return ""
 }
 
+type ClientsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientsRequest) Reset() {
+	*x = ClientsRequest{}
+	mi := &file_nidus_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientsRequest) ProtoMessage() {}
+
+func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientsRequest.ProtoReflect.Descriptor instead.
+func (*ClientsRequest) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{70}
+}
+
+type ClientsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Clients       []*RemoteClient        `protobuf:"bytes,1,rep,name=clients" json:"clients,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientsResponse) Reset() {
+	*x = ClientsResponse{}
+	mi := &file_nidus_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientsResponse) ProtoMessage() {}
+
+func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientsResponse.ProtoReflect.Descriptor instead.
+func (*ClientsResponse) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *ClientsResponse) GetClients() []*RemoteClient {
+	if x != nil {
+		return x.Clients
+	}
+	return nil
+}
+
+// RemoteClient is a program elsewhere that may connect.
+type RemoteClient struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What the host's people call it: a domain's name's form, without a # in front.
+	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	// The SHA-256 of its public key, 32 bytes (RFC 5280, SubjectPublicKeyInfo).
+	Fingerprint   []byte `protobuf:"bytes,2,opt,name=fingerprint" json:"fingerprint,omitempty"`
+	Role          Role   `protobuf:"varint,3,opt,name=role,enum=nidus.Role" json:"role,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoteClient) Reset() {
+	*x = RemoteClient{}
+	mi := &file_nidus_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoteClient) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoteClient) ProtoMessage() {}
+
+func (x *RemoteClient) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoteClient.ProtoReflect.Descriptor instead.
+func (*RemoteClient) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *RemoteClient) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoteClient) GetFingerprint() []byte {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return nil
+}
+
+func (x *RemoteClient) GetRole() Role {
+	if x != nil {
+		return x.Role
+	}
+	return Role_ROLE_READ_ONLY
+}
+
+type RevokeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeRequest) Reset() {
+	*x = RevokeRequest{}
+	mi := &file_nidus_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeRequest) ProtoMessage() {}
+
+func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
+func (*RevokeRequest) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *RevokeRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 var File_nidus_proto protoreflect.FileDescriptor
 
 const file_nidus_proto_rawDesc = "" +
@@ -5185,7 +5425,16 @@ const file_nidus_proto_rawDesc = "" +
 	"\x0eUploadResponse\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\"$\n" +
 	"\x0eDiscardRequest\x12\x12\n" +
-	"\x04file\x18\x01 \x01(\tR\x04file*\xc0\x03\n" +
+	"\x04file\x18\x01 \x01(\tR\x04file\"\x10\n" +
+	"\x0eClientsRequest\"@\n" +
+	"\x0fClientsResponse\x12-\n" +
+	"\aclients\x18\x01 \x03(\v2\x13.nidus.RemoteClientR\aclients\"e\n" +
+	"\fRemoteClient\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vfingerprint\x18\x02 \x01(\fR\vfingerprint\x12\x1f\n" +
+	"\x04role\x18\x03 \x01(\x0e2\v.nidus.RoleR\x04role\"#\n" +
+	"\rRevokeRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name*\xd5\x03\n" +
 	"\tErrorCode\x12\f\n" +
 	"\bERROR_OK\x10\x00\x12\x13\n" +
 	"\x0fERROR_NO_DOMAIN\x10\x01\x12\x10\n" +
@@ -5208,7 +5457,8 @@ const file_nidus_proto_rawDesc = "" +
 	"\x0fERROR_NO_DEVICE\x10\x10\x12\x0f\n" +
 	"\vERROR_QUOTA\x10\x11\x12\x11\n" +
 	"\rERROR_VERSION\x10\x12\x12\x16\n" +
-	"\x12ERROR_DISCONNECTED\x10\x13\x12\x12\n" +
+	"\x12ERROR_DISCONNECTED\x10\x13\x12\x13\n" +
+	"\x0fERROR_NO_CLIENT\x10\x14\x12\x12\n" +
 	"\x0eERROR_CANCELED\x10d\x12\x12\n" +
 	"\x0eERROR_DEADLINE\x10e*J\n" +
 	"\n" +
@@ -5264,23 +5514,27 @@ const file_nidus_proto_rawDesc = "" +
 	"\fDEVICE_BLOCK\x10\x01\x12\x12\n" +
 	"\x0eDEVICE_NETWORK\x10\x02\x12\x0e\n" +
 	"\n" +
-	"DEVICE_PCI\x10\x032=\n" +
+	"DEVICE_PCI\x10\x03**\n" +
+	"\x04Role\x12\x12\n" +
+	"\x0eROLE_READ_ONLY\x10\x00\x12\x0e\n" +
+	"\n" +
+	"ROLE_ADMIN\x10\x012=\n" +
 	"\aSession\x122\n" +
-	"\x05Hello\x12\x13.nidus.HelloRequest\x1a\x14.nidus.HelloResponse2\xc9\x03\n" +
-	"\x04Host\x12+\n" +
-	"\x04Info\x12\x12.nidus.InfoRequest\x1a\x0f.nidus.HostInfo\x12/\n" +
-	"\x04CPUs\x12\x12.nidus.CPUsRequest\x1a\x13.nidus.CPUsResponse\x121\n" +
-	"\x06Memory\x12\x14.nidus.MemoryRequest\x1a\x11.nidus.MemoryInfo\x12:\n" +
-	"\tScheduler\x12\x17.nidus.SchedulerRequest\x1a\x14.nidus.SchedulerInfo\x122\n" +
-	"\x05Dmesg\x12\x13.nidus.DmesgRequest\x1a\x14.nidus.DmesgResponse\x12+\n" +
-	"\x03Log\x12\x11.nidus.LogRequest\x1a\x0f.nidus.LogChunk0\x01\x121\n" +
+	"\x05Hello\x12\x13.nidus.HelloRequest\x1a\x14.nidus.HelloResponse2\xe7\x03\n" +
+	"\x04Host\x120\n" +
+	"\x04Info\x12\x12.nidus.InfoRequest\x1a\x0f.nidus.HostInfo\"\x03\x90\x02\x01\x124\n" +
+	"\x04CPUs\x12\x12.nidus.CPUsRequest\x1a\x13.nidus.CPUsResponse\"\x03\x90\x02\x01\x126\n" +
+	"\x06Memory\x12\x14.nidus.MemoryRequest\x1a\x11.nidus.MemoryInfo\"\x03\x90\x02\x01\x12?\n" +
+	"\tScheduler\x12\x17.nidus.SchedulerRequest\x1a\x14.nidus.SchedulerInfo\"\x03\x90\x02\x01\x127\n" +
+	"\x05Dmesg\x12\x13.nidus.DmesgRequest\x1a\x14.nidus.DmesgResponse\"\x03\x90\x02\x01\x120\n" +
+	"\x03Log\x12\x11.nidus.LogRequest\x1a\x0f.nidus.LogChunk\"\x03\x90\x02\x010\x01\x121\n" +
 	"\tDebugKeys\x12\x17.nidus.DebugKeysRequest\x1a\v.nidus.Done\x12/\n" +
 	"\bPowerOff\x12\x16.nidus.PowerOffRequest\x1a\v.nidus.Done\x12/\n" +
-	"\x06Reboot\x12\x18.nidus.HostRebootRequest\x1a\v.nidus.Done2\xd0\b\n" +
-	"\aDomains\x12=\n" +
-	"\x04List\x12\x19.nidus.ListDomainsRequest\x1a\x1a.nidus.ListDomainsResponse\x121\n" +
-	"\x03Get\x12\x17.nidus.GetDomainRequest\x1a\x11.nidus.DomainInfo\x126\n" +
-	"\tGetConfig\x12\x14.nidus.DomainRequest\x1a\x13.nidus.DomainConfig\x125\n" +
+	"\x06Reboot\x12\x18.nidus.HostRebootRequest\x1a\v.nidus.Done2\xee\b\n" +
+	"\aDomains\x12B\n" +
+	"\x04List\x12\x19.nidus.ListDomainsRequest\x1a\x1a.nidus.ListDomainsResponse\"\x03\x90\x02\x01\x126\n" +
+	"\x03Get\x12\x17.nidus.GetDomainRequest\x1a\x11.nidus.DomainInfo\"\x03\x90\x02\x01\x12;\n" +
+	"\tGetConfig\x12\x14.nidus.DomainRequest\x1a\x13.nidus.DomainConfig\"\x03\x90\x02\x01\x125\n" +
 	"\x06Create\x12\x14.nidus.CreateRequest\x1a\x15.nidus.CreateResponse\x12,\n" +
 	"\aDestroy\x12\x14.nidus.DomainRequest\x1a\v.nidus.Done\x12+\n" +
 	"\x06Rename\x12\x14.nidus.RenameRequest\x1a\v.nidus.Done\x12*\n" +
@@ -5289,36 +5543,40 @@ const file_nidus_proto_rawDesc = "" +
 	"\bShutdown\x12\x16.nidus.ShutdownRequest\x1a\v.nidus.Done\x12-\n" +
 	"\x06Reboot\x12\x16.nidus.ShutdownRequest\x1a\v.nidus.Done\x12)\n" +
 	"\x05Sysrq\x12\x13.nidus.SysrqRequest\x1a\v.nidus.Done\x12,\n" +
-	"\x06Inject\x12\x15.nidus.TriggerRequest\x1a\v.nidus.Done\x129\n" +
-	"\bVCPUList\x12\x14.nidus.DomainRequest\x1a\x17.nidus.VCPUListResponse\x12-\n" +
+	"\x06Inject\x12\x15.nidus.TriggerRequest\x1a\v.nidus.Done\x12>\n" +
+	"\bVCPUList\x12\x14.nidus.DomainRequest\x1a\x17.nidus.VCPUListResponse\"\x03\x90\x02\x01\x12-\n" +
 	"\aVCPUPin\x12\x15.nidus.VCPUPinRequest\x1a\v.nidus.Done\x12-\n" +
-	"\aVCPUSet\x12\x15.nidus.VCPUSetRequest\x1a\v.nidus.Done\x124\n" +
-	"\bGetSched\x12\x14.nidus.DomainRequest\x1a\x12.nidus.SchedParams\x12/\n" +
+	"\aVCPUSet\x12\x15.nidus.VCPUSetRequest\x1a\v.nidus.Done\x129\n" +
+	"\bGetSched\x12\x14.nidus.DomainRequest\x1a\x12.nidus.SchedParams\"\x03\x90\x02\x01\x12/\n" +
 	"\bSetSched\x12\x16.nidus.SetSchedRequest\x1a\v.nidus.Done\x121\n" +
 	"\tMemorySet\x12\x17.nidus.MemorySetRequest\x1a\v.nidus.Done\x121\n" +
 	"\tMemoryMax\x12\x17.nidus.MemorySetRequest\x1a\v.nidus.Done\x12'\n" +
 	"\x04Save\x12\x12.nidus.SaveRequest\x1a\v.nidus.Done\x127\n" +
-	"\aRestore\x12\x15.nidus.RestoreRequest\x1a\x15.nidus.CreateResponse\x12.\n" +
-	"\x06Events\x12\x14.nidus.EventsRequest\x1a\f.nidus.Event0\x012\xb2\x01\n" +
-	"\aDevices\x12;\n" +
-	"\x04List\x12\x18.nidus.DeviceListRequest\x1a\x19.nidus.DeviceListResponse\x127\n" +
+	"\aRestore\x12\x15.nidus.RestoreRequest\x1a\x15.nidus.CreateResponse\x123\n" +
+	"\x06Events\x12\x14.nidus.EventsRequest\x1a\f.nidus.Event\"\x03\x90\x02\x010\x012\xb7\x01\n" +
+	"\aDevices\x12@\n" +
+	"\x04List\x12\x18.nidus.DeviceListRequest\x1a\x19.nidus.DeviceListResponse\"\x03\x90\x02\x01\x127\n" +
 	"\x06Attach\x12\x1a.nidus.DeviceAttachRequest\x1a\x11.nidus.DeviceInfo\x121\n" +
 	"\x06Detach\x12\x1a.nidus.DeviceDetachRequest\x1a\v.nidus.Done2C\n" +
 	"\bConsoles\x127\n" +
-	"\x06Attach\x12\x13.nidus.ConsoleInput\x1a\x14.nidus.ConsoleOutput(\x010\x012\xd5\x02\n" +
-	"\bXenstore\x12/\n" +
-	"\x04Read\x12\x12.nidus.PathRequest\x1a\x13.nidus.ReadResponse\x12)\n" +
-	"\x05Write\x12\x13.nidus.WriteRequest\x1a\v.nidus.Done\x120\n" +
-	"\x04List\x12\x12.nidus.PathRequest\x1a\x14.nidus.NamesResponse\x12)\n" +
-	"\x06Remove\x12\x12.nidus.PathRequest\x1a\v.nidus.Done\x120\n" +
-	"\x05Perms\x12\x12.nidus.PathRequest\x1a\x13.nidus.PermsMessage\x12/\n" +
-	"\bSetPerms\x12\x16.nidus.SetPermsRequest\x1a\v.nidus.Done\x12-\n" +
-	"\x05Watch\x12\x12.nidus.PathRequest\x1a\x0e.nidus.Changed0\x012\xe0\x01\n" +
-	"\x05Files\x128\n" +
-	"\aModules\x12\x15.nidus.ModulesRequest\x1a\x16.nidus.ModulesResponse\x127\n" +
-	"\x04Read\x12\x16.nidus.ReadFileRequest\x1a\x17.nidus.ReadFileResponse\x125\n" +
+	"\x06Attach\x12\x13.nidus.ConsoleInput\x1a\x14.nidus.ConsoleOutput(\x010\x012\xe9\x02\n" +
+	"\bXenstore\x124\n" +
+	"\x04Read\x12\x12.nidus.PathRequest\x1a\x13.nidus.ReadResponse\"\x03\x90\x02\x01\x12)\n" +
+	"\x05Write\x12\x13.nidus.WriteRequest\x1a\v.nidus.Done\x125\n" +
+	"\x04List\x12\x12.nidus.PathRequest\x1a\x14.nidus.NamesResponse\"\x03\x90\x02\x01\x12)\n" +
+	"\x06Remove\x12\x12.nidus.PathRequest\x1a\v.nidus.Done\x125\n" +
+	"\x05Perms\x12\x12.nidus.PathRequest\x1a\x13.nidus.PermsMessage\"\x03\x90\x02\x01\x12/\n" +
+	"\bSetPerms\x12\x16.nidus.SetPermsRequest\x1a\v.nidus.Done\x122\n" +
+	"\x05Watch\x12\x12.nidus.PathRequest\x1a\x0e.nidus.Changed\"\x03\x90\x02\x010\x012\xea\x01\n" +
+	"\x05Files\x12=\n" +
+	"\aModules\x12\x15.nidus.ModulesRequest\x1a\x16.nidus.ModulesResponse\"\x03\x90\x02\x01\x12<\n" +
+	"\x04Read\x12\x16.nidus.ReadFileRequest\x1a\x17.nidus.ReadFileResponse\"\x03\x90\x02\x01\x125\n" +
 	"\x06Upload\x12\x12.nidus.UploadChunk\x1a\x15.nidus.UploadResponse(\x01\x12-\n" +
-	"\aDiscard\x12\x15.nidus.DiscardRequest\x1a\v.nidus.DoneB\x16Z\rnidus/rpc/api\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
+	"\aDiscard\x12\x15.nidus.DiscardRequest\x1a\v.nidus.Done2\x9f\x01\n" +
+	"\x06Remote\x12=\n" +
+	"\aClients\x12\x15.nidus.ClientsRequest\x1a\x16.nidus.ClientsResponse\"\x03\x90\x02\x01\x12)\n" +
+	"\x05Allow\x12\x13.nidus.RemoteClient\x1a\v.nidus.Done\x12+\n" +
+	"\x06Revoke\x12\x14.nidus.RevokeRequest\x1a\v.nidus.DoneB\x16Z\rnidus/rpc/api\x92\x03\x04\b\x02 \x03b\beditionsp\xe8\a"
 
 var (
 	file_nidus_proto_rawDescOnce sync.Once
@@ -5332,8 +5590,8 @@ func file_nidus_proto_rawDescGZIP() []byte {
 	return file_nidus_proto_rawDescData
 }
 
-var file_nidus_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_nidus_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_nidus_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_nidus_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
 var file_nidus_proto_goTypes = []any{
 	(ErrorCode)(0),              // 0: nidus.ErrorCode
 	(DomainType)(0),             // 1: nidus.DomainType
@@ -5344,87 +5602,92 @@ var file_nidus_proto_goTypes = []any{
 	(Trigger)(0),                // 6: nidus.Trigger
 	(EventKind)(0),              // 7: nidus.EventKind
 	(DeviceKind)(0),             // 8: nidus.DeviceKind
-	(*Error)(nil),               // 9: nidus.Error
-	(*Done)(nil),                // 10: nidus.Done
-	(*HelloRequest)(nil),        // 11: nidus.HelloRequest
-	(*HelloResponse)(nil),       // 12: nidus.HelloResponse
-	(*InfoRequest)(nil),         // 13: nidus.InfoRequest
-	(*HostInfo)(nil),            // 14: nidus.HostInfo
-	(*CPUsRequest)(nil),         // 15: nidus.CPUsRequest
-	(*CPUsResponse)(nil),        // 16: nidus.CPUsResponse
-	(*CPUInfo)(nil),             // 17: nidus.CPUInfo
-	(*MemoryRequest)(nil),       // 18: nidus.MemoryRequest
-	(*MemoryInfo)(nil),          // 19: nidus.MemoryInfo
-	(*SchedulerRequest)(nil),    // 20: nidus.SchedulerRequest
-	(*SchedulerInfo)(nil),       // 21: nidus.SchedulerInfo
-	(*DmesgRequest)(nil),        // 22: nidus.DmesgRequest
-	(*DmesgResponse)(nil),       // 23: nidus.DmesgResponse
-	(*LogRequest)(nil),          // 24: nidus.LogRequest
-	(*LogChunk)(nil),            // 25: nidus.LogChunk
-	(*DebugKeysRequest)(nil),    // 26: nidus.DebugKeysRequest
-	(*PowerOffRequest)(nil),     // 27: nidus.PowerOffRequest
-	(*HostRebootRequest)(nil),   // 28: nidus.HostRebootRequest
-	(*DomainRequest)(nil),       // 29: nidus.DomainRequest
-	(*ListDomainsRequest)(nil),  // 30: nidus.ListDomainsRequest
-	(*ListDomainsResponse)(nil), // 31: nidus.ListDomainsResponse
-	(*GetDomainRequest)(nil),    // 32: nidus.GetDomainRequest
-	(*DomainInfo)(nil),          // 33: nidus.DomainInfo
-	(*DomainConfig)(nil),        // 34: nidus.DomainConfig
-	(*CPUList)(nil),             // 35: nidus.CPUList
-	(*CPUTerm)(nil),             // 36: nidus.CPUTerm
-	(*CPUSet)(nil),              // 37: nidus.CPUSet
-	(*SchedParams)(nil),         // 38: nidus.SchedParams
-	(*CreateRequest)(nil),       // 39: nidus.CreateRequest
-	(*CreateResponse)(nil),      // 40: nidus.CreateResponse
-	(*RenameRequest)(nil),       // 41: nidus.RenameRequest
-	(*ShutdownRequest)(nil),     // 42: nidus.ShutdownRequest
-	(*SysrqRequest)(nil),        // 43: nidus.SysrqRequest
-	(*TriggerRequest)(nil),      // 44: nidus.TriggerRequest
-	(*VCPUListResponse)(nil),    // 45: nidus.VCPUListResponse
-	(*VCPUInfo)(nil),            // 46: nidus.VCPUInfo
-	(*VCPUPinRequest)(nil),      // 47: nidus.VCPUPinRequest
-	(*VCPUSetRequest)(nil),      // 48: nidus.VCPUSetRequest
-	(*SetSchedRequest)(nil),     // 49: nidus.SetSchedRequest
-	(*MemorySetRequest)(nil),    // 50: nidus.MemorySetRequest
-	(*SaveRequest)(nil),         // 51: nidus.SaveRequest
-	(*RestoreRequest)(nil),      // 52: nidus.RestoreRequest
-	(*EventsRequest)(nil),       // 53: nidus.EventsRequest
-	(*Event)(nil),               // 54: nidus.Event
-	(*DeviceInfo)(nil),          // 55: nidus.DeviceInfo
-	(*DeviceListRequest)(nil),   // 56: nidus.DeviceListRequest
-	(*DeviceListResponse)(nil),  // 57: nidus.DeviceListResponse
-	(*DeviceAttachRequest)(nil), // 58: nidus.DeviceAttachRequest
-	(*DeviceDetachRequest)(nil), // 59: nidus.DeviceDetachRequest
-	(*ConsoleInput)(nil),        // 60: nidus.ConsoleInput
-	(*ConsoleOpen)(nil),         // 61: nidus.ConsoleOpen
-	(*ConsoleOutput)(nil),       // 62: nidus.ConsoleOutput
-	(*ConsoleTaken)(nil),        // 63: nidus.ConsoleTaken
-	(*PathRequest)(nil),         // 64: nidus.PathRequest
-	(*ReadResponse)(nil),        // 65: nidus.ReadResponse
-	(*WriteRequest)(nil),        // 66: nidus.WriteRequest
-	(*NamesResponse)(nil),       // 67: nidus.NamesResponse
-	(*PermsMessage)(nil),        // 68: nidus.PermsMessage
-	(*SetPermsRequest)(nil),     // 69: nidus.SetPermsRequest
-	(*Changed)(nil),             // 70: nidus.Changed
-	(*ModulesRequest)(nil),      // 71: nidus.ModulesRequest
-	(*ModulesResponse)(nil),     // 72: nidus.ModulesResponse
-	(*Module)(nil),              // 73: nidus.Module
-	(*ReadFileRequest)(nil),     // 74: nidus.ReadFileRequest
-	(*ReadFileResponse)(nil),    // 75: nidus.ReadFileResponse
-	(*UploadChunk)(nil),         // 76: nidus.UploadChunk
-	(*UploadResponse)(nil),      // 77: nidus.UploadResponse
-	(*DiscardRequest)(nil),      // 78: nidus.DiscardRequest
+	(Role)(0),                   // 9: nidus.Role
+	(*Error)(nil),               // 10: nidus.Error
+	(*Done)(nil),                // 11: nidus.Done
+	(*HelloRequest)(nil),        // 12: nidus.HelloRequest
+	(*HelloResponse)(nil),       // 13: nidus.HelloResponse
+	(*InfoRequest)(nil),         // 14: nidus.InfoRequest
+	(*HostInfo)(nil),            // 15: nidus.HostInfo
+	(*CPUsRequest)(nil),         // 16: nidus.CPUsRequest
+	(*CPUsResponse)(nil),        // 17: nidus.CPUsResponse
+	(*CPUInfo)(nil),             // 18: nidus.CPUInfo
+	(*MemoryRequest)(nil),       // 19: nidus.MemoryRequest
+	(*MemoryInfo)(nil),          // 20: nidus.MemoryInfo
+	(*SchedulerRequest)(nil),    // 21: nidus.SchedulerRequest
+	(*SchedulerInfo)(nil),       // 22: nidus.SchedulerInfo
+	(*DmesgRequest)(nil),        // 23: nidus.DmesgRequest
+	(*DmesgResponse)(nil),       // 24: nidus.DmesgResponse
+	(*LogRequest)(nil),          // 25: nidus.LogRequest
+	(*LogChunk)(nil),            // 26: nidus.LogChunk
+	(*DebugKeysRequest)(nil),    // 27: nidus.DebugKeysRequest
+	(*PowerOffRequest)(nil),     // 28: nidus.PowerOffRequest
+	(*HostRebootRequest)(nil),   // 29: nidus.HostRebootRequest
+	(*DomainRequest)(nil),       // 30: nidus.DomainRequest
+	(*ListDomainsRequest)(nil),  // 31: nidus.ListDomainsRequest
+	(*ListDomainsResponse)(nil), // 32: nidus.ListDomainsResponse
+	(*GetDomainRequest)(nil),    // 33: nidus.GetDomainRequest
+	(*DomainInfo)(nil),          // 34: nidus.DomainInfo
+	(*DomainConfig)(nil),        // 35: nidus.DomainConfig
+	(*CPUList)(nil),             // 36: nidus.CPUList
+	(*CPUTerm)(nil),             // 37: nidus.CPUTerm
+	(*CPUSet)(nil),              // 38: nidus.CPUSet
+	(*SchedParams)(nil),         // 39: nidus.SchedParams
+	(*CreateRequest)(nil),       // 40: nidus.CreateRequest
+	(*CreateResponse)(nil),      // 41: nidus.CreateResponse
+	(*RenameRequest)(nil),       // 42: nidus.RenameRequest
+	(*ShutdownRequest)(nil),     // 43: nidus.ShutdownRequest
+	(*SysrqRequest)(nil),        // 44: nidus.SysrqRequest
+	(*TriggerRequest)(nil),      // 45: nidus.TriggerRequest
+	(*VCPUListResponse)(nil),    // 46: nidus.VCPUListResponse
+	(*VCPUInfo)(nil),            // 47: nidus.VCPUInfo
+	(*VCPUPinRequest)(nil),      // 48: nidus.VCPUPinRequest
+	(*VCPUSetRequest)(nil),      // 49: nidus.VCPUSetRequest
+	(*SetSchedRequest)(nil),     // 50: nidus.SetSchedRequest
+	(*MemorySetRequest)(nil),    // 51: nidus.MemorySetRequest
+	(*SaveRequest)(nil),         // 52: nidus.SaveRequest
+	(*RestoreRequest)(nil),      // 53: nidus.RestoreRequest
+	(*EventsRequest)(nil),       // 54: nidus.EventsRequest
+	(*Event)(nil),               // 55: nidus.Event
+	(*DeviceInfo)(nil),          // 56: nidus.DeviceInfo
+	(*DeviceListRequest)(nil),   // 57: nidus.DeviceListRequest
+	(*DeviceListResponse)(nil),  // 58: nidus.DeviceListResponse
+	(*DeviceAttachRequest)(nil), // 59: nidus.DeviceAttachRequest
+	(*DeviceDetachRequest)(nil), // 60: nidus.DeviceDetachRequest
+	(*ConsoleInput)(nil),        // 61: nidus.ConsoleInput
+	(*ConsoleOpen)(nil),         // 62: nidus.ConsoleOpen
+	(*ConsoleOutput)(nil),       // 63: nidus.ConsoleOutput
+	(*ConsoleTaken)(nil),        // 64: nidus.ConsoleTaken
+	(*PathRequest)(nil),         // 65: nidus.PathRequest
+	(*ReadResponse)(nil),        // 66: nidus.ReadResponse
+	(*WriteRequest)(nil),        // 67: nidus.WriteRequest
+	(*NamesResponse)(nil),       // 68: nidus.NamesResponse
+	(*PermsMessage)(nil),        // 69: nidus.PermsMessage
+	(*SetPermsRequest)(nil),     // 70: nidus.SetPermsRequest
+	(*Changed)(nil),             // 71: nidus.Changed
+	(*ModulesRequest)(nil),      // 72: nidus.ModulesRequest
+	(*ModulesResponse)(nil),     // 73: nidus.ModulesResponse
+	(*Module)(nil),              // 74: nidus.Module
+	(*ReadFileRequest)(nil),     // 75: nidus.ReadFileRequest
+	(*ReadFileResponse)(nil),    // 76: nidus.ReadFileResponse
+	(*UploadChunk)(nil),         // 77: nidus.UploadChunk
+	(*UploadResponse)(nil),      // 78: nidus.UploadResponse
+	(*DiscardRequest)(nil),      // 79: nidus.DiscardRequest
+	(*ClientsRequest)(nil),      // 80: nidus.ClientsRequest
+	(*ClientsResponse)(nil),     // 81: nidus.ClientsResponse
+	(*RemoteClient)(nil),        // 82: nidus.RemoteClient
+	(*RevokeRequest)(nil),       // 83: nidus.RevokeRequest
 }
 var file_nidus_proto_depIdxs = []int32{
 	0,  // 0: nidus.Error.code:type_name -> nidus.ErrorCode
-	17, // 1: nidus.CPUsResponse.cpus:type_name -> nidus.CPUInfo
-	33, // 2: nidus.ListDomainsResponse.domains:type_name -> nidus.DomainInfo
+	18, // 1: nidus.CPUsResponse.cpus:type_name -> nidus.CPUInfo
+	34, // 2: nidus.ListDomainsResponse.domains:type_name -> nidus.DomainInfo
 	1,  // 3: nidus.DomainInfo.type:type_name -> nidus.DomainType
 	2,  // 4: nidus.DomainInfo.reason:type_name -> nidus.ShutdownReason
 	1,  // 5: nidus.DomainConfig.type:type_name -> nidus.DomainType
-	35, // 6: nidus.DomainConfig.hard_affinity:type_name -> nidus.CPUList
-	35, // 7: nidus.DomainConfig.soft_affinity:type_name -> nidus.CPUList
-	38, // 8: nidus.DomainConfig.sched:type_name -> nidus.SchedParams
+	36, // 6: nidus.DomainConfig.hard_affinity:type_name -> nidus.CPUList
+	36, // 7: nidus.DomainConfig.soft_affinity:type_name -> nidus.CPUList
+	39, // 8: nidus.DomainConfig.sched:type_name -> nidus.SchedParams
 	3,  // 9: nidus.DomainConfig.on_poweroff:type_name -> nidus.Action
 	3,  // 10: nidus.DomainConfig.on_reboot:type_name -> nidus.Action
 	3,  // 11: nidus.DomainConfig.on_watchdog:type_name -> nidus.Action
@@ -5432,124 +5695,132 @@ var file_nidus_proto_depIdxs = []int32{
 	3,  // 13: nidus.DomainConfig.on_soft_reset:type_name -> nidus.Action
 	4,  // 14: nidus.DomainConfig.tsc_mode:type_name -> nidus.TSCMode
 	5,  // 15: nidus.DomainConfig.timer_mode:type_name -> nidus.TimerMode
-	36, // 16: nidus.CPUList.terms:type_name -> nidus.CPUTerm
-	34, // 17: nidus.CreateRequest.config:type_name -> nidus.DomainConfig
+	37, // 16: nidus.CPUList.terms:type_name -> nidus.CPUTerm
+	35, // 17: nidus.CreateRequest.config:type_name -> nidus.DomainConfig
 	6,  // 18: nidus.TriggerRequest.trigger:type_name -> nidus.Trigger
-	46, // 19: nidus.VCPUListResponse.vcpus:type_name -> nidus.VCPUInfo
-	37, // 20: nidus.VCPUInfo.hard:type_name -> nidus.CPUSet
-	37, // 21: nidus.VCPUInfo.soft:type_name -> nidus.CPUSet
-	37, // 22: nidus.VCPUPinRequest.hard:type_name -> nidus.CPUSet
-	37, // 23: nidus.VCPUPinRequest.soft:type_name -> nidus.CPUSet
-	38, // 24: nidus.SetSchedRequest.params:type_name -> nidus.SchedParams
+	47, // 19: nidus.VCPUListResponse.vcpus:type_name -> nidus.VCPUInfo
+	38, // 20: nidus.VCPUInfo.hard:type_name -> nidus.CPUSet
+	38, // 21: nidus.VCPUInfo.soft:type_name -> nidus.CPUSet
+	38, // 22: nidus.VCPUPinRequest.hard:type_name -> nidus.CPUSet
+	38, // 23: nidus.VCPUPinRequest.soft:type_name -> nidus.CPUSet
+	39, // 24: nidus.SetSchedRequest.params:type_name -> nidus.SchedParams
 	7,  // 25: nidus.Event.kind:type_name -> nidus.EventKind
 	2,  // 26: nidus.Event.reason:type_name -> nidus.ShutdownReason
 	8,  // 27: nidus.DeviceInfo.kind:type_name -> nidus.DeviceKind
 	8,  // 28: nidus.DeviceListRequest.kind:type_name -> nidus.DeviceKind
-	55, // 29: nidus.DeviceListResponse.devices:type_name -> nidus.DeviceInfo
+	56, // 29: nidus.DeviceListResponse.devices:type_name -> nidus.DeviceInfo
 	8,  // 30: nidus.DeviceAttachRequest.kind:type_name -> nidus.DeviceKind
 	8,  // 31: nidus.DeviceDetachRequest.kind:type_name -> nidus.DeviceKind
-	61, // 32: nidus.ConsoleInput.open:type_name -> nidus.ConsoleOpen
-	63, // 33: nidus.ConsoleOutput.taken:type_name -> nidus.ConsoleTaken
-	73, // 34: nidus.ModulesResponse.modules:type_name -> nidus.Module
-	11, // 35: nidus.Session.Hello:input_type -> nidus.HelloRequest
-	13, // 36: nidus.Host.Info:input_type -> nidus.InfoRequest
-	15, // 37: nidus.Host.CPUs:input_type -> nidus.CPUsRequest
-	18, // 38: nidus.Host.Memory:input_type -> nidus.MemoryRequest
-	20, // 39: nidus.Host.Scheduler:input_type -> nidus.SchedulerRequest
-	22, // 40: nidus.Host.Dmesg:input_type -> nidus.DmesgRequest
-	24, // 41: nidus.Host.Log:input_type -> nidus.LogRequest
-	26, // 42: nidus.Host.DebugKeys:input_type -> nidus.DebugKeysRequest
-	27, // 43: nidus.Host.PowerOff:input_type -> nidus.PowerOffRequest
-	28, // 44: nidus.Host.Reboot:input_type -> nidus.HostRebootRequest
-	30, // 45: nidus.Domains.List:input_type -> nidus.ListDomainsRequest
-	32, // 46: nidus.Domains.Get:input_type -> nidus.GetDomainRequest
-	29, // 47: nidus.Domains.GetConfig:input_type -> nidus.DomainRequest
-	39, // 48: nidus.Domains.Create:input_type -> nidus.CreateRequest
-	29, // 49: nidus.Domains.Destroy:input_type -> nidus.DomainRequest
-	41, // 50: nidus.Domains.Rename:input_type -> nidus.RenameRequest
-	29, // 51: nidus.Domains.Pause:input_type -> nidus.DomainRequest
-	29, // 52: nidus.Domains.Unpause:input_type -> nidus.DomainRequest
-	42, // 53: nidus.Domains.Shutdown:input_type -> nidus.ShutdownRequest
-	42, // 54: nidus.Domains.Reboot:input_type -> nidus.ShutdownRequest
-	43, // 55: nidus.Domains.Sysrq:input_type -> nidus.SysrqRequest
-	44, // 56: nidus.Domains.Inject:input_type -> nidus.TriggerRequest
-	29, // 57: nidus.Domains.VCPUList:input_type -> nidus.DomainRequest
-	47, // 58: nidus.Domains.VCPUPin:input_type -> nidus.VCPUPinRequest
-	48, // 59: nidus.Domains.VCPUSet:input_type -> nidus.VCPUSetRequest
-	29, // 60: nidus.Domains.GetSched:input_type -> nidus.DomainRequest
-	49, // 61: nidus.Domains.SetSched:input_type -> nidus.SetSchedRequest
-	50, // 62: nidus.Domains.MemorySet:input_type -> nidus.MemorySetRequest
-	50, // 63: nidus.Domains.MemoryMax:input_type -> nidus.MemorySetRequest
-	51, // 64: nidus.Domains.Save:input_type -> nidus.SaveRequest
-	52, // 65: nidus.Domains.Restore:input_type -> nidus.RestoreRequest
-	53, // 66: nidus.Domains.Events:input_type -> nidus.EventsRequest
-	56, // 67: nidus.Devices.List:input_type -> nidus.DeviceListRequest
-	58, // 68: nidus.Devices.Attach:input_type -> nidus.DeviceAttachRequest
-	59, // 69: nidus.Devices.Detach:input_type -> nidus.DeviceDetachRequest
-	60, // 70: nidus.Consoles.Attach:input_type -> nidus.ConsoleInput
-	64, // 71: nidus.Xenstore.Read:input_type -> nidus.PathRequest
-	66, // 72: nidus.Xenstore.Write:input_type -> nidus.WriteRequest
-	64, // 73: nidus.Xenstore.List:input_type -> nidus.PathRequest
-	64, // 74: nidus.Xenstore.Remove:input_type -> nidus.PathRequest
-	64, // 75: nidus.Xenstore.Perms:input_type -> nidus.PathRequest
-	69, // 76: nidus.Xenstore.SetPerms:input_type -> nidus.SetPermsRequest
-	64, // 77: nidus.Xenstore.Watch:input_type -> nidus.PathRequest
-	71, // 78: nidus.Files.Modules:input_type -> nidus.ModulesRequest
-	74, // 79: nidus.Files.Read:input_type -> nidus.ReadFileRequest
-	76, // 80: nidus.Files.Upload:input_type -> nidus.UploadChunk
-	78, // 81: nidus.Files.Discard:input_type -> nidus.DiscardRequest
-	12, // 82: nidus.Session.Hello:output_type -> nidus.HelloResponse
-	14, // 83: nidus.Host.Info:output_type -> nidus.HostInfo
-	16, // 84: nidus.Host.CPUs:output_type -> nidus.CPUsResponse
-	19, // 85: nidus.Host.Memory:output_type -> nidus.MemoryInfo
-	21, // 86: nidus.Host.Scheduler:output_type -> nidus.SchedulerInfo
-	23, // 87: nidus.Host.Dmesg:output_type -> nidus.DmesgResponse
-	25, // 88: nidus.Host.Log:output_type -> nidus.LogChunk
-	10, // 89: nidus.Host.DebugKeys:output_type -> nidus.Done
-	10, // 90: nidus.Host.PowerOff:output_type -> nidus.Done
-	10, // 91: nidus.Host.Reboot:output_type -> nidus.Done
-	31, // 92: nidus.Domains.List:output_type -> nidus.ListDomainsResponse
-	33, // 93: nidus.Domains.Get:output_type -> nidus.DomainInfo
-	34, // 94: nidus.Domains.GetConfig:output_type -> nidus.DomainConfig
-	40, // 95: nidus.Domains.Create:output_type -> nidus.CreateResponse
-	10, // 96: nidus.Domains.Destroy:output_type -> nidus.Done
-	10, // 97: nidus.Domains.Rename:output_type -> nidus.Done
-	10, // 98: nidus.Domains.Pause:output_type -> nidus.Done
-	10, // 99: nidus.Domains.Unpause:output_type -> nidus.Done
-	10, // 100: nidus.Domains.Shutdown:output_type -> nidus.Done
-	10, // 101: nidus.Domains.Reboot:output_type -> nidus.Done
-	10, // 102: nidus.Domains.Sysrq:output_type -> nidus.Done
-	10, // 103: nidus.Domains.Inject:output_type -> nidus.Done
-	45, // 104: nidus.Domains.VCPUList:output_type -> nidus.VCPUListResponse
-	10, // 105: nidus.Domains.VCPUPin:output_type -> nidus.Done
-	10, // 106: nidus.Domains.VCPUSet:output_type -> nidus.Done
-	38, // 107: nidus.Domains.GetSched:output_type -> nidus.SchedParams
-	10, // 108: nidus.Domains.SetSched:output_type -> nidus.Done
-	10, // 109: nidus.Domains.MemorySet:output_type -> nidus.Done
-	10, // 110: nidus.Domains.MemoryMax:output_type -> nidus.Done
-	10, // 111: nidus.Domains.Save:output_type -> nidus.Done
-	40, // 112: nidus.Domains.Restore:output_type -> nidus.CreateResponse
-	54, // 113: nidus.Domains.Events:output_type -> nidus.Event
-	57, // 114: nidus.Devices.List:output_type -> nidus.DeviceListResponse
-	55, // 115: nidus.Devices.Attach:output_type -> nidus.DeviceInfo
-	10, // 116: nidus.Devices.Detach:output_type -> nidus.Done
-	62, // 117: nidus.Consoles.Attach:output_type -> nidus.ConsoleOutput
-	65, // 118: nidus.Xenstore.Read:output_type -> nidus.ReadResponse
-	10, // 119: nidus.Xenstore.Write:output_type -> nidus.Done
-	67, // 120: nidus.Xenstore.List:output_type -> nidus.NamesResponse
-	10, // 121: nidus.Xenstore.Remove:output_type -> nidus.Done
-	68, // 122: nidus.Xenstore.Perms:output_type -> nidus.PermsMessage
-	10, // 123: nidus.Xenstore.SetPerms:output_type -> nidus.Done
-	70, // 124: nidus.Xenstore.Watch:output_type -> nidus.Changed
-	72, // 125: nidus.Files.Modules:output_type -> nidus.ModulesResponse
-	75, // 126: nidus.Files.Read:output_type -> nidus.ReadFileResponse
-	77, // 127: nidus.Files.Upload:output_type -> nidus.UploadResponse
-	10, // 128: nidus.Files.Discard:output_type -> nidus.Done
-	82, // [82:129] is the sub-list for method output_type
-	35, // [35:82] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	62, // 32: nidus.ConsoleInput.open:type_name -> nidus.ConsoleOpen
+	64, // 33: nidus.ConsoleOutput.taken:type_name -> nidus.ConsoleTaken
+	74, // 34: nidus.ModulesResponse.modules:type_name -> nidus.Module
+	82, // 35: nidus.ClientsResponse.clients:type_name -> nidus.RemoteClient
+	9,  // 36: nidus.RemoteClient.role:type_name -> nidus.Role
+	12, // 37: nidus.Session.Hello:input_type -> nidus.HelloRequest
+	14, // 38: nidus.Host.Info:input_type -> nidus.InfoRequest
+	16, // 39: nidus.Host.CPUs:input_type -> nidus.CPUsRequest
+	19, // 40: nidus.Host.Memory:input_type -> nidus.MemoryRequest
+	21, // 41: nidus.Host.Scheduler:input_type -> nidus.SchedulerRequest
+	23, // 42: nidus.Host.Dmesg:input_type -> nidus.DmesgRequest
+	25, // 43: nidus.Host.Log:input_type -> nidus.LogRequest
+	27, // 44: nidus.Host.DebugKeys:input_type -> nidus.DebugKeysRequest
+	28, // 45: nidus.Host.PowerOff:input_type -> nidus.PowerOffRequest
+	29, // 46: nidus.Host.Reboot:input_type -> nidus.HostRebootRequest
+	31, // 47: nidus.Domains.List:input_type -> nidus.ListDomainsRequest
+	33, // 48: nidus.Domains.Get:input_type -> nidus.GetDomainRequest
+	30, // 49: nidus.Domains.GetConfig:input_type -> nidus.DomainRequest
+	40, // 50: nidus.Domains.Create:input_type -> nidus.CreateRequest
+	30, // 51: nidus.Domains.Destroy:input_type -> nidus.DomainRequest
+	42, // 52: nidus.Domains.Rename:input_type -> nidus.RenameRequest
+	30, // 53: nidus.Domains.Pause:input_type -> nidus.DomainRequest
+	30, // 54: nidus.Domains.Unpause:input_type -> nidus.DomainRequest
+	43, // 55: nidus.Domains.Shutdown:input_type -> nidus.ShutdownRequest
+	43, // 56: nidus.Domains.Reboot:input_type -> nidus.ShutdownRequest
+	44, // 57: nidus.Domains.Sysrq:input_type -> nidus.SysrqRequest
+	45, // 58: nidus.Domains.Inject:input_type -> nidus.TriggerRequest
+	30, // 59: nidus.Domains.VCPUList:input_type -> nidus.DomainRequest
+	48, // 60: nidus.Domains.VCPUPin:input_type -> nidus.VCPUPinRequest
+	49, // 61: nidus.Domains.VCPUSet:input_type -> nidus.VCPUSetRequest
+	30, // 62: nidus.Domains.GetSched:input_type -> nidus.DomainRequest
+	50, // 63: nidus.Domains.SetSched:input_type -> nidus.SetSchedRequest
+	51, // 64: nidus.Domains.MemorySet:input_type -> nidus.MemorySetRequest
+	51, // 65: nidus.Domains.MemoryMax:input_type -> nidus.MemorySetRequest
+	52, // 66: nidus.Domains.Save:input_type -> nidus.SaveRequest
+	53, // 67: nidus.Domains.Restore:input_type -> nidus.RestoreRequest
+	54, // 68: nidus.Domains.Events:input_type -> nidus.EventsRequest
+	57, // 69: nidus.Devices.List:input_type -> nidus.DeviceListRequest
+	59, // 70: nidus.Devices.Attach:input_type -> nidus.DeviceAttachRequest
+	60, // 71: nidus.Devices.Detach:input_type -> nidus.DeviceDetachRequest
+	61, // 72: nidus.Consoles.Attach:input_type -> nidus.ConsoleInput
+	65, // 73: nidus.Xenstore.Read:input_type -> nidus.PathRequest
+	67, // 74: nidus.Xenstore.Write:input_type -> nidus.WriteRequest
+	65, // 75: nidus.Xenstore.List:input_type -> nidus.PathRequest
+	65, // 76: nidus.Xenstore.Remove:input_type -> nidus.PathRequest
+	65, // 77: nidus.Xenstore.Perms:input_type -> nidus.PathRequest
+	70, // 78: nidus.Xenstore.SetPerms:input_type -> nidus.SetPermsRequest
+	65, // 79: nidus.Xenstore.Watch:input_type -> nidus.PathRequest
+	72, // 80: nidus.Files.Modules:input_type -> nidus.ModulesRequest
+	75, // 81: nidus.Files.Read:input_type -> nidus.ReadFileRequest
+	77, // 82: nidus.Files.Upload:input_type -> nidus.UploadChunk
+	79, // 83: nidus.Files.Discard:input_type -> nidus.DiscardRequest
+	80, // 84: nidus.Remote.Clients:input_type -> nidus.ClientsRequest
+	82, // 85: nidus.Remote.Allow:input_type -> nidus.RemoteClient
+	83, // 86: nidus.Remote.Revoke:input_type -> nidus.RevokeRequest
+	13, // 87: nidus.Session.Hello:output_type -> nidus.HelloResponse
+	15, // 88: nidus.Host.Info:output_type -> nidus.HostInfo
+	17, // 89: nidus.Host.CPUs:output_type -> nidus.CPUsResponse
+	20, // 90: nidus.Host.Memory:output_type -> nidus.MemoryInfo
+	22, // 91: nidus.Host.Scheduler:output_type -> nidus.SchedulerInfo
+	24, // 92: nidus.Host.Dmesg:output_type -> nidus.DmesgResponse
+	26, // 93: nidus.Host.Log:output_type -> nidus.LogChunk
+	11, // 94: nidus.Host.DebugKeys:output_type -> nidus.Done
+	11, // 95: nidus.Host.PowerOff:output_type -> nidus.Done
+	11, // 96: nidus.Host.Reboot:output_type -> nidus.Done
+	32, // 97: nidus.Domains.List:output_type -> nidus.ListDomainsResponse
+	34, // 98: nidus.Domains.Get:output_type -> nidus.DomainInfo
+	35, // 99: nidus.Domains.GetConfig:output_type -> nidus.DomainConfig
+	41, // 100: nidus.Domains.Create:output_type -> nidus.CreateResponse
+	11, // 101: nidus.Domains.Destroy:output_type -> nidus.Done
+	11, // 102: nidus.Domains.Rename:output_type -> nidus.Done
+	11, // 103: nidus.Domains.Pause:output_type -> nidus.Done
+	11, // 104: nidus.Domains.Unpause:output_type -> nidus.Done
+	11, // 105: nidus.Domains.Shutdown:output_type -> nidus.Done
+	11, // 106: nidus.Domains.Reboot:output_type -> nidus.Done
+	11, // 107: nidus.Domains.Sysrq:output_type -> nidus.Done
+	11, // 108: nidus.Domains.Inject:output_type -> nidus.Done
+	46, // 109: nidus.Domains.VCPUList:output_type -> nidus.VCPUListResponse
+	11, // 110: nidus.Domains.VCPUPin:output_type -> nidus.Done
+	11, // 111: nidus.Domains.VCPUSet:output_type -> nidus.Done
+	39, // 112: nidus.Domains.GetSched:output_type -> nidus.SchedParams
+	11, // 113: nidus.Domains.SetSched:output_type -> nidus.Done
+	11, // 114: nidus.Domains.MemorySet:output_type -> nidus.Done
+	11, // 115: nidus.Domains.MemoryMax:output_type -> nidus.Done
+	11, // 116: nidus.Domains.Save:output_type -> nidus.Done
+	41, // 117: nidus.Domains.Restore:output_type -> nidus.CreateResponse
+	55, // 118: nidus.Domains.Events:output_type -> nidus.Event
+	58, // 119: nidus.Devices.List:output_type -> nidus.DeviceListResponse
+	56, // 120: nidus.Devices.Attach:output_type -> nidus.DeviceInfo
+	11, // 121: nidus.Devices.Detach:output_type -> nidus.Done
+	63, // 122: nidus.Consoles.Attach:output_type -> nidus.ConsoleOutput
+	66, // 123: nidus.Xenstore.Read:output_type -> nidus.ReadResponse
+	11, // 124: nidus.Xenstore.Write:output_type -> nidus.Done
+	68, // 125: nidus.Xenstore.List:output_type -> nidus.NamesResponse
+	11, // 126: nidus.Xenstore.Remove:output_type -> nidus.Done
+	69, // 127: nidus.Xenstore.Perms:output_type -> nidus.PermsMessage
+	11, // 128: nidus.Xenstore.SetPerms:output_type -> nidus.Done
+	71, // 129: nidus.Xenstore.Watch:output_type -> nidus.Changed
+	73, // 130: nidus.Files.Modules:output_type -> nidus.ModulesResponse
+	76, // 131: nidus.Files.Read:output_type -> nidus.ReadFileResponse
+	78, // 132: nidus.Files.Upload:output_type -> nidus.UploadResponse
+	11, // 133: nidus.Files.Discard:output_type -> nidus.Done
+	81, // 134: nidus.Remote.Clients:output_type -> nidus.ClientsResponse
+	11, // 135: nidus.Remote.Allow:output_type -> nidus.Done
+	11, // 136: nidus.Remote.Revoke:output_type -> nidus.Done
+	87, // [87:137] is the sub-list for method output_type
+	37, // [37:87] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_nidus_proto_init() }
@@ -5562,10 +5833,10 @@ func file_nidus_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nidus_proto_rawDesc), len(file_nidus_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   70,
+			NumEnums:      10,
+			NumMessages:   74,
 			NumExtensions: 0,
-			NumServices:   7,
+			NumServices:   8,
 		},
 		GoTypes:           file_nidus_proto_goTypes,
 		DependencyIndexes: file_nidus_proto_depIdxs,

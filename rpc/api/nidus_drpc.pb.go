@@ -2320,3 +2320,158 @@ func (x *drpcFiles_DiscardStream) SendAndClose(m *Done) error {
 	}
 	return x.CloseSend()
 }
+
+type DRPCRemoteClient interface {
+	DRPCConn() drpc.Conn
+
+	Clients(ctx context.Context, in *ClientsRequest) (*ClientsResponse, error)
+	Allow(ctx context.Context, in *RemoteClient) (*Done, error)
+	Revoke(ctx context.Context, in *RevokeRequest) (*Done, error)
+}
+
+type drpcRemoteClient struct {
+	cc drpc.Conn
+}
+
+func NewDRPCRemoteClient(cc drpc.Conn) DRPCRemoteClient {
+	return &drpcRemoteClient{cc}
+}
+
+func (c *drpcRemoteClient) DRPCConn() drpc.Conn { return c.cc }
+
+func (c *drpcRemoteClient) Clients(ctx context.Context, in *ClientsRequest) (*ClientsResponse, error) {
+	out := new(ClientsResponse)
+	err := c.cc.Invoke(ctx, "/nidus.Remote/Clients", drpcEncoding_File_nidus_proto{}, in, out)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *drpcRemoteClient) Allow(ctx context.Context, in *RemoteClient) (*Done, error) {
+	out := new(Done)
+	err := c.cc.Invoke(ctx, "/nidus.Remote/Allow", drpcEncoding_File_nidus_proto{}, in, out)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *drpcRemoteClient) Revoke(ctx context.Context, in *RevokeRequest) (*Done, error) {
+	out := new(Done)
+	err := c.cc.Invoke(ctx, "/nidus.Remote/Revoke", drpcEncoding_File_nidus_proto{}, in, out)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+type DRPCRemoteServer interface {
+	Clients(context.Context, *ClientsRequest) (*ClientsResponse, error)
+	Allow(context.Context, *RemoteClient) (*Done, error)
+	Revoke(context.Context, *RevokeRequest) (*Done, error)
+}
+
+type DRPCRemoteUnimplementedServer struct{}
+
+func (s *DRPCRemoteUnimplementedServer) Clients(context.Context, *ClientsRequest) (*ClientsResponse, error) {
+	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+}
+
+func (s *DRPCRemoteUnimplementedServer) Allow(context.Context, *RemoteClient) (*Done, error) {
+	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+}
+
+func (s *DRPCRemoteUnimplementedServer) Revoke(context.Context, *RevokeRequest) (*Done, error) {
+	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+}
+
+type DRPCRemoteDescription struct{}
+
+func (DRPCRemoteDescription) NumMethods() int { return 3 }
+
+func (DRPCRemoteDescription) Method(n int) (string, drpc.Encoding, drpc.Receiver, interface{}, bool) {
+	switch n {
+	case 0:
+		return "/nidus.Remote/Clients", drpcEncoding_File_nidus_proto{},
+			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
+				return srv.(DRPCRemoteServer).
+					Clients(
+						ctx,
+						in1.(*ClientsRequest),
+					)
+			}, DRPCRemoteServer.Clients, true
+	case 1:
+		return "/nidus.Remote/Allow", drpcEncoding_File_nidus_proto{},
+			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
+				return srv.(DRPCRemoteServer).
+					Allow(
+						ctx,
+						in1.(*RemoteClient),
+					)
+			}, DRPCRemoteServer.Allow, true
+	case 2:
+		return "/nidus.Remote/Revoke", drpcEncoding_File_nidus_proto{},
+			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
+				return srv.(DRPCRemoteServer).
+					Revoke(
+						ctx,
+						in1.(*RevokeRequest),
+					)
+			}, DRPCRemoteServer.Revoke, true
+	default:
+		return "", nil, nil, nil, false
+	}
+}
+
+func DRPCRegisterRemote(mux drpc.Mux, impl DRPCRemoteServer) error {
+	return mux.Register(impl, DRPCRemoteDescription{})
+}
+
+type DRPCRemote_ClientsStream interface {
+	drpc.Stream
+	SendAndClose(*ClientsResponse) error
+}
+
+type drpcRemote_ClientsStream struct {
+	drpc.Stream
+}
+
+func (x *drpcRemote_ClientsStream) SendAndClose(m *ClientsResponse) error {
+	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return err
+	}
+	return x.CloseSend()
+}
+
+type DRPCRemote_AllowStream interface {
+	drpc.Stream
+	SendAndClose(*Done) error
+}
+
+type drpcRemote_AllowStream struct {
+	drpc.Stream
+}
+
+func (x *drpcRemote_AllowStream) SendAndClose(m *Done) error {
+	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return err
+	}
+	return x.CloseSend()
+}
+
+type DRPCRemote_RevokeStream interface {
+	drpc.Stream
+	SendAndClose(*Done) error
+}
+
+type drpcRemote_RevokeStream struct {
+	drpc.Stream
+}
+
+func (x *drpcRemote_RevokeStream) SendAndClose(m *Done) error {
+	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return err
+	}
+	return x.CloseSend()
+}

@@ -14,6 +14,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net"
 	"slices"
@@ -46,6 +47,7 @@ type Client struct {
 	consoles api.DRPCConsolesClient
 	store    api.DRPCXenstoreClient
 	files    api.DRPCFilesClient
+	remote   api.DRPCRemoteClient
 }
 
 var _ control.Plane = (*Client)(nil)
@@ -75,7 +77,8 @@ type config struct {
 	dials map[string]DialFunc
 }
 
-// DialFunc connects to what follows the colon in a target.
+// DialFunc connects to what follows the colon in a target. An error that has a kind of
+// package control has to be one line that says all.
 type DialFunc func(ctx context.Context, address string) (net.Conn, error)
 
 // WithName says what the program is, for the host's messages.
@@ -104,13 +107,18 @@ func configure(opts []Option) *config {
 func (c *config) forms() string {
 	var all []string
 	for _, scheme := range slices.Sorted(maps.Keys(c.dials)) {
+		if scheme == "tls" {
+			all = append(all, "tls:HOST")
+			continue
+		}
 		all = append(all, scheme+":PATH")
 	}
 	return strings.Join(all, " or ")
 }
 
 // Dial connects to a target: unix:PATH, a Unix-domain socket, or what WithTransport
-// adds. ErrDisconnected if nobody is there, ErrVersion, ErrQuota.
+// adds: package mtls has one for the network. ErrDisconnected if nobody is there,
+// ErrVersion, ErrQuota, ErrDenied.
 func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 	cfg := configure(opts)
 	scheme, address, ok := strings.Cut(target, ":")
@@ -118,15 +126,19 @@ func Dial(ctx context.Context, target string, opts ...Option) (*Client, error) {
 	switch {
 	case !ok || address == "":
 		return nil, control.Errorf(control.ErrBadArgument, "%q is no place to connect to; write %s", target, cfg.forms())
-	case dial == nil && (scheme == "tcp" || scheme == "tls"):
-		return nil, control.Errorf(control.ErrNotYet, "%s: connections over the network are not there yet; write %s", target, cfg.forms())
+	case dial == nil && scheme == "tcp":
+		return nil, control.Errorf(control.ErrBadArgument, "%s: the network takes encryption, and keys on both sides; write tls:HOST", target)
 	case dial == nil:
 		return nil, control.Errorf(control.ErrBadArgument, "%q: there is no transport %q; write %s", target, scheme, cfg.forms())
 	}
 	conn, err := dial(ctx, address)
 	if err != nil {
-		if ctx.Err() != nil {
+		var told *control.Error
+		switch {
+		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.As(err, &told):
+			return nil, err
 		}
 		return nil, control.Errorf(control.ErrDisconnected, "the control plane can't be reached at %s: %v; does it run, and may you use it?", target, err)
 	}
@@ -143,6 +155,7 @@ func New(ctx context.Context, conn net.Conn, opts ...Option) (*Client, error) {
 	conns := caller{c}
 	c.host, c.domains, c.devices = api.NewDRPCHostClient(conns), api.NewDRPCDomainsClient(conns), api.NewDRPCDevicesClient(conns)
 	c.consoles, c.store, c.files = api.NewDRPCConsolesClient(conns), api.NewDRPCXenstoreClient(conns), api.NewDRPCFilesClient(conns)
+	c.remote = api.NewDRPCRemoteClient(conns)
 	// A connection on which nothing moves can't be cancelled in another way.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	if err = c.hello(ctx, configure(opts).name, conns); !stop() {

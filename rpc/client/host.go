@@ -125,6 +125,22 @@ func (c *Client) XenstoreSetPerms(ctx context.Context, path string, perms []stri
 	return only(c.store.SetPerms(ctx, &api.SetPermsRequest{Path: path, Perms: perms}))
 }
 
+// Clients implements control.Plane.
+func (c *Client) Clients(ctx context.Context) ([]control.RemoteClient, error) {
+	r, err := c.remote.Clients(ctx, &api.ClientsRequest{})
+	return values[control.RemoteClient](r.GetClients(), err)
+}
+
+// AllowClient implements control.Plane.
+func (c *Client) AllowClient(ctx context.Context, r control.RemoteClient) error {
+	return only(c.remote.Allow(ctx, wire.Encode[api.RemoteClient](r)))
+}
+
+// RevokeClient implements control.Plane.
+func (c *Client) RevokeClient(ctx context.Context, name string) error {
+	return only(c.remote.Revoke(ctx, &api.RevokeRequest{Name: name}))
+}
+
 // Modules implements control.Plane.
 func (c *Client) Modules(ctx context.Context) ([]control.Module, error) {
 	r, err := c.files.Modules(ctx, &api.ModulesRequest{})

@@ -77,6 +77,15 @@ func (m *mirror) XenstorePerms(_ context.Context, path string) ([]string, error)
 func (m *mirror) XenstoreSetPerms(_ context.Context, path string, perms []string) error {
 	return fail(m.call("XenstoreSetPerms", path, perms))
 }
+func (m *mirror) Clients(context.Context) ([]control.RemoteClient, error) {
+	return give[[]control.RemoteClient](m.call("Clients"))
+}
+func (m *mirror) AllowClient(_ context.Context, c control.RemoteClient) error {
+	return fail(m.call("AllowClient", c))
+}
+func (m *mirror) RevokeClient(_ context.Context, name string) error {
+	return fail(m.call("RevokeClient", name))
+}
 func (m *mirror) Dmesg(_ context.Context, clear bool) ([]byte, error) {
 	return give[[]byte](m.call("Dmesg", clear))
 }

@@ -366,7 +366,8 @@ func TestDial(t *testing.T) {
 		"/run/x":            control.ErrBadArgument,
 		"unix:":             control.ErrBadArgument,
 		"pigeon:x":          control.ErrBadArgument,
-		"tcp:host:1":        control.ErrNotYet,
+		"tcp:host:1":        control.ErrBadArgument,
+		"tls:host":          control.ErrBadArgument, // without WithTransport
 		"unix:/nobody/here": control.ErrDisconnected,
 	} {
 		if _, err := Dial(t.Context(), target); !errors.Is(err, want) {

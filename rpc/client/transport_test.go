@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"testing"
 
+	"nidus/rpc/authorized"
 	"nidus/rpc/client"
 	"nidus/rpc/control"
+	"nidus/rpc/mtls"
+	"nidus/rpc/mtls/mtlstest"
 	"nidus/rpc/ring"
 	"nidus/rpc/server"
 )
@@ -32,6 +35,16 @@ var transports = map[string]func(testing.TB) (net.Listener, string, client.Optio
 		return l, "ring:0", client.WithTransport("ring", func(ctx context.Context, _ string) (net.Conn, error) {
 			return ring.Dial(ctx, region, ring.Options{Doorbell: theirs})
 		})
+	},
+	"tls": func(t testing.TB) (net.Listener, string, client.Option) {
+		host, us := mtlstest.Identity(t, "host"), mtlstest.Identity(t, "us")
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := authorized.New([]control.RemoteClient{{Name: "us", Fingerprint: us.Fingerprint, Role: control.RoleAdmin}})
+		d := &mtls.Dialer{Identity: us, Trusted: func(string) (control.Fingerprint, bool, error) { return host.Fingerprint, true, nil }}
+		return mtls.Listen(l, mtls.Options{Identity: host, Clients: list}), "tls:" + l.Addr().String(), client.WithTransport("tls", d.Dial)
 	},
 }
 

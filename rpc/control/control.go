@@ -30,6 +30,7 @@ type Plane interface {
 	Devices
 	Store
 	Files
+	Remote
 
 	// HostInfo describes the machine and the hypervisor.
 	HostInfo(ctx context.Context) (HostInfo, error)

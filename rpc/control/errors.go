@@ -51,6 +51,8 @@ const (
 	// ErrDisconnected: the connection ended before the answer came, or can't
 	// be made. Whether the call was done is not known then.
 	ErrDisconnected
+	// ErrNoClient: no client of the network has that name.
+	ErrNoClient
 	endCodes
 )
 
@@ -74,6 +76,7 @@ var codeNames = [...]string{
 	ErrQuota:        "too many",
 	ErrVersion:      "another version of the protocol",
 	ErrDisconnected: "disconnected",
+	ErrNoClient:     "no such client",
 }
 
 // Error says what kind c is.

@@ -6,7 +6,7 @@ import (
 )
 
 // NotYet answers ErrNotYet to all that a Plane may lack: Resources, Devices,
-// Store and Files. A Plane embeds it and has what it has.
+// Store, Files and Remote. A Plane embeds it and has what it has.
 type NotYet struct{}
 
 func notYet(what string) error {
@@ -100,4 +100,19 @@ func (NotYet) Save(context.Context, DomID, string, bool) error { return notYet("
 // Restore implements Files.
 func (NotYet) Restore(context.Context, string, CreateOptions) (DomID, error) {
 	return 0, notYet("restore")
+}
+
+// Clients implements Remote.
+func (NotYet) Clients(context.Context) ([]RemoteClient, error) {
+	return nil, notYet("the list of clients of the network")
+}
+
+// AllowClient implements Remote.
+func (NotYet) AllowClient(context.Context, RemoteClient) error {
+	return notYet("the list of clients of the network")
+}
+
+// RevokeClient implements Remote.
+func (NotYet) RevokeClient(context.Context, string) error {
+	return notYet("the list of clients of the network")
 }

@@ -60,7 +60,7 @@ func generate(root string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := map[string][]byte{"docs/rpc.md": manual(fd)}
+	files := map[string][]byte{"docs/rpc.md": manual(fd), "rpc/api/access.go": access(fd)}
 	for _, p := range plugins {
 		req := &pluginpb.CodeGeneratorRequest{
 			FileToGenerate: []string{schema}, Parameter: &p.param,

@@ -15,8 +15,8 @@ func TestCurrent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) != 3 {
-		t.Errorf("%d files are made, want 3", len(files))
+	if len(files) != 4 {
+		t.Errorf("%d files are made, want 4", len(files))
 	}
 	for name, want := range files {
 		have, err := os.ReadFile(filepath.Join("../..", name))

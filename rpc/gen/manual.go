@@ -91,7 +91,11 @@ func (m *page) service(s protoreflect.ServiceDescriptor) {
 		if c.IsStreamingServer() {
 			out = "stream of " + out
 		}
-		fmt.Fprintf(m, "`/%s/%s`: %s → %s\n\n", s.FullName(), c.Name(), in, out)
+		may := ""
+		if readOnly(c) {
+			may = "; read-only"
+		}
+		fmt.Fprintf(m, "`/%s/%s`: %s → %s%s\n\n", s.FullName(), c.Name(), in, out, may)
 		m.para(m.of(c))
 	}
 }

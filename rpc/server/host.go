@@ -49,6 +49,11 @@ func (h host) Scheduler(ctx context.Context, _ *api.SchedulerRequest) (*api.Sche
 }
 
 func (h host) Dmesg(ctx context.Context, in *api.DmesgRequest) (*api.DmesgResponse, error) {
+	if in.Clear {
+		if err := h.may("emptying the log", true); err != nil {
+			return nil, err
+		}
+	}
 	log, err := h.plane.Dmesg(ctx, in.Clear)
 	return &api.DmesgResponse{Log: log[max(0, len(log)-wire.MaxDmesg):]}, err
 }
@@ -88,6 +93,26 @@ func (h host) PowerOff(ctx context.Context, _ *api.PowerOffRequest) (*api.Done, 
 
 func (h host) Reboot(ctx context.Context, _ *api.HostRebootRequest) (*api.Done, error) {
 	return done(h.plane.HostReboot(ctx))
+}
+
+// remote implements the service Remote.
+type remote struct{ *session }
+
+func (r remote) Clients(ctx context.Context, _ *api.ClientsRequest) (*api.ClientsResponse, error) {
+	all, err := list[api.RemoteClient](r.plane.Clients(ctx))
+	return &api.ClientsResponse{Clients: all}, err
+}
+
+func (r remote) Allow(ctx context.Context, in *api.RemoteClient) (*api.Done, error) {
+	c, err := wire.Decode[control.RemoteClient](in)
+	if err != nil {
+		return nil, err
+	}
+	return done(r.plane.AllowClient(ctx, c))
+}
+
+func (r remote) Revoke(ctx context.Context, in *api.RevokeRequest) (*api.Done, error) {
+	return done(r.plane.RevokeClient(ctx, in.Name))
 }
 
 // devices implements the service Devices.

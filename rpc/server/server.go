@@ -44,6 +44,14 @@ type Options struct {
 // refusals is how many connections above MaxConns are answered at a time.
 const refusals = 4
 
+// Peer is a connection that knows who is at its other end. Who is at the end of one
+// that does not may do everything.
+type Peer interface {
+	// May tells whether the peer may do what, a call or a part of one, which may
+	// change something: control.ErrDenied.
+	May(what string, changes bool) error
+}
+
 // Server serves one Plane.
 type Server struct {
 	plane control.Plane
@@ -112,7 +120,8 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 		s.conns--
 		s.mu.Unlock()
 	}()
-	c := &session{s: s, plane: s.plane, full: full, uploads: map[string]bool{}, said: make(chan struct{})}
+	peer, _ := conn.(Peer)
+	c := &session{s: s, plane: s.plane, peer: peer, full: full, uploads: map[string]bool{}, said: make(chan struct{})}
 	if err := c.serve(ctx, conn); err != nil {
 		s.opt.Log("control connection of %v: %v", conn.RemoteAddr(), err)
 	}
@@ -122,6 +131,7 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 type session struct {
 	s     *Server
 	plane control.Plane
+	peer  Peer // or nil
 	full  bool // there only to be told that there are too many
 
 	hello sync.Once
@@ -198,6 +208,7 @@ func (c *session) handler() drpc.Handler {
 		api.DRPCRegisterConsoles(mux, consoles{c}),
 		api.DRPCRegisterXenstore(mux, store{c}),
 		api.DRPCRegisterFiles(mux, files{c}),
+		api.DRPCRegisterRemote(mux, remote{c}),
 	} {
 		if err != nil { // generated code that doesn't fit itself
 			panic(err)
@@ -232,15 +243,23 @@ func (c *session) admit(rpc string) error {
 	if c.full {
 		return control.Errorf(control.ErrQuota, "%d programs are connected to the control plane, as many as may be; end one", c.s.opt.MaxConns)
 	}
+	if rpc == "/nidus.Session/Hello" {
+		return nil
+	}
 	select {
 	case <-c.said:
-		return nil
+		return c.may("the call "+rpc, !api.ReadOnly[rpc])
 	default:
-	}
-	if rpc != "/nidus.Session/Hello" {
 		return control.Errorf(control.ErrVersion, "the first call has to be Hello: what is connected is no client of this control plane")
 	}
-	return nil
+}
+
+// may asks whether the peer may do what.
+func (c *session) may(what string, changes bool) error {
+	if c.peer == nil {
+		return nil
+	}
+	return c.peer.May(what, changes)
 }
 
 type handlerFunc func(drpc.Stream, string) error

@@ -56,7 +56,7 @@ var jsonOption = option{long: "json", help: "print JSON"}
 // commands returns all subcommands in the order in which help lists them.
 func commands() []*command {
 	return slices.Concat(domainCommands(), lifeCommands(), vcpuCommands(), resourceCommands(), guestCommands(), deviceCommands(), storeCommands(), stateCommands(),
-		hostCommands(), helpCommands())
+		hostCommands(), certCommands(), helpCommands())
 }
 
 // hint is for those who type what they know from elsewhere.
@@ -68,6 +68,8 @@ func hint(name string) string {
 		return `"poweroff" turns the host off, "shutdown DOM" a domain`
 	case "ls", "dir", "files":
 		return `"modules" lists the files, "list" the domains`
+	case "cert":
+		return `"cert-list" lists who may connect over the network; "help" has all commands that begin so`
 	case "clear", "cls", "reset":
 		return "Ctrl-L clears the screen"
 	case "ps":
@@ -113,8 +115,8 @@ func lookup(args []string) (*command, []string, error) {
 	if len(args) == 0 {
 		args = []string{"help"}
 	}
-	if len(args) > 1 && args[0]+"-" == storePrefix {
-		args = append([]string{storePrefix + args[1]}, args[2:]...)
+	if len(args) > 1 && (args[0]+"-" == storePrefix || args[0]+"-" == certPrefix) {
+		args = append([]string{args[0] + "-" + args[1]}, args[2:]...)
 	}
 	cmd, err := find(args[0])
 	return cmd, args[1:], err

@@ -39,7 +39,7 @@ var kindWords = map[argKind]string{argOther: "other", argDomain: "domain", argMo
 func fixed(k argKind) []string {
 	switch k {
 	case argCommand:
-		return append(candidates(context.Background(), nil, argCommand), "xenstore")
+		return append(candidates(context.Background(), nil, argCommand), "xenstore", "cert")
 	case argTrigger, argShell, argKey:
 		return candidates(context.Background(), nil, k)
 	}

@@ -42,6 +42,18 @@ func (f *fakePlane) SetVCPUs(_ context.Context, id control.DomID, n int) error {
 
 func noNode(path string) error { return control.Errorf(control.ErrNoNode, "xenstore has no %s", path) }
 
+func (f *fakePlane) Clients(context.Context) ([]control.RemoteClient, error) {
+	return f.clients.Clients(), nil
+}
+
+func (f *fakePlane) AllowClient(_ context.Context, c control.RemoteClient) error {
+	return f.clients.Allow(c)
+}
+
+func (f *fakePlane) RevokeClient(_ context.Context, name string) error {
+	return f.clients.Revoke(name)
+}
+
 func (f *fakePlane) XenstoreRead(_ context.Context, path string) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

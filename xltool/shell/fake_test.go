@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"nidus/rpc/authorized"
 	"nidus/rpc/control"
 )
 
@@ -25,6 +26,7 @@ type fakePlane struct {
 	deaf    bool // guests don't react to shutdown
 	store   map[string]string
 	perms   map[string][]string
+	clients authorized.List
 }
 
 type fakeDomain struct {

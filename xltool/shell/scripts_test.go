@@ -1,5 +1,7 @@
 package shell
 
+import "strings"
+
 // scripts are what TestCommands runs, by the name of the golden file.
 var scripts = map[string][]string{
 	"commands": {
@@ -34,6 +36,11 @@ var scripts = map[string][]string{
 		"xenstore-ls", "xenstore ls -f /local", "xenstore-ls -p /tool", "xenstore-ls --json", "xenstore-ls /none", "xenstore-read /tool/x", "xenstore-read -p /tool/x /local/domain/0/name", "xenstore-read /none", "xenstore-read",
 		"xenstore-write /a/b/c 1 /a/d 2", "xenstore-write /a", "xenstore-write /a 1 /b", "xenstore-list /a", "xenstore-list -p /a /tool", "xenstore-list --json /a", "xenstore-exists /a/b/c", "xenstore-exists /a/b/x", "xenstore-chmod /a/b n0 r1", "xenstore-chmod -r /a n1", "xenstore-chmod /a x1", "xenstore-ls -fp /a",
 		"xenstore-rm /a/d", "xenstore-rm -t /a/b/c", "xenstore-rm /none", "xenstore-list /", "xenstore-watch -n 3 /local", "xenstore-watch -n x /local", "xenstore", "xenstore frob",
+	},
+	"certs": {
+		"cert", "cert-list", "cert list --json", "cert list --authorized", "cert allow sha256:" + strings.Repeat("1a", 32) + " anna", "cert-allow -r read-only sha256:" + strings.Repeat("2b", 32) + " graphs", "cert list", "cert list --authorized", "cert list --json",
+		"cert allow sha256:" + strings.Repeat("2b", 32) + " bob", "cert allow sha256:" + strings.Repeat("3c", 32) + " anna", "cert allow --role=root sha256:" + strings.Repeat("3c", 32) + " bob", "cert allow anna.crt bob", "cert allow sha256:12 bob", "cert allow sha256:" + strings.Repeat("3c", 32) + " 'a b'", "cert allow x",
+		"cert revoke nobody", "cert revoke graphs", "cert list", "cert init", "cert show", "cert trust far sha256:" + strings.Repeat("1a", 32), "cert distrust far", "cert frob", "help cert-allow",
 	},
 	// The command lines of the howtos, old ones too.
 	"howtos": {

@@ -47,6 +47,8 @@ type Session struct {
 	// ReadFile returns a configuration file's text; where it is nil, or says
 	// fs.ErrNotExist, the boot modules are looked through.
 	ReadFile func(name string) ([]byte, error)
+	// Keys are this program's, for hosts of the network; nil in the host's own shell.
+	Keys Keys
 	// Raw makes Stdin's terminal pass each byte as it is typed while a guest's console
 	// is attached, and returns what undoes that; nil where it always does.
 	Raw func() (restore func(), err error)

@@ -22,7 +22,8 @@ import (
 
 const targets = `
 Options before COMMAND:
- -H TARGET   the host: shm:FILE, memory that QEMU shares with it, or unix:SOCKET.
+ -H TARGET   the host: shm:FILE, memory that QEMU shares with it, unix:SOCKET, or
+             tls:HOST[:PORT], over the network (see cert-init and cert-trust).
              Without it, the environment's NIDUS_HOST says so; without that, it is
              what ./build.sh run booted, if this program is still where it was built
 `
@@ -57,6 +58,7 @@ func run(ctx context.Context, args []string, in *os.File, out, errs io.Writer) i
 		},
 		Stdin: in, Stdout: out, Stderr: errs,
 		ReadFile: readFile,
+		Keys:     keys{},
 		Raw:      func() (func(), error) { return raw(in) },
 	}
 	status := s.Exec(ctx, args)
@@ -69,7 +71,7 @@ func run(ctx context.Context, args []string, in *os.File, out, errs io.Writer) i
 	return status
 }
 
-var errNoTarget = errors.New("option -H needs a TARGET, shm:FILE or unix:SOCKET")
+var errNoTarget = errors.New("option -H needs a TARGET, shm:FILE, unix:SOCKET or tls:HOST")
 
 // hostOption takes -H and its value off the arguments' front.
 func hostOption(args []string) (target string, rest []string, err error) {
@@ -97,11 +99,11 @@ func connect(ctx context.Context, target string) (*client.Client, error) {
 		}
 		file := filepath.Join(filepath.Dir(self), sharedName)
 		if _, err := os.Stat(file); err != nil {
-			return nil, control.Errorf(control.ErrBadArgument, "which host? Say -H TARGET, or set NIDUS_HOST, to shm:FILE or unix:SOCKET; or start one with ./build.sh run")
+			return nil, control.Errorf(control.ErrBadArgument, "which host? Say -H TARGET, or set NIDUS_HOST, to shm:FILE, unix:SOCKET or tls:HOST; or start one with ./build.sh run")
 		}
 		target = "shm:" + file
 	}
-	return client.Dial(ctx, target, client.WithName("xl"), client.WithTransport("shm", dialShared))
+	return client.Dial(ctx, target, client.WithName("xl"), client.WithTransport("shm", dialShared), client.WithTransport("tls", dialTLS))
 }
 
 // readFile returns a configuration's text.

@@ -107,8 +107,8 @@ func TestRun(t *testing.T) {
 		{"unix:/none", "info", 1, "xl info: the control plane can't be reached at unix:/none: "},
 		{"shm:" + dir, "info", 1, "can't be reached"},
 		{"shm:" + kernel, "info", 1, "region of 1 bytes"},
-		{"nowhere", "info", 1, "shm:PATH or unix:PATH"},
-		{"tcp:far:1", "info", 1, "not there yet"},
+		{"nowhere", "info", 1, "shm:PATH or tls:HOST or unix:PATH"},
+		{"tcp:far:1", "info", 1, "write tls:HOST"},
 		// None of these needs a host.
 		{"unix:/none", "info -x", 2, "unknown option -x; usage: xl info"},
 		{"unix:/none", "pause", 2, "an argument is missing"},

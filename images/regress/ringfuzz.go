@@ -32,8 +32,9 @@ const (
 	// machine that has a hostile one to serve.
 	answerLimit = 5 * time.Second
 	// attackedHeap is how many MiB may be missing during the attack. A connection may have
-	// 8 MiB in smux's buffers (wire.Mux), and there are 7 hostile ones.
-	attackedHeap = 7*8 + 40
+	// 8 MiB in smux's buffers (wire.Mux), there are 7 hostile ones, and a heap that is
+	// collected at GOGC=100 grows to twice what is in use.
+	attackedHeap = 2*7*8 + 16
 	// afterAttack is how long what the hostile peer left may stay: a client that says
 	// nothing is shut out after 15 s, or 10 s without a Hello.
 	afterAttack = 30 * time.Second

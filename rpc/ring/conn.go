@@ -37,6 +37,8 @@ type Conn struct {
 	closed atomic.Bool           // Close was called
 	once   sync.Once
 	finish func() // what Close does last
+	ended  chan struct{}
+	left   sync.Once // closes ended
 }
 
 // An end is what reading and writing have alike.
@@ -55,7 +57,7 @@ func newConn(mem memory, geo geometry, slot int, epoch uint32, host bool, bell D
 	word := func(off int) *atomic.Uint64 { return mem.word(at + off) }
 	c := &Conn{
 		host: host, slot: slot, epoch: epoch, geo: geo, mem: mem, bell: bell,
-		offer: word(offOffer), last: word(offLast),
+		offer: word(offOffer), last: word(offLast), ended: make(chan struct{}),
 	}
 	toHost := mem[geo.toHost(slot):][:geo.ringSize:geo.ringSize]
 	toClient := mem[geo.toClient(slot):][:geo.ringSize:geo.ringSize]
@@ -218,9 +220,17 @@ func (c *Conn) fail(err error) error {
 	if !c.fault.CompareAndSwap(nil, &err) {
 		return *c.fault.Load()
 	}
+	c.leave()
 	c.poke()
 	return err
 }
+
+// Ended is closed when the connection has failed or was closed here, and of a host's
+// also when the client has closed it in both directions or died, soon after, whether or
+// not anybody reads.
+func (c *Conn) Ended() <-chan struct{} { return c.ended }
+
+func (c *Conn) leave() { c.left.Do(func() { close(c.ended) }) }
 
 // poke lets both ends look again.
 func (c *Conn) poke() {

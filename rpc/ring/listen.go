@@ -166,6 +166,9 @@ func (l *listener) look(i int, beat bool) bool {
 	// Of a slot that the client has closed only these bits still count; what else the
 	// words hold is for Read to check.
 	gone := l.mem.word(at+offClientTail).Load()&l.mem.word(at+offClientHead).Load()&closedBit != 0
+	if gone {
+		c.leave()
+	}
 	if c.closed.Load() {
 		if gone {
 			l.end(i, endClosed)

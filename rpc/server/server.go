@@ -12,6 +12,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/xtaci/smux"
@@ -142,14 +143,45 @@ type session struct {
 	uploading int
 }
 
+// maxOpen is how many streams a connection may have open: more than calls, because our
+// own clients' closed ones may not have been seen yet.
+const maxOpen = 8 * wire.MaxCalls
+
+// noticing ends a connection when a write fails.
+type noticing struct {
+	net.Conn
+	cancel context.CancelCauseFunc
+}
+
+// Write implements net.Conn.
+func (n noticing) Write(b []byte) (int, error) {
+	done, err := n.Conn.Write(b)
+	if err != nil {
+		n.cancel(nil)
+	}
+	return done, err
+}
+
 var errNoHello = errors.New("it said no Hello in time")
 
 func (c *session) serve(ctx context.Context, conn net.Conn) error {
-	mux, err := smux.Server(wire.Buffered(conn), wire.Mux())
+	ctx, cancel := context.WithCancelCause(ctx)
+	mux, err := smux.Server(wire.Buffered(noticing{conn, cancel}), wire.Mux())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	// smux stops reading when a client sends more than calls take, and would never see the
+	// connection's end behind it. Where the connection doesn't tell, the next write does
+	// (noticing), of which there is one every 10 s.
+	if e, ok := conn.(interface{ Ended() <-chan struct{} }); ok {
+		go func() {
+			select {
+			case <-e.Ended():
+				cancel(nil)
+			case <-ctx.Done():
+			}
+		}()
+	}
 	defer c.discard(context.WithoutCancel(ctx))
 	var calls sync.WaitGroup
 	defer calls.Wait()
@@ -170,6 +202,7 @@ func (c *session) serve(ctx context.Context, conn net.Conn) error {
 		Stream: drpcstream.Options{MaximumBufferSize: wire.MaxRequest},
 	}})
 	slots := make(chan struct{}, wire.MaxCalls)
+	var open atomic.Int64 // streams
 	for {
 		stream, err := mux.AcceptStream()
 		if err != nil {
@@ -181,14 +214,18 @@ func (c *session) serve(ctx context.Context, conn net.Conn) error {
 			}
 			return nil // it went, as all do
 		}
-		select {
-		case slots <- struct{}{}: // those beyond wait, as far as smux's backlog goes
-		case <-ctx.Done():
-			continue // to the session's end
+		if open.Add(1) > maxOpen {
+			return fmt.Errorf("it opened %d calls at a time, %d are allowed", maxOpen+1, wire.MaxCalls)
 		}
 		calls.Go(func() {
-			defer func() { <-slots }()
+			defer open.Add(-1)
 			defer stream.Close()
+			select {
+			case slots <- struct{}{}: // those beyond wait
+				defer func() { <-slots }()
+			case <-ctx.Done():
+				return
+			}
 			if err := srv.ServeOne(ctx, stream); drpc.ProtocolError.Has(err) {
 				c.s.opt.Log("control connection of %v: a call was dropped: %v", conn.RemoteAddr(), err)
 			} // else it ended with the stream, for whatever reason

@@ -93,12 +93,15 @@ func (t *T) shared(b Boot, parts []string, configs map[string][]byte) (*remote, 
 }
 
 func xlFromOutside(t *T) error {
-	r, err := t.shared(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
+	if err := errors.Join(t.file("authorized", []byte(authorizedOne)), t.file("host.key", []byte("secret"))); err != nil {
+		return err
+	}
+	r, err := t.shared(Boot{CPUs: 3, Modules: []string{certsModule, certsKeyModule}}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
 		"good.cfg": linux("good", builder.Vmlinux, 1, "tick"), "other.cfg": linux("other", builder.Vmlinux, 1, "tick")})
 	if err != nil {
 		return err
 	}
-	for _, step := range []func() error{r.drives, r.errors, r.killClients, r.newControlPlane} {
+	for _, step := range []func() error{r.drives, r.errors, r.clients, r.killClients, r.newControlPlane, r.clientsStay} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -115,8 +118,8 @@ func (r *remote) drives() error {
 	if err != nil {
 		return err
 	}
-	if !regexp.MustCompile(`(?m)^nr_cpus\s*: 2$`).MatchString(out) {
-		return fmt.Errorf("out/xl info printed %q, without the 2 CPUs", out)
+	if !regexp.MustCompile(`(?m)^nr_cpus\s*: 3$`).MatchString(out) {
+		return fmt.Errorf("out/xl info printed %q, without the 3 CPUs", out)
 	}
 	// A file here, whose kernel is a module of the host.
 	if _, err := r.must("create", filepath.Join(r.t.dir, "good.cfg")); err != nil {

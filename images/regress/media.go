@@ -61,13 +61,16 @@ func (t *T) contents(folder string, config ...string) (media.Contents, error) {
 		config = append(config, `xendomains="missing debian"`) // one that fails, and one without .cfg
 	}
 	data := filepath.Join(t.dir, "data")
-	for _, d := range []string{"domains", "auto"} {
+	for _, d := range []string{"domains", "auto", "certs"} {
 		if err := os.MkdirAll(filepath.Join(data, d), 0o755); err != nil {
 			return media.Contents{}, err
 		}
 	}
 	text := strings.Join(config, "\r\n") + "\r\n" // as Windows writes it
 	if err := t.file("data/nidus.cfg", []byte(text)); err != nil {
+		return media.Contents{}, err
+	}
+	if err := t.file("data/certs/authorized", []byte(authorizedOne)); err != nil {
 		return media.Contents{}, err
 	}
 	for part, d := range map[string]string{builder.Vmlinuz: "domains", builder.Initrd: "domains", builder.DebianCfg: folder} {
@@ -118,6 +121,9 @@ func (h *Host) domainUp() error {
 	}
 	if len(ds) != 2 || ds[1].name != "debian" {
 		return fmt.Errorf("xl list: %+v, want debian", ds)
+	}
+	if clients, err := h.mustDo("xl cert list"); err != nil || !strings.Contains(clients, graphsKey) {
+		return fmt.Errorf("xl cert list printed %q, without the client of certs/authorized: %v", clients, err)
 	}
 	return h.powerOff()
 }

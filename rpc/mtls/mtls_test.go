@@ -399,6 +399,47 @@ func TestQuotaEndsTheOldest(t *testing.T) {
 	}
 }
 
+// A connection that is through its handshake is not in flight, even if nobody has
+// accepted it yet.
+func TestThroughIsNotInFlight(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, id := mtlstest.Identity(t, "host"), mtlstest.Identity(t, "a")
+	list := authorized.New([]control.RemoteClient{{Name: "a", Fingerprint: id.Fingerprint}})
+	l := mtls.Listen(inner, mtls.Options{Identity: host, Clients: list, Handshakes: 1, HandshakeTime: time.Hour})
+	defer l.Close()
+	d := &mtls.Dialer{Identity: id, Trusted: func(string) (control.Fingerprint, bool, error) { return host.Fingerprint, true, nil }}
+	through, err := d.Dial(t.Context(), inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer through.Close()
+	var stalled [2]net.Conn
+	for i := range stalled {
+		if stalled[i], err = net.Dial("tcp", inner.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		defer stalled[i].Close()
+	}
+	stalled[0].Read(make([]byte, 1)) // until the second ended the first
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if who := c.(*mtls.Conn).Client(); who.Name != "a" || who.Role != control.RoleReadOnly {
+		t.Errorf("it is %v", who)
+	}
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Error(err)
+	}
+	if _, err := io.ReadFull(through, make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+}
+
 // Close ends handshakes and waits for them; connections that were accepted stay.
 func TestClose(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")

@@ -75,7 +75,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	m.SetWallClock()
 	m.Finish(cal)
 	trusted := m.CheckTSC()
-	limitHeap(m.Options.Dom0Mem, info)
+	heap := limitHeap(m.Options.Dom0Mem, info)
 	pool := mm.NewPool(&baremetal.Frames, baremetal.FrameLists{}, baremetal.DirectPages{})
 	pages := machine.Pages{Memory: pool}
 	if m.Options.VMXHello {
@@ -103,6 +103,8 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	// A vcpu in its guest keeps a P, as a thread in a system call does: with one
 	// for each, and one for each CPU, nobody else waits for it.
 	h.core.VCPUsChanged = func(n int) { runtime.GOMAXPROCS(baremetal.NumCPU() + n) }
+	// Uploaded files are in the heap, beside what the collector keeps small.
+	h.core.FilesChanged = func(bytes int64) { debug.SetMemoryLimit(int64(heap) + bytes) }
 	h.core.GuestCPUs = machine.GuestCPUs()
 	if h.core.GuestCPUs&1 == 0 {
 		info("CPUs: no guest runs on CPU 0, whose nested paging QEMU's TCG can lose (docs/exit.md)")
@@ -125,15 +127,16 @@ func threshold(l boot.LogLevels) console.Threshold {
 
 // limitHeap makes the collector keep up before memory runs out: the embedded dom0's
 // memory is Go's heap. The limit is a soft one, that live data may pass.
-func limitHeap(d boot.Dom0Mem, info func(string, ...any)) {
+func limitHeap(d boot.Dom0Mem, info func(string, ...any)) (limit uint64) {
 	const part, least = 4, 64 << 20
 	total := baremetal.Frames.Stats().Total * mm.PageSize
-	limit := d.Limit(total, total/part, least)
+	limit = d.Limit(total, total/part, least)
 	if d != (boot.Dom0Mem{}) {
 		info("Dom0: the control plane's heap keeps to %d MiB (dom0_mem; at least %d)", limit>>20, least>>20)
 	}
 	debug.SetMemoryLimit(int64(limit))
 	debug.SetMaxThreads(baremetal.MaxThreads - baremetal.MaxCPUs)
+	return limit
 }
 
 // vmxHello runs a guest of four instructions under VMX and says how that went.

@@ -22,8 +22,8 @@ import (
 )
 
 func xlOverIvshmem() Case {
-	return Case{Name: "xl-over-ivshmem", What: "xl of Linux drives the image through QEMU's shared memory; killed clients leave nothing, a new control plane takes the next",
-		Needs: []string{builder.Vmlinux, builder.Initrd}, Timeout: 2 * time.Minute, Run: xlFromOutside}
+	return Case{Name: "xl-over-ivshmem", What: "xl of Linux drives the image through QEMU's shared memory, uploads kernel and ramdisk; killed clients leave nothing, a new control plane takes the next",
+		Needs: []string{builder.Vmlinux, builder.Initrd}, Timeout: 4 * time.Minute, Run: xlFromOutside}
 }
 
 // remote is the Linux program xl, and a host that it reaches.
@@ -101,7 +101,7 @@ func xlFromOutside(t *T) error {
 	if err != nil {
 		return err
 	}
-	for _, step := range []func() error{r.drives, r.errors, r.clients, r.killClients, r.newControlPlane, r.clientsStay} {
+	for _, step := range []func() error{r.drives, r.errors, r.clients, r.uploads, r.killClients, r.newControlPlane, r.clientsStay} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -279,7 +279,8 @@ func (r *remote) killClients() error {
 // had asked for it, and sees that all of its memory is free again.
 func (r *remote) without(name string, before int) error {
 	now := 0
-	for end := time.Now().Add(r.t.within(20 * time.Second)); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	const noSign = 30 * time.Second // by then the host has noticed that a client is gone
+	for end := time.Now().Add(r.t.within(noSign + 10*time.Second)); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if _, errs, status, err := r.run("destroy", name); err != nil || status != 0 && !strings.Contains(errs, "no domain") {
 			return fmt.Errorf("out/xl destroy %s: %s, %v", name, errs, err)
 		}

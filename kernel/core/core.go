@@ -45,7 +45,12 @@ type Entry struct {
 	mu     sync.Mutex
 	name   string
 	config control.DomainConfig
-	taken  bool // see TakeEnd
+	next   *control.DomainConfig // see SetConfig; may be nil
+	taken  bool                  // see TakeEnd
+	// release lets go of the uploaded files of what a restart makes the domain from;
+	// once gone is set, it has been called.
+	release func()
+	gone    bool
 }
 
 // TakeEnd is true once: for the control plane that acts on the domain's end.
@@ -64,8 +69,7 @@ func (e *Entry) Name() string {
 	return e.name
 }
 
-// Config returns what the domain was made from, with the changes made since: what
-// a restart makes it from.
+// Config returns what the domain was made from, with the changes made since.
 func (e *Entry) Config() control.DomainConfig {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -89,13 +93,16 @@ type Core struct {
 	VCPUsChanged func(n int)
 	// Clients are those that may connect over the network.
 	Clients *authorized.List
+	// FilesChanged is told how many bytes the uploaded files have; may be nil.
+	FilesChanged func(bytes int64)
 	// Point is called at named steps of what can be cancelled; a test makes the
 	// control plane die there. May be nil.
 	Point func(name string)
 
-	kernels  *image.Cache
-	watcher  atomic.Pointer[func(*Entry)]
-	trimming atomic.Bool
+	kernels *image.Cache
+	files   files
+	watcher atomic.Pointer[func(*Entry)]
+	trims   atomic.Int32 // asked for since the last one began
 
 	mu      sync.Mutex
 	domains map[mm.DomID]*Entry
@@ -152,8 +159,15 @@ func (c *Core) Lookup(name string) *Entry {
 	return nil
 }
 
-// Module returns a boot module by its name, or by a path that ends in it.
+// Module returns a boot module by its name, or by a path that ends in it, or an
+// uploaded file.
 func (c *Core) Module(name string) (*Module, error) {
+	if strings.HasPrefix(name, control.UploadPrefix) {
+		return c.uploaded(name)
+	}
+	if strings.HasPrefix(name, control.LocalPrefix) {
+		return nil, control.Errorf(control.ErrNoFile, "%q: files are uploaded by an xl on another machine; here, name a boot module (\"modules\" lists them)", name)
+	}
 	base := name[strings.LastIndexByte(name, '/')+1:]
 	for _, n := range [...]string{name, base} {
 		for i := range c.Modules {
@@ -233,6 +247,14 @@ func (c *Core) reserve(cfg *control.DomainConfig) (id mm.DomID, group uint16, er
 	return id, group, nil
 }
 
+// unreserve gives a number back that nobody has seen, if no later one was taken
+// since: it would come again sooner than others expect. c.mu is held.
+func (c *Core) unreserve(id mm.DomID) {
+	if c.next == (id+1)%mm.DomIDFirstReserved {
+		c.next = id
+	}
+}
+
 // inUse tells whether a number is a domain's. c.mu is held.
 func (c *Core) inUse(id mm.DomID) bool {
 	_, claimed := c.claims[id]
@@ -266,6 +288,10 @@ func (c *Core) Destroy(id mm.DomID) error {
 func (c *Core) unmake(e *Entry) error {
 	err := e.Destroy()
 	err2 := c.removeNodes(e)
+	e.mu.Lock()
+	e.gone = true
+	e.mu.Unlock()
+	e.release()
 	c.Host.Log.Forget(e.ID)
 	c.mu.Lock()
 	delete(c.claims, e.ID)

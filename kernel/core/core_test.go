@@ -27,6 +27,9 @@ func config(name string) control.DomainConfig {
 func checkEmpty(t *testing.T, c *Core, m *domaintest.Machine) {
 	t.Helper()
 	m.CheckFree(t)
+	if f := &c.files; len(f.all) != 0 || f.count != 0 || f.bytes != 0 {
+		t.Errorf("%d files of %d, %d bytes", len(f.all), f.count, f.bytes)
+	}
 	if c.VCPUs() != 0 || len(c.Domains()) != 0 || len(c.claims) != 0 || c.groups != [MaxDomains]bool{} {
 		t.Errorf("%d vcpus, %d domains, claims %v", c.VCPUs(), len(c.Domains()), c.claims)
 	}
@@ -90,7 +93,7 @@ func TestRefusals(t *testing.T) {
 		control.ErrBadArgument: {func(d *control.DomainConfig) { d.Name = "17" }, func(d *control.DomainConfig) {
 			d.HardAffinity = []control.CPUList{{{First: 63, Last: 63}}}
 		}},
-		control.ErrNotYet:    {func(d *control.DomainConfig) { d.Type = control.PV }},
+		control.ErrNotYet:    {func(d *control.DomainConfig) { d.Type = control.PV }, func(d *control.DomainConfig) { d.PCIs = []string{"00:06.0"} }},
 		control.ErrNoFile:    {func(d *control.DomainConfig) { d.Kernel = "x" }, func(d *control.DomainConfig) { d.Ramdisk = "x" }, func(d *control.DomainConfig) { d.Kernel = "" }},
 		control.ErrBadKernel: {func(d *control.DomainConfig) { d.Kernel = "dir/k" }, func(d *control.DomainConfig) { d.MemoryBytes = 1 << 20 }},
 		control.ErrNoMemory:  {func(d *control.DomainConfig) { d.MemoryBytes = 1 << 40 }},
@@ -102,6 +105,14 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%v, case %d: %v", want, i, err)
 			}
 		}
+	}
+	// None of them was seen by anyone, so none used a number up.
+	next, err := c.Create(ctx, config("b"), control.CreateOptions{Paused: true})
+	if err != nil || next != id+1 {
+		t.Errorf("domain %d after domain %d, %v", next, id, err)
+	}
+	if err := c.Destroy(next); err != nil {
+		t.Error(err)
 	}
 	if err := c.Destroy(id); err != nil {
 		t.Error(err)

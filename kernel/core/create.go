@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"nidus/kernel/console"
 	"nidus/kernel/domain"
@@ -28,25 +29,34 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 	if err := c.check(&cfg); err != nil {
 		return 0, err
 	}
-	id, group, err := c.reserve(&cfg)
+	release, err := c.Hold(&cfg)
 	if err != nil {
 		return 0, err
 	}
-	d, err := c.build(ctx, id, group, &cfg)
+	id, group, err := c.reserve(&cfg)
+	if err != nil {
+		release()
+		return 0, err
+	}
+	d, seen, err := c.build(ctx, id, group, &cfg)
 	if err == nil {
 		if err = c.Pass(ctx, "create: built"); err != nil {
 			d.Destroy()
 		}
 	}
-	e := &Entry{Domain: d, name: cfg.Name, config: cfg}
-	if err != nil { // before the claim goes: who has the uuid next keeps its nodes
+	e := &Entry{Domain: d, name: cfg.Name, config: cfg, release: release}
+	if err != nil && seen { // before the claim goes: who has the uuid next keeps its nodes
 		c.removeNodes(&Entry{Domain: &domain.Domain{ID: id, UUID: cfg.UUID}, name: cfg.Name})
 	}
 	c.mu.Lock()
 	delete(c.claims, id)
 	if err != nil {
 		c.release(cfg.MaxVCPUs, group)
+		if !seen {
+			c.unreserve(id)
+		}
 		c.mu.Unlock()
+		release()
 		return 0, err
 	}
 	c.domains[id] = e
@@ -63,6 +73,9 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	}
 	if cfg.Type != control.PVH {
 		return control.Errorf(control.ErrNotYet, "type=%q: this version runs PVH domains only; use type=\"pvh\"", cfg.Type)
+	}
+	if len(cfg.PCIs) > 0 {
+		return control.Errorf(control.ErrNotYet, "pci=[%q]: no device of the host can be passed through yet; remove pci= from the configuration", strings.Join(cfg.PCIs, `", "`))
 	}
 	if c.Host.Virt == nil {
 		return control.Errorf(control.ErrBadConfig, "type=\"pvh\" needs hardware virtualization with nested paging, which this machine lacks or the firmware has switched off; dmesg says which")
@@ -95,43 +108,67 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	return cfg.Sched.Check()
 }
 
-func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *control.DomainConfig) (*domain.Domain, error) {
+// build makes the domain; seen tells whether anybody, through xenstore, can have seen
+// its number.
+func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *control.DomainConfig) (d *domain.Domain, seen bool, err error) {
+	tell := control.ProgressOf(ctx)
+	if tell == nil {
+		tell = func(control.Progress) {}
+	}
+	tell(control.Progress{Step: "kernel"})
 	kernel, err := c.kernel(cfg.Kernel)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if err := c.Pass(ctx, "create: kernel decoded"); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var ramdisk []byte
-	if cfg.Ramdisk != "" {
-		m, err := c.Module(cfg.Ramdisk)
-		if err != nil {
-			return nil, fmt.Errorf("ramdisk: %w", err)
-		}
-		ramdisk = m.Data
+	ramdisk, err := c.ramdisk(cfg)
+	if err != nil {
+		return nil, false, err
 	}
 	if err := c.admit(cfg); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	p, err := c.params(id, group, cfg)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	d, err := pvh.Build(ctx, c.Host, pvh.Config{
+	d, err = pvh.Build(ctx, c.Host, pvh.Config{
 		Params: p, Name: cfg.Name, Memory: cfg.MemoryBytes, MaxMemory: cfg.MaxMemoryBytes,
 		OnlineVCPUs: cfg.VCPUs, Kernel: kernel, Cmdline: cfg.Cmdline, Ramdisk: ramdisk, RamdiskName: cfg.Ramdisk,
-		Progress: func(done, all uint64) error { return c.Pass(ctx, "create: memory") },
+		Progress: func(done, all uint64) error {
+			tell(control.Progress{Step: "memory", Done: done, Total: all})
+			return c.Pass(ctx, "create: memory")
+		},
+		Published: func() { seen = true },
 	})
-	switch {
-	case err == nil:
-		return d, nil
-	case errors.Is(err, mm.ErrNoMemory), errors.Is(err, mm.ErrNoTables):
-		return nil, control.Errorf(control.ErrNoMemory, "%v; free some or give the domain less (memory=)", err)
-	case errors.Is(err, startinfo.ErrMemory), errors.Is(err, startinfo.ErrParams), errors.Is(err, image.ErrNoPVHEntry), errors.Is(err, image.ErrPlacement):
-		return nil, control.Errorf(control.ErrBadKernel, "%v", err)
+	if errors.Is(err, mm.ErrNoMemory) || errors.Is(err, mm.ErrNoTables) {
+		err = control.Errorf(control.ErrNoMemory, "%v; free some or give the domain less (memory=)", err)
 	}
-	return nil, err
+	return d, seen, kernelError(err)
+}
+
+// kernelError gives those of what a kernel and its ramdisk are a kind.
+func kernelError(err error) error {
+	for _, kind := range []error{startinfo.ErrMemory, startinfo.ErrParams, image.ErrNoPVHEntry, image.ErrPlacement} {
+		if errors.Is(err, kind) {
+			return control.Errorf(control.ErrBadKernel, "%v", err)
+		}
+	}
+	return err
+}
+
+// ramdisk returns the ramdisk's file, if there is one.
+func (c *Core) ramdisk(cfg *control.DomainConfig) ([]byte, error) {
+	if cfg.Ramdisk == "" {
+		return nil, nil
+	}
+	m, err := c.Module(cfg.Ramdisk)
+	if err != nil {
+		return nil, fmt.Errorf("ramdisk: %w", err)
+	}
+	return m.Data, nil
 }
 
 // kernel decodes a kernel, or finds it decoded.
@@ -180,14 +217,20 @@ func (c *Core) FreeMemory() uint64 {
 	return c.Host.Memory.Stats().Free*mm.PageSize + uint64(kept)
 }
 
-// trim gives memory that Go does not use back to the machine, in the background.
+// trim gives memory that Go does not use back to the machine, in the background. What
+// was let go of before it is called goes, also if it is at work.
 func (c *Core) trim() {
-	if c.trimming.CompareAndSwap(false, true) {
-		go func() {
-			defer c.trimming.Store(false)
-			debug.FreeOSMemory()
-		}()
+	if c.trims.Add(1) > 1 {
+		return
 	}
+	go func() {
+		for n := int32(1); ; n = c.trims.Load() {
+			debug.FreeOSMemory()
+			if c.trims.CompareAndSwap(n, 0) {
+				return
+			}
+		}
+	}()
 }
 
 // tsc decides how a guest reads the time-stamp counter (xl.cfg(5), tsc_mode): the

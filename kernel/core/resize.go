@@ -16,7 +16,7 @@ func (e *Entry) SetMemory(bytes uint64, tell func() error) error {
 	if err := tell(); err != nil {
 		return err
 	}
-	e.config.MemoryBytes = bytes
+	e.change(func(c *control.DomainConfig) { c.MemoryBytes = min(bytes, c.MaxMemoryBytes) })
 	return nil
 }
 
@@ -31,7 +31,7 @@ func (e *Entry) SetMaxMemory(bytes uint64) error {
 	// The quota has the pages that come with the domain beside its memory.
 	special := e.Space.MaxPages() - e.config.MaxMemoryBytes>>mm.PageShift
 	e.Space.SetMaxPages(bytes>>mm.PageShift + special)
-	e.config.MaxMemoryBytes = bytes
+	e.change(func(c *control.DomainConfig) { c.MaxMemoryBytes = max(bytes, c.MemoryBytes) })
 	return nil
 }
 
@@ -46,6 +46,6 @@ func (e *Entry) SetVCPUs(n int, tell func() error) error {
 	if err := tell(); err != nil {
 		return err
 	}
-	e.config.VCPUs = n
+	e.change(func(c *control.DomainConfig) { c.VCPUs = min(n, c.MaxVCPUs) })
 	return nil
 }

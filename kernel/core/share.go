@@ -11,7 +11,7 @@ import (
 func (e *Entry) SetShare(p control.SchedParams) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.config.Sched = p
+	e.change(func(c *control.DomainConfig) { c.Sched = p })
 	for _, v := range e.VCPUs {
 		s := v.Sched()
 		s.Weight, s.Cap = p.Weight, p.CapPercent
@@ -41,11 +41,11 @@ func (c *Core) Pin(e *Entry, vcpu int, hard, soft control.CPUSet) error {
 		now := v.Sched()
 		if hard != nil {
 			now.Hard = h
-			e.config.HardAffinity = c.note(e.config.HardAffinity, v.ID, hard)
+			e.change(func(cfg *control.DomainConfig) { cfg.HardAffinity = c.note(cfg.HardAffinity, v.ID, hard) })
 		}
 		if soft != nil {
 			now.Soft = s
-			e.config.SoftAffinity = c.note(e.config.SoftAffinity, v.ID, soft)
+			e.change(func(cfg *control.DomainConfig) { cfg.SoftAffinity = c.note(cfg.SoftAffinity, v.ID, soft) })
 		}
 		v.SetSched(now)
 	}

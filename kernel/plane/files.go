@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"nidus/kernel/console"
+	"nidus/rpc/control"
 )
 
 // logReader follows the hypervisor's log.
@@ -38,3 +39,19 @@ func (l *logReader) Close() error {
 	l.cancel()
 	return nil
 }
+
+// Upload implements control.Plane. What is uploaded outlives the control plane, as the
+// domains do that are made from it.
+func (p *Plane) Upload(ctx context.Context, name string, sum control.FileSum, r io.Reader) (string, error) {
+	ctx, cancel := p.bound(ctx)
+	defer cancel()
+	return p.core.Upload(ctx, name, sum, r)
+}
+
+// FindUploaded implements control.Plane.
+func (p *Plane) FindUploaded(_ context.Context, sum control.FileSum) (string, error) {
+	return p.core.FindUploaded(sum)
+}
+
+// Discard implements control.Plane.
+func (p *Plane) Discard(_ context.Context, file string) error { return p.core.Discard(file) }

@@ -42,12 +42,12 @@ func (p *Plane) ended(e *core.Entry) {
 	if e.Dying() || !e.TakeEnd() {
 		return
 	}
-	c := e.Config()
+	c, now := e.NextConfig(), e.Config()
 	reason := control.ShutdownReason(e.Reason())
 	p.emit(control.EventShutdown, e, reason)
 	action := map[control.ShutdownReason]control.Action{
-		control.ShutdownPowerOff: c.OnPoweroff, control.ShutdownReboot: c.OnReboot, control.ShutdownCrash: c.OnCrash,
-		control.ShutdownWatchdog: c.OnWatchdog, control.ShutdownSoftReset: c.OnSoftReset, control.ShutdownSuspend: control.ActionPreserve,
+		control.ShutdownPowerOff: now.OnPoweroff, control.ShutdownReboot: now.OnReboot, control.ShutdownCrash: now.OnCrash,
+		control.ShutdownWatchdog: now.OnWatchdog, control.ShutdownSoftReset: now.OnSoftReset, control.ShutdownSuspend: control.ActionPreserve,
 	}[reason]
 	p.log.Printf(console.LevelInfo, "d%d (%s) ended: %v; action: %v", e.ID, c.Name, reason, action)
 	restart := false
@@ -64,6 +64,13 @@ func (p *Plane) ended(e *core.Entry) {
 	if action == control.ActionPreserve {
 		return
 	}
+	// Uploaded files stay until the domain that comes has them.
+	release, err := p.core.Hold(&c)
+	if err != nil {
+		p.log.Printf(console.LevelError, "d%d: %v", e.ID, err)
+		return
+	}
+	defer release()
 	if action == control.ActionRenameRestart && restart {
 		if err := p.core.Rename(e.ID, c.Name+"-"+control.UUID(e.UUID).String()[:8]); err != nil {
 			p.log.Printf(console.LevelError, "d%d: %v; it is not restarted", e.ID, err)

@@ -36,7 +36,7 @@ type Machine interface {
 
 // Plane implements control.Plane.
 type Plane struct {
-	control.NotYet // devices, uploads, save and restore
+	control.NotYet // devices, save and restore
 
 	core    *core.Core
 	machine Machine
@@ -223,6 +223,17 @@ func (p *Plane) Create(ctx context.Context, cfg control.DomainConfig, opt contro
 	p.core.Pass(ctx, "create: domain watched")
 	p.emit(control.EventCreated, e, 0)
 	return control.DomID(id), nil
+}
+
+// SetConfig implements control.Plane.
+func (p *Plane) SetConfig(ctx context.Context, id control.DomID, cfg control.DomainConfig) error {
+	e, err := p.entry(id)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := p.bound(ctx)
+	defer cancel()
+	return p.core.SetConfig(ctx, e, cfg)
 }
 
 // bound makes a context that also ends with the control plane.

@@ -35,9 +35,10 @@ func (p *Plane) SetMemory(_ context.Context, id control.DomID, bytes uint64) err
 	if err != nil {
 		return err
 	}
-	return e.SetMemory(bytes, func() error {
+	err = e.SetMemory(bytes, func() error {
 		return p.node(e, "memory/target", strconv.FormatUint(bytes>>10, 10))
 	})
+	return p.changed(control.EventMemory, e, err)
 }
 
 // SetMaxMemory implements control.Plane.
@@ -46,7 +47,7 @@ func (p *Plane) SetMaxMemory(_ context.Context, id control.DomID, bytes uint64) 
 	if err != nil {
 		return err
 	}
-	return e.SetMaxMemory(bytes)
+	return p.changed(control.EventMaxMemory, e, e.SetMaxMemory(bytes))
 }
 
 // SetVCPUs implements control.Plane.
@@ -55,7 +56,15 @@ func (p *Plane) SetVCPUs(_ context.Context, id control.DomID, n int) error {
 	if err != nil {
 		return err
 	}
-	return e.SetVCPUs(n, func() error { return p.availability(e, n) })
+	return p.changed(control.EventVCPUs, e, e.SetVCPUs(n, func() error { return p.availability(e, n) }))
+}
+
+// changed tells of a change, unless it failed.
+func (p *Plane) changed(kind control.EventKind, e *core.Entry, err error) error {
+	if err == nil {
+		p.emit(kind, e, 0)
+	}
+	return err
 }
 
 // availability says to the guest which vcpus it is to have online. A node changes

@@ -31,6 +31,9 @@ type Config struct {
 	// Progress hears how much of the memory is there, in bytes; may be nil. Its
 	// error ends Build.
 	Progress func(done, all uint64) error
+	// Published is called when others are about to see the domain's number; may be
+	// nil.
+	Published func()
 }
 
 // Build makes a domain that only needs Start. If it fails nothing is left.
@@ -116,6 +119,9 @@ func fill(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan
 	}
 	for _, r := range plan.RAM {
 		d.MaxGFN = max(d.MaxGFN, r.End().Frame())
+	}
+	if c.Published != nil {
+		c.Published()
 	}
 	consolePort, storePort, err := d.Connect(plan.Special.Console, plan.Special.Xenstore)
 	if err != nil {

@@ -507,29 +507,39 @@ const (
 	EventKind_EVENT_RENAMED  EventKind = 6
 	// Events were dropped: look at the state again.
 	EventKind_EVENT_LOST EventKind = 7
+	// What it is to have, or may have at most, was changed. Since 1.1.
+	EventKind_EVENT_MEMORY     EventKind = 8
+	EventKind_EVENT_MAX_MEMORY EventKind = 9
+	EventKind_EVENT_VCPUS      EventKind = 10
 )
 
 // Enum value maps for EventKind.
 var (
 	EventKind_name = map[int32]string{
-		0: "EVENT_LISTENING",
-		1: "EVENT_CREATED",
-		2: "EVENT_DESTROYED",
-		3: "EVENT_SHUTDOWN",
-		4: "EVENT_PAUSED",
-		5: "EVENT_UNPAUSED",
-		6: "EVENT_RENAMED",
-		7: "EVENT_LOST",
+		0:  "EVENT_LISTENING",
+		1:  "EVENT_CREATED",
+		2:  "EVENT_DESTROYED",
+		3:  "EVENT_SHUTDOWN",
+		4:  "EVENT_PAUSED",
+		5:  "EVENT_UNPAUSED",
+		6:  "EVENT_RENAMED",
+		7:  "EVENT_LOST",
+		8:  "EVENT_MEMORY",
+		9:  "EVENT_MAX_MEMORY",
+		10: "EVENT_VCPUS",
 	}
 	EventKind_value = map[string]int32{
-		"EVENT_LISTENING": 0,
-		"EVENT_CREATED":   1,
-		"EVENT_DESTROYED": 2,
-		"EVENT_SHUTDOWN":  3,
-		"EVENT_PAUSED":    4,
-		"EVENT_UNPAUSED":  5,
-		"EVENT_RENAMED":   6,
-		"EVENT_LOST":      7,
+		"EVENT_LISTENING":  0,
+		"EVENT_CREATED":    1,
+		"EVENT_DESTROYED":  2,
+		"EVENT_SHUTDOWN":   3,
+		"EVENT_PAUSED":     4,
+		"EVENT_UNPAUSED":   5,
+		"EVENT_RENAMED":    6,
+		"EVENT_LOST":       7,
+		"EVENT_MEMORY":     8,
+		"EVENT_MAX_MEMORY": 9,
+		"EVENT_VCPUS":      10,
 	}
 )
 
@@ -2287,8 +2297,11 @@ type DomainConfig struct {
 	MaxMaptrackFrames uint32 `protobuf:"varint,25,opt,name=max_maptrack_frames,json=maxMaptrackFrames" json:"max_maptrack_frames,omitempty"`
 	MaxGrantVersion   uint32 `protobuf:"varint,26,opt,name=max_grant_version,json=maxGrantVersion" json:"max_grant_version,omitempty"`
 	// Specifications as in xl.cfg(5).
-	Disks         []string `protobuf:"bytes,27,rep,name=disks" json:"disks,omitempty"`
-	Vifs          []string `protobuf:"bytes,28,rep,name=vifs" json:"vifs,omitempty"`
+	Disks []string `protobuf:"bytes,27,rep,name=disks" json:"disks,omitempty"`
+	Vifs  []string `protobuf:"bytes,28,rep,name=vifs" json:"vifs,omitempty"`
+	// Since 1.1. Until devices can be passed through, Create fails with NOT_YET if
+	// there are any.
+	Pcis          []string `protobuf:"bytes,30,rep,name=pcis" json:"pcis,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2522,6 +2535,13 @@ func (x *DomainConfig) GetDisks() []string {
 func (x *DomainConfig) GetVifs() []string {
 	if x != nil {
 		return x.Vifs
+	}
+	return nil
+}
+
+func (x *DomainConfig) GetPcis() []string {
+	if x != nil {
+		return x.Pcis
 	}
 	return nil
 }
@@ -2842,6 +2862,130 @@ func (x *CreateResponse) GetId() uint32 {
 	return 0
 }
 
+// CreateProgress is how far CreateWatched is.
+type CreateProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it does: a word or two, for a person.
+	Step string `protobuf:"bytes,1,opt,name=step" json:"step,omitempty"`
+	// How much of that is done, of how much, in bytes; total is 0 where nobody knows.
+	Done  uint64 `protobuf:"varint,2,opt,name=done" json:"done,omitempty"`
+	Total uint64 `protobuf:"varint,3,opt,name=total" json:"total,omitempty"`
+	// Set in the last message: the domain is there.
+	Id            uint32 `protobuf:"varint,4,opt,name=id" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateProgress) Reset() {
+	*x = CreateProgress{}
+	mi := &file_nidus_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateProgress) ProtoMessage() {}
+
+func (x *CreateProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateProgress.ProtoReflect.Descriptor instead.
+func (*CreateProgress) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CreateProgress) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *CreateProgress) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *CreateProgress) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *CreateProgress) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type SetConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint32                 `protobuf:"varint,1,opt,name=id" json:"id,omitempty"`
+	Config        *DomainConfig          `protobuf:"bytes,2,opt,name=config" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetConfigRequest) Reset() {
+	*x = SetConfigRequest{}
+	mi := &file_nidus_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetConfigRequest) ProtoMessage() {}
+
+func (x *SetConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetConfigRequest.ProtoReflect.Descriptor instead.
+func (*SetConfigRequest) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *SetConfigRequest) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *SetConfigRequest) GetConfig() *DomainConfig {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
 type RenameRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Id    uint32                 `protobuf:"varint,1,opt,name=id" json:"id,omitempty"`
@@ -2854,7 +2998,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_nidus_proto_msgTypes[32]
+	mi := &file_nidus_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2866,7 +3010,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[32]
+	mi := &file_nidus_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2879,7 +3023,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{32}
+	return file_nidus_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RenameRequest) GetId() uint32 {
@@ -2907,7 +3051,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_nidus_proto_msgTypes[33]
+	mi := &file_nidus_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3063,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[33]
+	mi := &file_nidus_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3076,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{33}
+	return file_nidus_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ShutdownRequest) GetId() uint32 {
@@ -2960,7 +3104,7 @@ type SysrqRequest struct {
 
 func (x *SysrqRequest) Reset() {
 	*x = SysrqRequest{}
-	mi := &file_nidus_proto_msgTypes[34]
+	mi := &file_nidus_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2972,7 +3116,7 @@ func (x *SysrqRequest) String() string {
 func (*SysrqRequest) ProtoMessage() {}
 
 func (x *SysrqRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[34]
+	mi := &file_nidus_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2985,7 +3129,7 @@ func (x *SysrqRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SysrqRequest.ProtoReflect.Descriptor instead.
 func (*SysrqRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{34}
+	return file_nidus_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SysrqRequest) GetId() uint32 {
@@ -3013,7 +3157,7 @@ type TriggerRequest struct {
 
 func (x *TriggerRequest) Reset() {
 	*x = TriggerRequest{}
-	mi := &file_nidus_proto_msgTypes[35]
+	mi := &file_nidus_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3169,7 @@ func (x *TriggerRequest) String() string {
 func (*TriggerRequest) ProtoMessage() {}
 
 func (x *TriggerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[35]
+	mi := &file_nidus_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3182,7 @@ func (x *TriggerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggerRequest.ProtoReflect.Descriptor instead.
 func (*TriggerRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{35}
+	return file_nidus_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TriggerRequest) GetId() uint32 {
@@ -3071,7 +3215,7 @@ type VCPUListResponse struct {
 
 func (x *VCPUListResponse) Reset() {
 	*x = VCPUListResponse{}
-	mi := &file_nidus_proto_msgTypes[36]
+	mi := &file_nidus_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3083,7 +3227,7 @@ func (x *VCPUListResponse) String() string {
 func (*VCPUListResponse) ProtoMessage() {}
 
 func (x *VCPUListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[36]
+	mi := &file_nidus_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3096,7 +3240,7 @@ func (x *VCPUListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VCPUListResponse.ProtoReflect.Descriptor instead.
 func (*VCPUListResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{36}
+	return file_nidus_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *VCPUListResponse) GetVcpus() []*VCPUInfo {
@@ -3126,7 +3270,7 @@ type VCPUInfo struct {
 
 func (x *VCPUInfo) Reset() {
 	*x = VCPUInfo{}
-	mi := &file_nidus_proto_msgTypes[37]
+	mi := &file_nidus_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3138,7 +3282,7 @@ func (x *VCPUInfo) String() string {
 func (*VCPUInfo) ProtoMessage() {}
 
 func (x *VCPUInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[37]
+	mi := &file_nidus_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3151,7 +3295,7 @@ func (x *VCPUInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VCPUInfo.ProtoReflect.Descriptor instead.
 func (*VCPUInfo) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{37}
+	return file_nidus_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VCPUInfo) GetId() uint32 {
@@ -3224,7 +3368,7 @@ type VCPUPinRequest struct {
 
 func (x *VCPUPinRequest) Reset() {
 	*x = VCPUPinRequest{}
-	mi := &file_nidus_proto_msgTypes[38]
+	mi := &file_nidus_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3380,7 @@ func (x *VCPUPinRequest) String() string {
 func (*VCPUPinRequest) ProtoMessage() {}
 
 func (x *VCPUPinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[38]
+	mi := &file_nidus_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3393,7 @@ func (x *VCPUPinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VCPUPinRequest.ProtoReflect.Descriptor instead.
 func (*VCPUPinRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{38}
+	return file_nidus_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *VCPUPinRequest) GetId() uint32 {
@@ -3290,7 +3434,7 @@ type VCPUSetRequest struct {
 
 func (x *VCPUSetRequest) Reset() {
 	*x = VCPUSetRequest{}
-	mi := &file_nidus_proto_msgTypes[39]
+	mi := &file_nidus_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3302,7 +3446,7 @@ func (x *VCPUSetRequest) String() string {
 func (*VCPUSetRequest) ProtoMessage() {}
 
 func (x *VCPUSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[39]
+	mi := &file_nidus_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3315,7 +3459,7 @@ func (x *VCPUSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VCPUSetRequest.ProtoReflect.Descriptor instead.
 func (*VCPUSetRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{39}
+	return file_nidus_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *VCPUSetRequest) GetId() uint32 {
@@ -3342,7 +3486,7 @@ type SetSchedRequest struct {
 
 func (x *SetSchedRequest) Reset() {
 	*x = SetSchedRequest{}
-	mi := &file_nidus_proto_msgTypes[40]
+	mi := &file_nidus_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +3498,7 @@ func (x *SetSchedRequest) String() string {
 func (*SetSchedRequest) ProtoMessage() {}
 
 func (x *SetSchedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[40]
+	mi := &file_nidus_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +3511,7 @@ func (x *SetSchedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSchedRequest.ProtoReflect.Descriptor instead.
 func (*SetSchedRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{40}
+	return file_nidus_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SetSchedRequest) GetId() uint32 {
@@ -3395,7 +3539,7 @@ type MemorySetRequest struct {
 
 func (x *MemorySetRequest) Reset() {
 	*x = MemorySetRequest{}
-	mi := &file_nidus_proto_msgTypes[41]
+	mi := &file_nidus_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3407,7 +3551,7 @@ func (x *MemorySetRequest) String() string {
 func (*MemorySetRequest) ProtoMessage() {}
 
 func (x *MemorySetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[41]
+	mi := &file_nidus_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3420,7 +3564,7 @@ func (x *MemorySetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemorySetRequest.ProtoReflect.Descriptor instead.
 func (*MemorySetRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{41}
+	return file_nidus_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *MemorySetRequest) GetId() uint32 {
@@ -3449,7 +3593,7 @@ type SaveRequest struct {
 
 func (x *SaveRequest) Reset() {
 	*x = SaveRequest{}
-	mi := &file_nidus_proto_msgTypes[42]
+	mi := &file_nidus_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3461,7 +3605,7 @@ func (x *SaveRequest) String() string {
 func (*SaveRequest) ProtoMessage() {}
 
 func (x *SaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[42]
+	mi := &file_nidus_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3474,7 +3618,7 @@ func (x *SaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
 func (*SaveRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{42}
+	return file_nidus_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SaveRequest) GetId() uint32 {
@@ -3508,7 +3652,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_nidus_proto_msgTypes[43]
+	mi := &file_nidus_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3520,7 +3664,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[43]
+	mi := &file_nidus_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3533,7 +3677,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{43}
+	return file_nidus_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RestoreRequest) GetFile() string {
@@ -3558,7 +3702,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_nidus_proto_msgTypes[44]
+	mi := &file_nidus_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3570,7 +3714,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[44]
+	mi := &file_nidus_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3583,7 +3727,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{44}
+	return file_nidus_proto_rawDescGZIP(), []int{46}
 }
 
 type Event struct {
@@ -3600,7 +3744,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_nidus_proto_msgTypes[45]
+	mi := &file_nidus_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3612,7 +3756,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[45]
+	mi := &file_nidus_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3625,7 +3769,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{45}
+	return file_nidus_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Event) GetKind() EventKind {
@@ -3683,7 +3827,7 @@ type DeviceInfo struct {
 
 func (x *DeviceInfo) Reset() {
 	*x = DeviceInfo{}
-	mi := &file_nidus_proto_msgTypes[46]
+	mi := &file_nidus_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +3839,7 @@ func (x *DeviceInfo) String() string {
 func (*DeviceInfo) ProtoMessage() {}
 
 func (x *DeviceInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[46]
+	mi := &file_nidus_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +3852,7 @@ func (x *DeviceInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceInfo.ProtoReflect.Descriptor instead.
 func (*DeviceInfo) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{46}
+	return file_nidus_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DeviceInfo) GetKind() DeviceKind {
@@ -3763,7 +3907,7 @@ type DeviceListRequest struct {
 
 func (x *DeviceListRequest) Reset() {
 	*x = DeviceListRequest{}
-	mi := &file_nidus_proto_msgTypes[47]
+	mi := &file_nidus_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3775,7 +3919,7 @@ func (x *DeviceListRequest) String() string {
 func (*DeviceListRequest) ProtoMessage() {}
 
 func (x *DeviceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[47]
+	mi := &file_nidus_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3788,7 +3932,7 @@ func (x *DeviceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceListRequest.ProtoReflect.Descriptor instead.
 func (*DeviceListRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{47}
+	return file_nidus_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeviceListRequest) GetId() uint32 {
@@ -3814,7 +3958,7 @@ type DeviceListResponse struct {
 
 func (x *DeviceListResponse) Reset() {
 	*x = DeviceListResponse{}
-	mi := &file_nidus_proto_msgTypes[48]
+	mi := &file_nidus_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3826,7 +3970,7 @@ func (x *DeviceListResponse) String() string {
 func (*DeviceListResponse) ProtoMessage() {}
 
 func (x *DeviceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[48]
+	mi := &file_nidus_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3839,7 +3983,7 @@ func (x *DeviceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceListResponse.ProtoReflect.Descriptor instead.
 func (*DeviceListResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{48}
+	return file_nidus_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DeviceListResponse) GetDevices() []*DeviceInfo {
@@ -3861,7 +4005,7 @@ type DeviceAttachRequest struct {
 
 func (x *DeviceAttachRequest) Reset() {
 	*x = DeviceAttachRequest{}
-	mi := &file_nidus_proto_msgTypes[49]
+	mi := &file_nidus_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3873,7 +4017,7 @@ func (x *DeviceAttachRequest) String() string {
 func (*DeviceAttachRequest) ProtoMessage() {}
 
 func (x *DeviceAttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[49]
+	mi := &file_nidus_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3886,7 +4030,7 @@ func (x *DeviceAttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceAttachRequest.ProtoReflect.Descriptor instead.
 func (*DeviceAttachRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{49}
+	return file_nidus_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DeviceAttachRequest) GetId() uint32 {
@@ -3924,7 +4068,7 @@ type DeviceDetachRequest struct {
 
 func (x *DeviceDetachRequest) Reset() {
 	*x = DeviceDetachRequest{}
-	mi := &file_nidus_proto_msgTypes[50]
+	mi := &file_nidus_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3936,7 +4080,7 @@ func (x *DeviceDetachRequest) String() string {
 func (*DeviceDetachRequest) ProtoMessage() {}
 
 func (x *DeviceDetachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[50]
+	mi := &file_nidus_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3949,7 +4093,7 @@ func (x *DeviceDetachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceDetachRequest.ProtoReflect.Descriptor instead.
 func (*DeviceDetachRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{50}
+	return file_nidus_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DeviceDetachRequest) GetId() uint32 {
@@ -3995,7 +4139,7 @@ type ConsoleInput struct {
 
 func (x *ConsoleInput) Reset() {
 	*x = ConsoleInput{}
-	mi := &file_nidus_proto_msgTypes[51]
+	mi := &file_nidus_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4007,7 +4151,7 @@ func (x *ConsoleInput) String() string {
 func (*ConsoleInput) ProtoMessage() {}
 
 func (x *ConsoleInput) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[51]
+	mi := &file_nidus_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4020,7 +4164,7 @@ func (x *ConsoleInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleInput.ProtoReflect.Descriptor instead.
 func (*ConsoleInput) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{51}
+	return file_nidus_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ConsoleInput) GetOpen() *ConsoleOpen {
@@ -4057,7 +4201,7 @@ type ConsoleOpen struct {
 
 func (x *ConsoleOpen) Reset() {
 	*x = ConsoleOpen{}
-	mi := &file_nidus_proto_msgTypes[52]
+	mi := &file_nidus_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4069,7 +4213,7 @@ func (x *ConsoleOpen) String() string {
 func (*ConsoleOpen) ProtoMessage() {}
 
 func (x *ConsoleOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[52]
+	mi := &file_nidus_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4082,7 +4226,7 @@ func (x *ConsoleOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleOpen.ProtoReflect.Descriptor instead.
 func (*ConsoleOpen) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{52}
+	return file_nidus_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ConsoleOpen) GetId() uint32 {
@@ -4118,7 +4262,7 @@ type ConsoleOutput struct {
 
 func (x *ConsoleOutput) Reset() {
 	*x = ConsoleOutput{}
-	mi := &file_nidus_proto_msgTypes[53]
+	mi := &file_nidus_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4130,7 +4274,7 @@ func (x *ConsoleOutput) String() string {
 func (*ConsoleOutput) ProtoMessage() {}
 
 func (x *ConsoleOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[53]
+	mi := &file_nidus_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4143,7 +4287,7 @@ func (x *ConsoleOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleOutput.ProtoReflect.Descriptor instead.
 func (*ConsoleOutput) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{53}
+	return file_nidus_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ConsoleOutput) GetData() []byte {
@@ -4169,7 +4313,7 @@ type ConsoleTaken struct {
 
 func (x *ConsoleTaken) Reset() {
 	*x = ConsoleTaken{}
-	mi := &file_nidus_proto_msgTypes[54]
+	mi := &file_nidus_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4181,7 +4325,7 @@ func (x *ConsoleTaken) String() string {
 func (*ConsoleTaken) ProtoMessage() {}
 
 func (x *ConsoleTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[54]
+	mi := &file_nidus_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4194,7 +4338,7 @@ func (x *ConsoleTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleTaken.ProtoReflect.Descriptor instead.
 func (*ConsoleTaken) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{54}
+	return file_nidus_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ConsoleTaken) GetCount() uint32 {
@@ -4213,7 +4357,7 @@ type PathRequest struct {
 
 func (x *PathRequest) Reset() {
 	*x = PathRequest{}
-	mi := &file_nidus_proto_msgTypes[55]
+	mi := &file_nidus_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4225,7 +4369,7 @@ func (x *PathRequest) String() string {
 func (*PathRequest) ProtoMessage() {}
 
 func (x *PathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[55]
+	mi := &file_nidus_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4238,7 +4382,7 @@ func (x *PathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathRequest.ProtoReflect.Descriptor instead.
 func (*PathRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{55}
+	return file_nidus_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PathRequest) GetPath() string {
@@ -4257,7 +4401,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_nidus_proto_msgTypes[56]
+	mi := &file_nidus_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4269,7 +4413,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[56]
+	mi := &file_nidus_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4282,7 +4426,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{56}
+	return file_nidus_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReadResponse) GetValue() []byte {
@@ -4302,7 +4446,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_nidus_proto_msgTypes[57]
+	mi := &file_nidus_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4314,7 +4458,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[57]
+	mi := &file_nidus_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4327,7 +4471,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{57}
+	return file_nidus_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *WriteRequest) GetPath() string {
@@ -4353,7 +4497,7 @@ type NamesResponse struct {
 
 func (x *NamesResponse) Reset() {
 	*x = NamesResponse{}
-	mi := &file_nidus_proto_msgTypes[58]
+	mi := &file_nidus_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4365,7 +4509,7 @@ func (x *NamesResponse) String() string {
 func (*NamesResponse) ProtoMessage() {}
 
 func (x *NamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[58]
+	mi := &file_nidus_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4378,7 +4522,7 @@ func (x *NamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesResponse.ProtoReflect.Descriptor instead.
 func (*NamesResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{58}
+	return file_nidus_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *NamesResponse) GetNames() []string {
@@ -4399,7 +4543,7 @@ type PermsMessage struct {
 
 func (x *PermsMessage) Reset() {
 	*x = PermsMessage{}
-	mi := &file_nidus_proto_msgTypes[59]
+	mi := &file_nidus_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4411,7 +4555,7 @@ func (x *PermsMessage) String() string {
 func (*PermsMessage) ProtoMessage() {}
 
 func (x *PermsMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[59]
+	mi := &file_nidus_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4424,7 +4568,7 @@ func (x *PermsMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermsMessage.ProtoReflect.Descriptor instead.
 func (*PermsMessage) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{59}
+	return file_nidus_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PermsMessage) GetPerms() []string {
@@ -4444,7 +4588,7 @@ type SetPermsRequest struct {
 
 func (x *SetPermsRequest) Reset() {
 	*x = SetPermsRequest{}
-	mi := &file_nidus_proto_msgTypes[60]
+	mi := &file_nidus_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4456,7 +4600,7 @@ func (x *SetPermsRequest) String() string {
 func (*SetPermsRequest) ProtoMessage() {}
 
 func (x *SetPermsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[60]
+	mi := &file_nidus_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4469,7 +4613,7 @@ func (x *SetPermsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{60}
+	return file_nidus_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SetPermsRequest) GetPath() string {
@@ -4495,7 +4639,7 @@ type Changed struct {
 
 func (x *Changed) Reset() {
 	*x = Changed{}
-	mi := &file_nidus_proto_msgTypes[61]
+	mi := &file_nidus_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4507,7 +4651,7 @@ func (x *Changed) String() string {
 func (*Changed) ProtoMessage() {}
 
 func (x *Changed) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[61]
+	mi := &file_nidus_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4520,7 +4664,7 @@ func (x *Changed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changed.ProtoReflect.Descriptor instead.
 func (*Changed) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{61}
+	return file_nidus_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Changed) GetPath() string {
@@ -4538,7 +4682,7 @@ type ModulesRequest struct {
 
 func (x *ModulesRequest) Reset() {
 	*x = ModulesRequest{}
-	mi := &file_nidus_proto_msgTypes[62]
+	mi := &file_nidus_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4550,7 +4694,7 @@ func (x *ModulesRequest) String() string {
 func (*ModulesRequest) ProtoMessage() {}
 
 func (x *ModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[62]
+	mi := &file_nidus_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4563,7 +4707,7 @@ func (x *ModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModulesRequest.ProtoReflect.Descriptor instead.
 func (*ModulesRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{62}
+	return file_nidus_proto_rawDescGZIP(), []int{64}
 }
 
 type ModulesResponse struct {
@@ -4575,7 +4719,7 @@ type ModulesResponse struct {
 
 func (x *ModulesResponse) Reset() {
 	*x = ModulesResponse{}
-	mi := &file_nidus_proto_msgTypes[63]
+	mi := &file_nidus_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4587,7 +4731,7 @@ func (x *ModulesResponse) String() string {
 func (*ModulesResponse) ProtoMessage() {}
 
 func (x *ModulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[63]
+	mi := &file_nidus_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4600,7 +4744,7 @@ func (x *ModulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModulesResponse.ProtoReflect.Descriptor instead.
 func (*ModulesResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{63}
+	return file_nidus_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ModulesResponse) GetModules() []*Module {
@@ -4625,7 +4769,7 @@ type Module struct {
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_nidus_proto_msgTypes[64]
+	mi := &file_nidus_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4637,7 +4781,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[64]
+	mi := &file_nidus_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4650,7 +4794,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{64}
+	return file_nidus_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Module) GetName() string {
@@ -4687,7 +4831,7 @@ type ReadFileRequest struct {
 
 func (x *ReadFileRequest) Reset() {
 	*x = ReadFileRequest{}
-	mi := &file_nidus_proto_msgTypes[65]
+	mi := &file_nidus_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4699,7 +4843,7 @@ func (x *ReadFileRequest) String() string {
 func (*ReadFileRequest) ProtoMessage() {}
 
 func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[65]
+	mi := &file_nidus_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4712,7 +4856,7 @@ func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadFileRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{65}
+	return file_nidus_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ReadFileRequest) GetName() string {
@@ -4747,7 +4891,7 @@ type ReadFileResponse struct {
 
 func (x *ReadFileResponse) Reset() {
 	*x = ReadFileResponse{}
-	mi := &file_nidus_proto_msgTypes[66]
+	mi := &file_nidus_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4759,7 +4903,7 @@ func (x *ReadFileResponse) String() string {
 func (*ReadFileResponse) ProtoMessage() {}
 
 func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[66]
+	mi := &file_nidus_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4772,7 +4916,7 @@ func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadFileResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{66}
+	return file_nidus_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ReadFileResponse) GetData() []byte {
@@ -4793,16 +4937,19 @@ type UploadChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first message only: what the client calls the file, and its size in
 	// bytes.
-	Name          string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
-	Size          int64  `protobuf:"varint,2,opt,name=size" json:"size,omitempty"`
-	Data          []byte `protobuf:"bytes,3,opt,name=data" json:"data,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name" json:"name,omitempty"`
+	Size int64  `protobuf:"varint,2,opt,name=size" json:"size,omitempty"`
+	Data []byte `protobuf:"bytes,3,opt,name=data" json:"data,omitempty"`
+	// In the first message only: the SHA-256 of its contents, 32 bytes; none: it is
+	// not checked. Since 1.1.
+	Sha256        []byte `protobuf:"bytes,4,opt,name=sha256" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UploadChunk) Reset() {
 	*x = UploadChunk{}
-	mi := &file_nidus_proto_msgTypes[67]
+	mi := &file_nidus_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4814,7 +4961,7 @@ func (x *UploadChunk) String() string {
 func (*UploadChunk) ProtoMessage() {}
 
 func (x *UploadChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[67]
+	mi := &file_nidus_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4827,7 +4974,7 @@ func (x *UploadChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadChunk.ProtoReflect.Descriptor instead.
 func (*UploadChunk) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{67}
+	return file_nidus_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *UploadChunk) GetName() string {
@@ -4851,6 +4998,66 @@ func (x *UploadChunk) GetData() []byte {
 	return nil
 }
 
+func (x *UploadChunk) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+type FindUploadedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its size in bytes, and the SHA-256 of its contents, 32 bytes.
+	Size          int64  `protobuf:"varint,1,opt,name=size" json:"size,omitempty"`
+	Sha256        []byte `protobuf:"bytes,2,opt,name=sha256" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FindUploadedRequest) Reset() {
+	*x = FindUploadedRequest{}
+	mi := &file_nidus_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FindUploadedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FindUploadedRequest) ProtoMessage() {}
+
+func (x *FindUploadedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FindUploadedRequest.ProtoReflect.Descriptor instead.
+func (*FindUploadedRequest) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *FindUploadedRequest) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *FindUploadedRequest) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
 type UploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The name by which Create finds the file.
@@ -4861,7 +5068,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_nidus_proto_msgTypes[68]
+	mi := &file_nidus_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4873,7 +5080,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[68]
+	mi := &file_nidus_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4886,7 +5093,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{68}
+	return file_nidus_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *UploadResponse) GetFile() string {
@@ -4905,7 +5112,7 @@ type DiscardRequest struct {
 
 func (x *DiscardRequest) Reset() {
 	*x = DiscardRequest{}
-	mi := &file_nidus_proto_msgTypes[69]
+	mi := &file_nidus_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4917,7 +5124,7 @@ func (x *DiscardRequest) String() string {
 func (*DiscardRequest) ProtoMessage() {}
 
 func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[69]
+	mi := &file_nidus_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4930,7 +5137,7 @@ func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardRequest.ProtoReflect.Descriptor instead.
 func (*DiscardRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{69}
+	return file_nidus_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DiscardRequest) GetFile() string {
@@ -4948,7 +5155,7 @@ type ClientsRequest struct {
 
 func (x *ClientsRequest) Reset() {
 	*x = ClientsRequest{}
-	mi := &file_nidus_proto_msgTypes[70]
+	mi := &file_nidus_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4960,7 +5167,7 @@ func (x *ClientsRequest) String() string {
 func (*ClientsRequest) ProtoMessage() {}
 
 func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[70]
+	mi := &file_nidus_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4973,7 +5180,7 @@ func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsRequest.ProtoReflect.Descriptor instead.
 func (*ClientsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{70}
+	return file_nidus_proto_rawDescGZIP(), []int{73}
 }
 
 type ClientsResponse struct {
@@ -4985,7 +5192,7 @@ type ClientsResponse struct {
 
 func (x *ClientsResponse) Reset() {
 	*x = ClientsResponse{}
-	mi := &file_nidus_proto_msgTypes[71]
+	mi := &file_nidus_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4997,7 +5204,7 @@ func (x *ClientsResponse) String() string {
 func (*ClientsResponse) ProtoMessage() {}
 
 func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[71]
+	mi := &file_nidus_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5010,7 +5217,7 @@ func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsResponse.ProtoReflect.Descriptor instead.
 func (*ClientsResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{71}
+	return file_nidus_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ClientsResponse) GetClients() []*RemoteClient {
@@ -5034,7 +5241,7 @@ type RemoteClient struct {
 
 func (x *RemoteClient) Reset() {
 	*x = RemoteClient{}
-	mi := &file_nidus_proto_msgTypes[72]
+	mi := &file_nidus_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5046,7 +5253,7 @@ func (x *RemoteClient) String() string {
 func (*RemoteClient) ProtoMessage() {}
 
 func (x *RemoteClient) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[72]
+	mi := &file_nidus_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5059,7 +5266,7 @@ func (x *RemoteClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoteClient.ProtoReflect.Descriptor instead.
 func (*RemoteClient) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{72}
+	return file_nidus_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RemoteClient) GetName() string {
@@ -5092,7 +5299,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_nidus_proto_msgTypes[73]
+	mi := &file_nidus_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5104,7 +5311,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[73]
+	mi := &file_nidus_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5117,7 +5324,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{73}
+	return file_nidus_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *RevokeRequest) GetName() string {
@@ -5247,7 +5454,7 @@ const file_nidus_proto_rawDesc = "" +
 	"\tmax_vcpus\x18\n" +
 	" \x01(\rR\bmaxVcpus\x12\x1e\n" +
 	"\vcpu_time_ns\x18\v \x01(\x03R\tcpuTimeNs\x12\x1b\n" +
-	"\tuptime_ns\x18\f \x01(\x03R\buptimeNs\"\xb5\b\n" +
+	"\tuptime_ns\x18\f \x01(\x03R\buptimeNs\"\xc9\b\n" +
 	"\fDomainConfig\x12%\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x11.nidus.DomainTypeR\x04type\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -5282,7 +5489,8 @@ const file_nidus_proto_rawDesc = "" +
 	"\x13max_maptrack_frames\x18\x19 \x01(\rR\x11maxMaptrackFrames\x12*\n" +
 	"\x11max_grant_version\x18\x1a \x01(\rR\x0fmaxGrantVersion\x12\x14\n" +
 	"\x05disks\x18\x1b \x03(\tR\x05disks\x12\x12\n" +
-	"\x04vifs\x18\x1c \x03(\tR\x04vifs\"/\n" +
+	"\x04vifs\x18\x1c \x03(\tR\x04vifs\x12\x12\n" +
+	"\x04pcis\x18\x1e \x03(\tR\x04pcis\"/\n" +
 	"\aCPUList\x12$\n" +
 	"\x05terms\x18\x01 \x03(\v2\x0e.nidus.CPUTermR\x05terms\"a\n" +
 	"\aCPUTerm\x12\x14\n" +
@@ -5300,7 +5508,15 @@ const file_nidus_proto_rawDesc = "" +
 	"\x06config\x18\x01 \x01(\v2\x13.nidus.DomainConfigR\x06config\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\" \n" +
 	"\x0eCreateResponse\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\rR\x02id\"3\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\"^\n" +
+	"\x0eCreateProgress\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\rR\x02id\"O\n" +
+	"\x10SetConfigRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x12+\n" +
+	"\x06config\x18\x02 \x01(\v2\x13.nidus.DomainConfigR\x06config\"3\n" +
 	"\rRenameRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"=\n" +
@@ -5417,11 +5633,15 @@ const file_nidus_proto_rawDesc = "" +
 	"\x06length\x18\x03 \x01(\rR\x06length\"8\n" +
 	"\x10ReadFileResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x10\n" +
-	"\x03eof\x18\x02 \x01(\bR\x03eof\"I\n" +
+	"\x03eof\x18\x02 \x01(\bR\x03eof\"a\n" +
 	"\vUploadChunk\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"$\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x16\n" +
+	"\x06sha256\x18\x04 \x01(\fR\x06sha256\"A\n" +
+	"\x13FindUploadedRequest\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x03R\x04size\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"$\n" +
 	"\x0eUploadResponse\x12\x12\n" +
 	"\x04file\x18\x01 \x01(\tR\x04file\"$\n" +
 	"\x0eDiscardRequest\x12\x12\n" +
@@ -5497,7 +5717,7 @@ const file_nidus_proto_rawDesc = "" +
 	"\fTRIGGER_INIT\x10\x02\x12\x11\n" +
 	"\rTRIGGER_POWER\x10\x03\x12\x11\n" +
 	"\rTRIGGER_SLEEP\x10\x04\x12\x14\n" +
-	"\x10TRIGGER_S3RESUME\x10\x05*\xa5\x01\n" +
+	"\x10TRIGGER_S3RESUME\x10\x05*\xde\x01\n" +
 	"\tEventKind\x12\x13\n" +
 	"\x0fEVENT_LISTENING\x10\x00\x12\x11\n" +
 	"\rEVENT_CREATED\x10\x01\x12\x13\n" +
@@ -5507,7 +5727,11 @@ const file_nidus_proto_rawDesc = "" +
 	"\x0eEVENT_UNPAUSED\x10\x05\x12\x11\n" +
 	"\rEVENT_RENAMED\x10\x06\x12\x0e\n" +
 	"\n" +
-	"EVENT_LOST\x10\a*S\n" +
+	"EVENT_LOST\x10\a\x12\x10\n" +
+	"\fEVENT_MEMORY\x10\b\x12\x14\n" +
+	"\x10EVENT_MAX_MEMORY\x10\t\x12\x0f\n" +
+	"\vEVENT_VCPUS\x10\n" +
+	"*S\n" +
 	"\n" +
 	"DeviceKind\x12\x0f\n" +
 	"\vDEVICE_NONE\x10\x00\x12\x10\n" +
@@ -5530,12 +5754,14 @@ const file_nidus_proto_rawDesc = "" +
 	"\x03Log\x12\x11.nidus.LogRequest\x1a\x0f.nidus.LogChunk\"\x03\x90\x02\x010\x01\x121\n" +
 	"\tDebugKeys\x12\x17.nidus.DebugKeysRequest\x1a\v.nidus.Done\x12/\n" +
 	"\bPowerOff\x12\x16.nidus.PowerOffRequest\x1a\v.nidus.Done\x12/\n" +
-	"\x06Reboot\x12\x18.nidus.HostRebootRequest\x1a\v.nidus.Done2\xee\b\n" +
+	"\x06Reboot\x12\x18.nidus.HostRebootRequest\x1a\v.nidus.Done2\xe1\t\n" +
 	"\aDomains\x12B\n" +
 	"\x04List\x12\x19.nidus.ListDomainsRequest\x1a\x1a.nidus.ListDomainsResponse\"\x03\x90\x02\x01\x126\n" +
 	"\x03Get\x12\x17.nidus.GetDomainRequest\x1a\x11.nidus.DomainInfo\"\x03\x90\x02\x01\x12;\n" +
 	"\tGetConfig\x12\x14.nidus.DomainRequest\x1a\x13.nidus.DomainConfig\"\x03\x90\x02\x01\x125\n" +
-	"\x06Create\x12\x14.nidus.CreateRequest\x1a\x15.nidus.CreateResponse\x12,\n" +
+	"\x06Create\x12\x14.nidus.CreateRequest\x1a\x15.nidus.CreateResponse\x12>\n" +
+	"\rCreateWatched\x12\x14.nidus.CreateRequest\x1a\x15.nidus.CreateProgress0\x01\x121\n" +
+	"\tSetConfig\x12\x17.nidus.SetConfigRequest\x1a\v.nidus.Done\x12,\n" +
 	"\aDestroy\x12\x14.nidus.DomainRequest\x1a\v.nidus.Done\x12+\n" +
 	"\x06Rename\x12\x14.nidus.RenameRequest\x1a\v.nidus.Done\x12*\n" +
 	"\x05Pause\x12\x14.nidus.DomainRequest\x1a\v.nidus.Done\x12,\n" +
@@ -5567,11 +5793,12 @@ const file_nidus_proto_rawDesc = "" +
 	"\x06Remove\x12\x12.nidus.PathRequest\x1a\v.nidus.Done\x125\n" +
 	"\x05Perms\x12\x12.nidus.PathRequest\x1a\x13.nidus.PermsMessage\"\x03\x90\x02\x01\x12/\n" +
 	"\bSetPerms\x12\x16.nidus.SetPermsRequest\x1a\v.nidus.Done\x122\n" +
-	"\x05Watch\x12\x12.nidus.PathRequest\x1a\x0e.nidus.Changed\"\x03\x90\x02\x010\x012\xea\x01\n" +
+	"\x05Watch\x12\x12.nidus.PathRequest\x1a\x0e.nidus.Changed\"\x03\x90\x02\x010\x012\xad\x02\n" +
 	"\x05Files\x12=\n" +
 	"\aModules\x12\x15.nidus.ModulesRequest\x1a\x16.nidus.ModulesResponse\"\x03\x90\x02\x01\x12<\n" +
 	"\x04Read\x12\x16.nidus.ReadFileRequest\x1a\x17.nidus.ReadFileResponse\"\x03\x90\x02\x01\x125\n" +
-	"\x06Upload\x12\x12.nidus.UploadChunk\x1a\x15.nidus.UploadResponse(\x01\x12-\n" +
+	"\x06Upload\x12\x12.nidus.UploadChunk\x1a\x15.nidus.UploadResponse(\x01\x12A\n" +
+	"\fFindUploaded\x12\x1a.nidus.FindUploadedRequest\x1a\x15.nidus.UploadResponse\x12-\n" +
 	"\aDiscard\x12\x15.nidus.DiscardRequest\x1a\v.nidus.Done2\x9f\x01\n" +
 	"\x06Remote\x12=\n" +
 	"\aClients\x12\x15.nidus.ClientsRequest\x1a\x16.nidus.ClientsResponse\"\x03\x90\x02\x01\x12)\n" +
@@ -5591,7 +5818,7 @@ func file_nidus_proto_rawDescGZIP() []byte {
 }
 
 var file_nidus_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_nidus_proto_msgTypes = make([]protoimpl.MessageInfo, 74)
+var file_nidus_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
 var file_nidus_proto_goTypes = []any{
 	(ErrorCode)(0),              // 0: nidus.ErrorCode
 	(DomainType)(0),             // 1: nidus.DomainType
@@ -5635,48 +5862,51 @@ var file_nidus_proto_goTypes = []any{
 	(*SchedParams)(nil),         // 39: nidus.SchedParams
 	(*CreateRequest)(nil),       // 40: nidus.CreateRequest
 	(*CreateResponse)(nil),      // 41: nidus.CreateResponse
-	(*RenameRequest)(nil),       // 42: nidus.RenameRequest
-	(*ShutdownRequest)(nil),     // 43: nidus.ShutdownRequest
-	(*SysrqRequest)(nil),        // 44: nidus.SysrqRequest
-	(*TriggerRequest)(nil),      // 45: nidus.TriggerRequest
-	(*VCPUListResponse)(nil),    // 46: nidus.VCPUListResponse
-	(*VCPUInfo)(nil),            // 47: nidus.VCPUInfo
-	(*VCPUPinRequest)(nil),      // 48: nidus.VCPUPinRequest
-	(*VCPUSetRequest)(nil),      // 49: nidus.VCPUSetRequest
-	(*SetSchedRequest)(nil),     // 50: nidus.SetSchedRequest
-	(*MemorySetRequest)(nil),    // 51: nidus.MemorySetRequest
-	(*SaveRequest)(nil),         // 52: nidus.SaveRequest
-	(*RestoreRequest)(nil),      // 53: nidus.RestoreRequest
-	(*EventsRequest)(nil),       // 54: nidus.EventsRequest
-	(*Event)(nil),               // 55: nidus.Event
-	(*DeviceInfo)(nil),          // 56: nidus.DeviceInfo
-	(*DeviceListRequest)(nil),   // 57: nidus.DeviceListRequest
-	(*DeviceListResponse)(nil),  // 58: nidus.DeviceListResponse
-	(*DeviceAttachRequest)(nil), // 59: nidus.DeviceAttachRequest
-	(*DeviceDetachRequest)(nil), // 60: nidus.DeviceDetachRequest
-	(*ConsoleInput)(nil),        // 61: nidus.ConsoleInput
-	(*ConsoleOpen)(nil),         // 62: nidus.ConsoleOpen
-	(*ConsoleOutput)(nil),       // 63: nidus.ConsoleOutput
-	(*ConsoleTaken)(nil),        // 64: nidus.ConsoleTaken
-	(*PathRequest)(nil),         // 65: nidus.PathRequest
-	(*ReadResponse)(nil),        // 66: nidus.ReadResponse
-	(*WriteRequest)(nil),        // 67: nidus.WriteRequest
-	(*NamesResponse)(nil),       // 68: nidus.NamesResponse
-	(*PermsMessage)(nil),        // 69: nidus.PermsMessage
-	(*SetPermsRequest)(nil),     // 70: nidus.SetPermsRequest
-	(*Changed)(nil),             // 71: nidus.Changed
-	(*ModulesRequest)(nil),      // 72: nidus.ModulesRequest
-	(*ModulesResponse)(nil),     // 73: nidus.ModulesResponse
-	(*Module)(nil),              // 74: nidus.Module
-	(*ReadFileRequest)(nil),     // 75: nidus.ReadFileRequest
-	(*ReadFileResponse)(nil),    // 76: nidus.ReadFileResponse
-	(*UploadChunk)(nil),         // 77: nidus.UploadChunk
-	(*UploadResponse)(nil),      // 78: nidus.UploadResponse
-	(*DiscardRequest)(nil),      // 79: nidus.DiscardRequest
-	(*ClientsRequest)(nil),      // 80: nidus.ClientsRequest
-	(*ClientsResponse)(nil),     // 81: nidus.ClientsResponse
-	(*RemoteClient)(nil),        // 82: nidus.RemoteClient
-	(*RevokeRequest)(nil),       // 83: nidus.RevokeRequest
+	(*CreateProgress)(nil),      // 42: nidus.CreateProgress
+	(*SetConfigRequest)(nil),    // 43: nidus.SetConfigRequest
+	(*RenameRequest)(nil),       // 44: nidus.RenameRequest
+	(*ShutdownRequest)(nil),     // 45: nidus.ShutdownRequest
+	(*SysrqRequest)(nil),        // 46: nidus.SysrqRequest
+	(*TriggerRequest)(nil),      // 47: nidus.TriggerRequest
+	(*VCPUListResponse)(nil),    // 48: nidus.VCPUListResponse
+	(*VCPUInfo)(nil),            // 49: nidus.VCPUInfo
+	(*VCPUPinRequest)(nil),      // 50: nidus.VCPUPinRequest
+	(*VCPUSetRequest)(nil),      // 51: nidus.VCPUSetRequest
+	(*SetSchedRequest)(nil),     // 52: nidus.SetSchedRequest
+	(*MemorySetRequest)(nil),    // 53: nidus.MemorySetRequest
+	(*SaveRequest)(nil),         // 54: nidus.SaveRequest
+	(*RestoreRequest)(nil),      // 55: nidus.RestoreRequest
+	(*EventsRequest)(nil),       // 56: nidus.EventsRequest
+	(*Event)(nil),               // 57: nidus.Event
+	(*DeviceInfo)(nil),          // 58: nidus.DeviceInfo
+	(*DeviceListRequest)(nil),   // 59: nidus.DeviceListRequest
+	(*DeviceListResponse)(nil),  // 60: nidus.DeviceListResponse
+	(*DeviceAttachRequest)(nil), // 61: nidus.DeviceAttachRequest
+	(*DeviceDetachRequest)(nil), // 62: nidus.DeviceDetachRequest
+	(*ConsoleInput)(nil),        // 63: nidus.ConsoleInput
+	(*ConsoleOpen)(nil),         // 64: nidus.ConsoleOpen
+	(*ConsoleOutput)(nil),       // 65: nidus.ConsoleOutput
+	(*ConsoleTaken)(nil),        // 66: nidus.ConsoleTaken
+	(*PathRequest)(nil),         // 67: nidus.PathRequest
+	(*ReadResponse)(nil),        // 68: nidus.ReadResponse
+	(*WriteRequest)(nil),        // 69: nidus.WriteRequest
+	(*NamesResponse)(nil),       // 70: nidus.NamesResponse
+	(*PermsMessage)(nil),        // 71: nidus.PermsMessage
+	(*SetPermsRequest)(nil),     // 72: nidus.SetPermsRequest
+	(*Changed)(nil),             // 73: nidus.Changed
+	(*ModulesRequest)(nil),      // 74: nidus.ModulesRequest
+	(*ModulesResponse)(nil),     // 75: nidus.ModulesResponse
+	(*Module)(nil),              // 76: nidus.Module
+	(*ReadFileRequest)(nil),     // 77: nidus.ReadFileRequest
+	(*ReadFileResponse)(nil),    // 78: nidus.ReadFileResponse
+	(*UploadChunk)(nil),         // 79: nidus.UploadChunk
+	(*FindUploadedRequest)(nil), // 80: nidus.FindUploadedRequest
+	(*UploadResponse)(nil),      // 81: nidus.UploadResponse
+	(*DiscardRequest)(nil),      // 82: nidus.DiscardRequest
+	(*ClientsRequest)(nil),      // 83: nidus.ClientsRequest
+	(*ClientsResponse)(nil),     // 84: nidus.ClientsResponse
+	(*RemoteClient)(nil),        // 85: nidus.RemoteClient
+	(*RevokeRequest)(nil),       // 86: nidus.RevokeRequest
 }
 var file_nidus_proto_depIdxs = []int32{
 	0,  // 0: nidus.Error.code:type_name -> nidus.ErrorCode
@@ -5697,130 +5927,137 @@ var file_nidus_proto_depIdxs = []int32{
 	5,  // 15: nidus.DomainConfig.timer_mode:type_name -> nidus.TimerMode
 	37, // 16: nidus.CPUList.terms:type_name -> nidus.CPUTerm
 	35, // 17: nidus.CreateRequest.config:type_name -> nidus.DomainConfig
-	6,  // 18: nidus.TriggerRequest.trigger:type_name -> nidus.Trigger
-	47, // 19: nidus.VCPUListResponse.vcpus:type_name -> nidus.VCPUInfo
-	38, // 20: nidus.VCPUInfo.hard:type_name -> nidus.CPUSet
-	38, // 21: nidus.VCPUInfo.soft:type_name -> nidus.CPUSet
-	38, // 22: nidus.VCPUPinRequest.hard:type_name -> nidus.CPUSet
-	38, // 23: nidus.VCPUPinRequest.soft:type_name -> nidus.CPUSet
-	39, // 24: nidus.SetSchedRequest.params:type_name -> nidus.SchedParams
-	7,  // 25: nidus.Event.kind:type_name -> nidus.EventKind
-	2,  // 26: nidus.Event.reason:type_name -> nidus.ShutdownReason
-	8,  // 27: nidus.DeviceInfo.kind:type_name -> nidus.DeviceKind
-	8,  // 28: nidus.DeviceListRequest.kind:type_name -> nidus.DeviceKind
-	56, // 29: nidus.DeviceListResponse.devices:type_name -> nidus.DeviceInfo
-	8,  // 30: nidus.DeviceAttachRequest.kind:type_name -> nidus.DeviceKind
-	8,  // 31: nidus.DeviceDetachRequest.kind:type_name -> nidus.DeviceKind
-	62, // 32: nidus.ConsoleInput.open:type_name -> nidus.ConsoleOpen
-	64, // 33: nidus.ConsoleOutput.taken:type_name -> nidus.ConsoleTaken
-	74, // 34: nidus.ModulesResponse.modules:type_name -> nidus.Module
-	82, // 35: nidus.ClientsResponse.clients:type_name -> nidus.RemoteClient
-	9,  // 36: nidus.RemoteClient.role:type_name -> nidus.Role
-	12, // 37: nidus.Session.Hello:input_type -> nidus.HelloRequest
-	14, // 38: nidus.Host.Info:input_type -> nidus.InfoRequest
-	16, // 39: nidus.Host.CPUs:input_type -> nidus.CPUsRequest
-	19, // 40: nidus.Host.Memory:input_type -> nidus.MemoryRequest
-	21, // 41: nidus.Host.Scheduler:input_type -> nidus.SchedulerRequest
-	23, // 42: nidus.Host.Dmesg:input_type -> nidus.DmesgRequest
-	25, // 43: nidus.Host.Log:input_type -> nidus.LogRequest
-	27, // 44: nidus.Host.DebugKeys:input_type -> nidus.DebugKeysRequest
-	28, // 45: nidus.Host.PowerOff:input_type -> nidus.PowerOffRequest
-	29, // 46: nidus.Host.Reboot:input_type -> nidus.HostRebootRequest
-	31, // 47: nidus.Domains.List:input_type -> nidus.ListDomainsRequest
-	33, // 48: nidus.Domains.Get:input_type -> nidus.GetDomainRequest
-	30, // 49: nidus.Domains.GetConfig:input_type -> nidus.DomainRequest
-	40, // 50: nidus.Domains.Create:input_type -> nidus.CreateRequest
-	30, // 51: nidus.Domains.Destroy:input_type -> nidus.DomainRequest
-	42, // 52: nidus.Domains.Rename:input_type -> nidus.RenameRequest
-	30, // 53: nidus.Domains.Pause:input_type -> nidus.DomainRequest
-	30, // 54: nidus.Domains.Unpause:input_type -> nidus.DomainRequest
-	43, // 55: nidus.Domains.Shutdown:input_type -> nidus.ShutdownRequest
-	43, // 56: nidus.Domains.Reboot:input_type -> nidus.ShutdownRequest
-	44, // 57: nidus.Domains.Sysrq:input_type -> nidus.SysrqRequest
-	45, // 58: nidus.Domains.Inject:input_type -> nidus.TriggerRequest
-	30, // 59: nidus.Domains.VCPUList:input_type -> nidus.DomainRequest
-	48, // 60: nidus.Domains.VCPUPin:input_type -> nidus.VCPUPinRequest
-	49, // 61: nidus.Domains.VCPUSet:input_type -> nidus.VCPUSetRequest
-	30, // 62: nidus.Domains.GetSched:input_type -> nidus.DomainRequest
-	50, // 63: nidus.Domains.SetSched:input_type -> nidus.SetSchedRequest
-	51, // 64: nidus.Domains.MemorySet:input_type -> nidus.MemorySetRequest
-	51, // 65: nidus.Domains.MemoryMax:input_type -> nidus.MemorySetRequest
-	52, // 66: nidus.Domains.Save:input_type -> nidus.SaveRequest
-	53, // 67: nidus.Domains.Restore:input_type -> nidus.RestoreRequest
-	54, // 68: nidus.Domains.Events:input_type -> nidus.EventsRequest
-	57, // 69: nidus.Devices.List:input_type -> nidus.DeviceListRequest
-	59, // 70: nidus.Devices.Attach:input_type -> nidus.DeviceAttachRequest
-	60, // 71: nidus.Devices.Detach:input_type -> nidus.DeviceDetachRequest
-	61, // 72: nidus.Consoles.Attach:input_type -> nidus.ConsoleInput
-	65, // 73: nidus.Xenstore.Read:input_type -> nidus.PathRequest
-	67, // 74: nidus.Xenstore.Write:input_type -> nidus.WriteRequest
-	65, // 75: nidus.Xenstore.List:input_type -> nidus.PathRequest
-	65, // 76: nidus.Xenstore.Remove:input_type -> nidus.PathRequest
-	65, // 77: nidus.Xenstore.Perms:input_type -> nidus.PathRequest
-	70, // 78: nidus.Xenstore.SetPerms:input_type -> nidus.SetPermsRequest
-	65, // 79: nidus.Xenstore.Watch:input_type -> nidus.PathRequest
-	72, // 80: nidus.Files.Modules:input_type -> nidus.ModulesRequest
-	75, // 81: nidus.Files.Read:input_type -> nidus.ReadFileRequest
-	77, // 82: nidus.Files.Upload:input_type -> nidus.UploadChunk
-	79, // 83: nidus.Files.Discard:input_type -> nidus.DiscardRequest
-	80, // 84: nidus.Remote.Clients:input_type -> nidus.ClientsRequest
-	82, // 85: nidus.Remote.Allow:input_type -> nidus.RemoteClient
-	83, // 86: nidus.Remote.Revoke:input_type -> nidus.RevokeRequest
-	13, // 87: nidus.Session.Hello:output_type -> nidus.HelloResponse
-	15, // 88: nidus.Host.Info:output_type -> nidus.HostInfo
-	17, // 89: nidus.Host.CPUs:output_type -> nidus.CPUsResponse
-	20, // 90: nidus.Host.Memory:output_type -> nidus.MemoryInfo
-	22, // 91: nidus.Host.Scheduler:output_type -> nidus.SchedulerInfo
-	24, // 92: nidus.Host.Dmesg:output_type -> nidus.DmesgResponse
-	26, // 93: nidus.Host.Log:output_type -> nidus.LogChunk
-	11, // 94: nidus.Host.DebugKeys:output_type -> nidus.Done
-	11, // 95: nidus.Host.PowerOff:output_type -> nidus.Done
-	11, // 96: nidus.Host.Reboot:output_type -> nidus.Done
-	32, // 97: nidus.Domains.List:output_type -> nidus.ListDomainsResponse
-	34, // 98: nidus.Domains.Get:output_type -> nidus.DomainInfo
-	35, // 99: nidus.Domains.GetConfig:output_type -> nidus.DomainConfig
-	41, // 100: nidus.Domains.Create:output_type -> nidus.CreateResponse
-	11, // 101: nidus.Domains.Destroy:output_type -> nidus.Done
-	11, // 102: nidus.Domains.Rename:output_type -> nidus.Done
-	11, // 103: nidus.Domains.Pause:output_type -> nidus.Done
-	11, // 104: nidus.Domains.Unpause:output_type -> nidus.Done
-	11, // 105: nidus.Domains.Shutdown:output_type -> nidus.Done
-	11, // 106: nidus.Domains.Reboot:output_type -> nidus.Done
-	11, // 107: nidus.Domains.Sysrq:output_type -> nidus.Done
-	11, // 108: nidus.Domains.Inject:output_type -> nidus.Done
-	46, // 109: nidus.Domains.VCPUList:output_type -> nidus.VCPUListResponse
-	11, // 110: nidus.Domains.VCPUPin:output_type -> nidus.Done
-	11, // 111: nidus.Domains.VCPUSet:output_type -> nidus.Done
-	39, // 112: nidus.Domains.GetSched:output_type -> nidus.SchedParams
-	11, // 113: nidus.Domains.SetSched:output_type -> nidus.Done
-	11, // 114: nidus.Domains.MemorySet:output_type -> nidus.Done
-	11, // 115: nidus.Domains.MemoryMax:output_type -> nidus.Done
-	11, // 116: nidus.Domains.Save:output_type -> nidus.Done
-	41, // 117: nidus.Domains.Restore:output_type -> nidus.CreateResponse
-	55, // 118: nidus.Domains.Events:output_type -> nidus.Event
-	58, // 119: nidus.Devices.List:output_type -> nidus.DeviceListResponse
-	56, // 120: nidus.Devices.Attach:output_type -> nidus.DeviceInfo
-	11, // 121: nidus.Devices.Detach:output_type -> nidus.Done
-	63, // 122: nidus.Consoles.Attach:output_type -> nidus.ConsoleOutput
-	66, // 123: nidus.Xenstore.Read:output_type -> nidus.ReadResponse
-	11, // 124: nidus.Xenstore.Write:output_type -> nidus.Done
-	68, // 125: nidus.Xenstore.List:output_type -> nidus.NamesResponse
-	11, // 126: nidus.Xenstore.Remove:output_type -> nidus.Done
-	69, // 127: nidus.Xenstore.Perms:output_type -> nidus.PermsMessage
-	11, // 128: nidus.Xenstore.SetPerms:output_type -> nidus.Done
-	71, // 129: nidus.Xenstore.Watch:output_type -> nidus.Changed
-	73, // 130: nidus.Files.Modules:output_type -> nidus.ModulesResponse
-	76, // 131: nidus.Files.Read:output_type -> nidus.ReadFileResponse
-	78, // 132: nidus.Files.Upload:output_type -> nidus.UploadResponse
-	11, // 133: nidus.Files.Discard:output_type -> nidus.Done
-	81, // 134: nidus.Remote.Clients:output_type -> nidus.ClientsResponse
-	11, // 135: nidus.Remote.Allow:output_type -> nidus.Done
-	11, // 136: nidus.Remote.Revoke:output_type -> nidus.Done
-	87, // [87:137] is the sub-list for method output_type
-	37, // [37:87] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	35, // 18: nidus.SetConfigRequest.config:type_name -> nidus.DomainConfig
+	6,  // 19: nidus.TriggerRequest.trigger:type_name -> nidus.Trigger
+	49, // 20: nidus.VCPUListResponse.vcpus:type_name -> nidus.VCPUInfo
+	38, // 21: nidus.VCPUInfo.hard:type_name -> nidus.CPUSet
+	38, // 22: nidus.VCPUInfo.soft:type_name -> nidus.CPUSet
+	38, // 23: nidus.VCPUPinRequest.hard:type_name -> nidus.CPUSet
+	38, // 24: nidus.VCPUPinRequest.soft:type_name -> nidus.CPUSet
+	39, // 25: nidus.SetSchedRequest.params:type_name -> nidus.SchedParams
+	7,  // 26: nidus.Event.kind:type_name -> nidus.EventKind
+	2,  // 27: nidus.Event.reason:type_name -> nidus.ShutdownReason
+	8,  // 28: nidus.DeviceInfo.kind:type_name -> nidus.DeviceKind
+	8,  // 29: nidus.DeviceListRequest.kind:type_name -> nidus.DeviceKind
+	58, // 30: nidus.DeviceListResponse.devices:type_name -> nidus.DeviceInfo
+	8,  // 31: nidus.DeviceAttachRequest.kind:type_name -> nidus.DeviceKind
+	8,  // 32: nidus.DeviceDetachRequest.kind:type_name -> nidus.DeviceKind
+	64, // 33: nidus.ConsoleInput.open:type_name -> nidus.ConsoleOpen
+	66, // 34: nidus.ConsoleOutput.taken:type_name -> nidus.ConsoleTaken
+	76, // 35: nidus.ModulesResponse.modules:type_name -> nidus.Module
+	85, // 36: nidus.ClientsResponse.clients:type_name -> nidus.RemoteClient
+	9,  // 37: nidus.RemoteClient.role:type_name -> nidus.Role
+	12, // 38: nidus.Session.Hello:input_type -> nidus.HelloRequest
+	14, // 39: nidus.Host.Info:input_type -> nidus.InfoRequest
+	16, // 40: nidus.Host.CPUs:input_type -> nidus.CPUsRequest
+	19, // 41: nidus.Host.Memory:input_type -> nidus.MemoryRequest
+	21, // 42: nidus.Host.Scheduler:input_type -> nidus.SchedulerRequest
+	23, // 43: nidus.Host.Dmesg:input_type -> nidus.DmesgRequest
+	25, // 44: nidus.Host.Log:input_type -> nidus.LogRequest
+	27, // 45: nidus.Host.DebugKeys:input_type -> nidus.DebugKeysRequest
+	28, // 46: nidus.Host.PowerOff:input_type -> nidus.PowerOffRequest
+	29, // 47: nidus.Host.Reboot:input_type -> nidus.HostRebootRequest
+	31, // 48: nidus.Domains.List:input_type -> nidus.ListDomainsRequest
+	33, // 49: nidus.Domains.Get:input_type -> nidus.GetDomainRequest
+	30, // 50: nidus.Domains.GetConfig:input_type -> nidus.DomainRequest
+	40, // 51: nidus.Domains.Create:input_type -> nidus.CreateRequest
+	40, // 52: nidus.Domains.CreateWatched:input_type -> nidus.CreateRequest
+	43, // 53: nidus.Domains.SetConfig:input_type -> nidus.SetConfigRequest
+	30, // 54: nidus.Domains.Destroy:input_type -> nidus.DomainRequest
+	44, // 55: nidus.Domains.Rename:input_type -> nidus.RenameRequest
+	30, // 56: nidus.Domains.Pause:input_type -> nidus.DomainRequest
+	30, // 57: nidus.Domains.Unpause:input_type -> nidus.DomainRequest
+	45, // 58: nidus.Domains.Shutdown:input_type -> nidus.ShutdownRequest
+	45, // 59: nidus.Domains.Reboot:input_type -> nidus.ShutdownRequest
+	46, // 60: nidus.Domains.Sysrq:input_type -> nidus.SysrqRequest
+	47, // 61: nidus.Domains.Inject:input_type -> nidus.TriggerRequest
+	30, // 62: nidus.Domains.VCPUList:input_type -> nidus.DomainRequest
+	50, // 63: nidus.Domains.VCPUPin:input_type -> nidus.VCPUPinRequest
+	51, // 64: nidus.Domains.VCPUSet:input_type -> nidus.VCPUSetRequest
+	30, // 65: nidus.Domains.GetSched:input_type -> nidus.DomainRequest
+	52, // 66: nidus.Domains.SetSched:input_type -> nidus.SetSchedRequest
+	53, // 67: nidus.Domains.MemorySet:input_type -> nidus.MemorySetRequest
+	53, // 68: nidus.Domains.MemoryMax:input_type -> nidus.MemorySetRequest
+	54, // 69: nidus.Domains.Save:input_type -> nidus.SaveRequest
+	55, // 70: nidus.Domains.Restore:input_type -> nidus.RestoreRequest
+	56, // 71: nidus.Domains.Events:input_type -> nidus.EventsRequest
+	59, // 72: nidus.Devices.List:input_type -> nidus.DeviceListRequest
+	61, // 73: nidus.Devices.Attach:input_type -> nidus.DeviceAttachRequest
+	62, // 74: nidus.Devices.Detach:input_type -> nidus.DeviceDetachRequest
+	63, // 75: nidus.Consoles.Attach:input_type -> nidus.ConsoleInput
+	67, // 76: nidus.Xenstore.Read:input_type -> nidus.PathRequest
+	69, // 77: nidus.Xenstore.Write:input_type -> nidus.WriteRequest
+	67, // 78: nidus.Xenstore.List:input_type -> nidus.PathRequest
+	67, // 79: nidus.Xenstore.Remove:input_type -> nidus.PathRequest
+	67, // 80: nidus.Xenstore.Perms:input_type -> nidus.PathRequest
+	72, // 81: nidus.Xenstore.SetPerms:input_type -> nidus.SetPermsRequest
+	67, // 82: nidus.Xenstore.Watch:input_type -> nidus.PathRequest
+	74, // 83: nidus.Files.Modules:input_type -> nidus.ModulesRequest
+	77, // 84: nidus.Files.Read:input_type -> nidus.ReadFileRequest
+	79, // 85: nidus.Files.Upload:input_type -> nidus.UploadChunk
+	80, // 86: nidus.Files.FindUploaded:input_type -> nidus.FindUploadedRequest
+	82, // 87: nidus.Files.Discard:input_type -> nidus.DiscardRequest
+	83, // 88: nidus.Remote.Clients:input_type -> nidus.ClientsRequest
+	85, // 89: nidus.Remote.Allow:input_type -> nidus.RemoteClient
+	86, // 90: nidus.Remote.Revoke:input_type -> nidus.RevokeRequest
+	13, // 91: nidus.Session.Hello:output_type -> nidus.HelloResponse
+	15, // 92: nidus.Host.Info:output_type -> nidus.HostInfo
+	17, // 93: nidus.Host.CPUs:output_type -> nidus.CPUsResponse
+	20, // 94: nidus.Host.Memory:output_type -> nidus.MemoryInfo
+	22, // 95: nidus.Host.Scheduler:output_type -> nidus.SchedulerInfo
+	24, // 96: nidus.Host.Dmesg:output_type -> nidus.DmesgResponse
+	26, // 97: nidus.Host.Log:output_type -> nidus.LogChunk
+	11, // 98: nidus.Host.DebugKeys:output_type -> nidus.Done
+	11, // 99: nidus.Host.PowerOff:output_type -> nidus.Done
+	11, // 100: nidus.Host.Reboot:output_type -> nidus.Done
+	32, // 101: nidus.Domains.List:output_type -> nidus.ListDomainsResponse
+	34, // 102: nidus.Domains.Get:output_type -> nidus.DomainInfo
+	35, // 103: nidus.Domains.GetConfig:output_type -> nidus.DomainConfig
+	41, // 104: nidus.Domains.Create:output_type -> nidus.CreateResponse
+	42, // 105: nidus.Domains.CreateWatched:output_type -> nidus.CreateProgress
+	11, // 106: nidus.Domains.SetConfig:output_type -> nidus.Done
+	11, // 107: nidus.Domains.Destroy:output_type -> nidus.Done
+	11, // 108: nidus.Domains.Rename:output_type -> nidus.Done
+	11, // 109: nidus.Domains.Pause:output_type -> nidus.Done
+	11, // 110: nidus.Domains.Unpause:output_type -> nidus.Done
+	11, // 111: nidus.Domains.Shutdown:output_type -> nidus.Done
+	11, // 112: nidus.Domains.Reboot:output_type -> nidus.Done
+	11, // 113: nidus.Domains.Sysrq:output_type -> nidus.Done
+	11, // 114: nidus.Domains.Inject:output_type -> nidus.Done
+	48, // 115: nidus.Domains.VCPUList:output_type -> nidus.VCPUListResponse
+	11, // 116: nidus.Domains.VCPUPin:output_type -> nidus.Done
+	11, // 117: nidus.Domains.VCPUSet:output_type -> nidus.Done
+	39, // 118: nidus.Domains.GetSched:output_type -> nidus.SchedParams
+	11, // 119: nidus.Domains.SetSched:output_type -> nidus.Done
+	11, // 120: nidus.Domains.MemorySet:output_type -> nidus.Done
+	11, // 121: nidus.Domains.MemoryMax:output_type -> nidus.Done
+	11, // 122: nidus.Domains.Save:output_type -> nidus.Done
+	41, // 123: nidus.Domains.Restore:output_type -> nidus.CreateResponse
+	57, // 124: nidus.Domains.Events:output_type -> nidus.Event
+	60, // 125: nidus.Devices.List:output_type -> nidus.DeviceListResponse
+	58, // 126: nidus.Devices.Attach:output_type -> nidus.DeviceInfo
+	11, // 127: nidus.Devices.Detach:output_type -> nidus.Done
+	65, // 128: nidus.Consoles.Attach:output_type -> nidus.ConsoleOutput
+	68, // 129: nidus.Xenstore.Read:output_type -> nidus.ReadResponse
+	11, // 130: nidus.Xenstore.Write:output_type -> nidus.Done
+	70, // 131: nidus.Xenstore.List:output_type -> nidus.NamesResponse
+	11, // 132: nidus.Xenstore.Remove:output_type -> nidus.Done
+	71, // 133: nidus.Xenstore.Perms:output_type -> nidus.PermsMessage
+	11, // 134: nidus.Xenstore.SetPerms:output_type -> nidus.Done
+	73, // 135: nidus.Xenstore.Watch:output_type -> nidus.Changed
+	75, // 136: nidus.Files.Modules:output_type -> nidus.ModulesResponse
+	78, // 137: nidus.Files.Read:output_type -> nidus.ReadFileResponse
+	81, // 138: nidus.Files.Upload:output_type -> nidus.UploadResponse
+	81, // 139: nidus.Files.FindUploaded:output_type -> nidus.UploadResponse
+	11, // 140: nidus.Files.Discard:output_type -> nidus.Done
+	84, // 141: nidus.Remote.Clients:output_type -> nidus.ClientsResponse
+	11, // 142: nidus.Remote.Allow:output_type -> nidus.Done
+	11, // 143: nidus.Remote.Revoke:output_type -> nidus.Done
+	91, // [91:144] is the sub-list for method output_type
+	38, // [38:91] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_nidus_proto_init() }
@@ -5834,7 +6071,7 @@ func file_nidus_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nidus_proto_rawDesc), len(file_nidus_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   74,
+			NumMessages:   77,
 			NumExtensions: 0,
 			NumServices:   8,
 		},

@@ -530,6 +530,8 @@ type DRPCDomainsClient interface {
 	Get(ctx context.Context, in *GetDomainRequest) (*DomainInfo, error)
 	GetConfig(ctx context.Context, in *DomainRequest) (*DomainConfig, error)
 	Create(ctx context.Context, in *CreateRequest) (*CreateResponse, error)
+	CreateWatched(ctx context.Context, in *CreateRequest) (DRPCDomains_CreateWatchedClient, error)
+	SetConfig(ctx context.Context, in *SetConfigRequest) (*Done, error)
 	Destroy(ctx context.Context, in *DomainRequest) (*Done, error)
 	Rename(ctx context.Context, in *RenameRequest) (*Done, error)
 	Pause(ctx context.Context, in *DomainRequest) (*Done, error)
@@ -590,6 +592,55 @@ func (c *drpcDomainsClient) GetConfig(ctx context.Context, in *DomainRequest) (*
 func (c *drpcDomainsClient) Create(ctx context.Context, in *CreateRequest) (*CreateResponse, error) {
 	out := new(CreateResponse)
 	err := c.cc.Invoke(ctx, "/nidus.Domains/Create", drpcEncoding_File_nidus_proto{}, in, out)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *drpcDomainsClient) CreateWatched(ctx context.Context, in *CreateRequest) (DRPCDomains_CreateWatchedClient, error) {
+	stream, err := c.cc.NewStream(ctx, "/nidus.Domains/CreateWatched", drpcEncoding_File_nidus_proto{})
+	if err != nil {
+		return nil, err
+	}
+	x := &drpcDomains_CreateWatchedClient{stream}
+	if err := x.MsgSend(in, drpcEncoding_File_nidus_proto{}); err != nil {
+		return nil, err
+	}
+	if err := x.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+type DRPCDomains_CreateWatchedClient interface {
+	drpc.Stream
+	Recv() (*CreateProgress, error)
+}
+
+type drpcDomains_CreateWatchedClient struct {
+	drpc.Stream
+}
+
+func (x *drpcDomains_CreateWatchedClient) GetStream() drpc.Stream {
+	return x.Stream
+}
+
+func (x *drpcDomains_CreateWatchedClient) Recv() (*CreateProgress, error) {
+	m := new(CreateProgress)
+	if err := x.MsgRecv(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (x *drpcDomains_CreateWatchedClient) RecvMsg(m *CreateProgress) error {
+	return x.MsgRecv(m, drpcEncoding_File_nidus_proto{})
+}
+
+func (c *drpcDomainsClient) SetConfig(ctx context.Context, in *SetConfigRequest) (*Done, error) {
+	out := new(Done)
+	err := c.cc.Invoke(ctx, "/nidus.Domains/SetConfig", drpcEncoding_File_nidus_proto{}, in, out)
 	if err != nil {
 		return nil, err
 	}
@@ -794,6 +845,8 @@ type DRPCDomainsServer interface {
 	Get(context.Context, *GetDomainRequest) (*DomainInfo, error)
 	GetConfig(context.Context, *DomainRequest) (*DomainConfig, error)
 	Create(context.Context, *CreateRequest) (*CreateResponse, error)
+	CreateWatched(*CreateRequest, DRPCDomains_CreateWatchedStream) error
+	SetConfig(context.Context, *SetConfigRequest) (*Done, error)
 	Destroy(context.Context, *DomainRequest) (*Done, error)
 	Rename(context.Context, *RenameRequest) (*Done, error)
 	Pause(context.Context, *DomainRequest) (*Done, error)
@@ -829,6 +882,14 @@ func (s *DRPCDomainsUnimplementedServer) GetConfig(context.Context, *DomainReque
 }
 
 func (s *DRPCDomainsUnimplementedServer) Create(context.Context, *CreateRequest) (*CreateResponse, error) {
+	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+}
+
+func (s *DRPCDomainsUnimplementedServer) CreateWatched(*CreateRequest, DRPCDomains_CreateWatchedStream) error {
+	return drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+}
+
+func (s *DRPCDomainsUnimplementedServer) SetConfig(context.Context, *SetConfigRequest) (*Done, error) {
 	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
 }
 
@@ -906,7 +967,7 @@ func (s *DRPCDomainsUnimplementedServer) Events(*EventsRequest, DRPCDomains_Even
 
 type DRPCDomainsDescription struct{}
 
-func (DRPCDomainsDescription) NumMethods() int { return 22 }
+func (DRPCDomainsDescription) NumMethods() int { return 24 }
 
 func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receiver, interface{}, bool) {
 	switch n {
@@ -947,6 +1008,24 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 					)
 			}, DRPCDomainsServer.Create, true
 	case 4:
+		return "/nidus.Domains/CreateWatched", drpcEncoding_File_nidus_proto{},
+			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
+				return nil, srv.(DRPCDomainsServer).
+					CreateWatched(
+						in1.(*CreateRequest),
+						&drpcDomains_CreateWatchedStream{in2.(drpc.Stream)},
+					)
+			}, DRPCDomainsServer.CreateWatched, true
+	case 5:
+		return "/nidus.Domains/SetConfig", drpcEncoding_File_nidus_proto{},
+			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
+				return srv.(DRPCDomainsServer).
+					SetConfig(
+						ctx,
+						in1.(*SetConfigRequest),
+					)
+			}, DRPCDomainsServer.SetConfig, true
+	case 6:
 		return "/nidus.Domains/Destroy", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -955,7 +1034,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*DomainRequest),
 					)
 			}, DRPCDomainsServer.Destroy, true
-	case 5:
+	case 7:
 		return "/nidus.Domains/Rename", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -964,7 +1043,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*RenameRequest),
 					)
 			}, DRPCDomainsServer.Rename, true
-	case 6:
+	case 8:
 		return "/nidus.Domains/Pause", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -973,7 +1052,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*DomainRequest),
 					)
 			}, DRPCDomainsServer.Pause, true
-	case 7:
+	case 9:
 		return "/nidus.Domains/Unpause", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -982,7 +1061,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*DomainRequest),
 					)
 			}, DRPCDomainsServer.Unpause, true
-	case 8:
+	case 10:
 		return "/nidus.Domains/Shutdown", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -991,7 +1070,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*ShutdownRequest),
 					)
 			}, DRPCDomainsServer.Shutdown, true
-	case 9:
+	case 11:
 		return "/nidus.Domains/Reboot", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1000,7 +1079,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*ShutdownRequest),
 					)
 			}, DRPCDomainsServer.Reboot, true
-	case 10:
+	case 12:
 		return "/nidus.Domains/Sysrq", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1009,7 +1088,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*SysrqRequest),
 					)
 			}, DRPCDomainsServer.Sysrq, true
-	case 11:
+	case 13:
 		return "/nidus.Domains/Inject", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1018,7 +1097,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*TriggerRequest),
 					)
 			}, DRPCDomainsServer.Inject, true
-	case 12:
+	case 14:
 		return "/nidus.Domains/VCPUList", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1027,7 +1106,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*DomainRequest),
 					)
 			}, DRPCDomainsServer.VCPUList, true
-	case 13:
+	case 15:
 		return "/nidus.Domains/VCPUPin", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1036,7 +1115,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*VCPUPinRequest),
 					)
 			}, DRPCDomainsServer.VCPUPin, true
-	case 14:
+	case 16:
 		return "/nidus.Domains/VCPUSet", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1045,7 +1124,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*VCPUSetRequest),
 					)
 			}, DRPCDomainsServer.VCPUSet, true
-	case 15:
+	case 17:
 		return "/nidus.Domains/GetSched", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1054,7 +1133,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*DomainRequest),
 					)
 			}, DRPCDomainsServer.GetSched, true
-	case 16:
+	case 18:
 		return "/nidus.Domains/SetSched", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1063,7 +1142,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*SetSchedRequest),
 					)
 			}, DRPCDomainsServer.SetSched, true
-	case 17:
+	case 19:
 		return "/nidus.Domains/MemorySet", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1072,7 +1151,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*MemorySetRequest),
 					)
 			}, DRPCDomainsServer.MemorySet, true
-	case 18:
+	case 20:
 		return "/nidus.Domains/MemoryMax", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1081,7 +1160,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*MemorySetRequest),
 					)
 			}, DRPCDomainsServer.MemoryMax, true
-	case 19:
+	case 21:
 		return "/nidus.Domains/Save", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1090,7 +1169,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*SaveRequest),
 					)
 			}, DRPCDomainsServer.Save, true
-	case 20:
+	case 22:
 		return "/nidus.Domains/Restore", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCDomainsServer).
@@ -1099,7 +1178,7 @@ func (DRPCDomainsDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*RestoreRequest),
 					)
 			}, DRPCDomainsServer.Restore, true
-	case 21:
+	case 23:
 		return "/nidus.Domains/Events", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return nil, srv.(DRPCDomainsServer).
@@ -1175,6 +1254,35 @@ type drpcDomains_CreateStream struct {
 }
 
 func (x *drpcDomains_CreateStream) SendAndClose(m *CreateResponse) error {
+	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return err
+	}
+	return x.CloseSend()
+}
+
+type DRPCDomains_CreateWatchedStream interface {
+	drpc.Stream
+	Send(*CreateProgress) error
+}
+
+type drpcDomains_CreateWatchedStream struct {
+	drpc.Stream
+}
+
+func (x *drpcDomains_CreateWatchedStream) Send(m *CreateProgress) error {
+	return x.MsgSend(m, drpcEncoding_File_nidus_proto{})
+}
+
+type DRPCDomains_SetConfigStream interface {
+	drpc.Stream
+	SendAndClose(*Done) error
+}
+
+type drpcDomains_SetConfigStream struct {
+	drpc.Stream
+}
+
+func (x *drpcDomains_SetConfigStream) SendAndClose(m *Done) error {
 	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
 		return err
 	}
@@ -2084,6 +2192,7 @@ type DRPCFilesClient interface {
 	Modules(ctx context.Context, in *ModulesRequest) (*ModulesResponse, error)
 	Read(ctx context.Context, in *ReadFileRequest) (*ReadFileResponse, error)
 	Upload(ctx context.Context) (DRPCFiles_UploadClient, error)
+	FindUploaded(ctx context.Context, in *FindUploadedRequest) (*UploadResponse, error)
 	Discard(ctx context.Context, in *DiscardRequest) (*Done, error)
 }
 
@@ -2160,6 +2269,15 @@ func (x *drpcFiles_UploadClient) CloseAndRecvMsg(m *UploadResponse) error {
 	return x.MsgRecv(m, drpcEncoding_File_nidus_proto{})
 }
 
+func (c *drpcFilesClient) FindUploaded(ctx context.Context, in *FindUploadedRequest) (*UploadResponse, error) {
+	out := new(UploadResponse)
+	err := c.cc.Invoke(ctx, "/nidus.Files/FindUploaded", drpcEncoding_File_nidus_proto{}, in, out)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *drpcFilesClient) Discard(ctx context.Context, in *DiscardRequest) (*Done, error) {
 	out := new(Done)
 	err := c.cc.Invoke(ctx, "/nidus.Files/Discard", drpcEncoding_File_nidus_proto{}, in, out)
@@ -2173,6 +2291,7 @@ type DRPCFilesServer interface {
 	Modules(context.Context, *ModulesRequest) (*ModulesResponse, error)
 	Read(context.Context, *ReadFileRequest) (*ReadFileResponse, error)
 	Upload(DRPCFiles_UploadStream) error
+	FindUploaded(context.Context, *FindUploadedRequest) (*UploadResponse, error)
 	Discard(context.Context, *DiscardRequest) (*Done, error)
 }
 
@@ -2190,13 +2309,17 @@ func (s *DRPCFilesUnimplementedServer) Upload(DRPCFiles_UploadStream) error {
 	return drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
 }
 
+func (s *DRPCFilesUnimplementedServer) FindUploaded(context.Context, *FindUploadedRequest) (*UploadResponse, error) {
+	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+}
+
 func (s *DRPCFilesUnimplementedServer) Discard(context.Context, *DiscardRequest) (*Done, error) {
 	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
 }
 
 type DRPCFilesDescription struct{}
 
-func (DRPCFilesDescription) NumMethods() int { return 4 }
+func (DRPCFilesDescription) NumMethods() int { return 5 }
 
 func (DRPCFilesDescription) Method(n int) (string, drpc.Encoding, drpc.Receiver, interface{}, bool) {
 	switch n {
@@ -2227,6 +2350,15 @@ func (DRPCFilesDescription) Method(n int) (string, drpc.Encoding, drpc.Receiver,
 					)
 			}, DRPCFilesServer.Upload, true
 	case 3:
+		return "/nidus.Files/FindUploaded", drpcEncoding_File_nidus_proto{},
+			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
+				return srv.(DRPCFilesServer).
+					FindUploaded(
+						ctx,
+						in1.(*FindUploadedRequest),
+					)
+			}, DRPCFilesServer.FindUploaded, true
+	case 4:
 		return "/nidus.Files/Discard", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
 				return srv.(DRPCFilesServer).
@@ -2303,6 +2435,22 @@ func (x *drpcFiles_UploadStream) Recv() (*UploadChunk, error) {
 
 func (x *drpcFiles_UploadStream) RecvMsg(m *UploadChunk) error {
 	return x.MsgRecv(m, drpcEncoding_File_nidus_proto{})
+}
+
+type DRPCFiles_FindUploadedStream interface {
+	drpc.Stream
+	SendAndClose(*UploadResponse) error
+}
+
+type drpcFiles_FindUploadedStream struct {
+	drpc.Stream
+}
+
+func (x *drpcFiles_FindUploadedStream) SendAndClose(m *UploadResponse) error {
+	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return err
+	}
+	return x.CloseSend()
 }
 
 type DRPCFiles_DiscardStream interface {

@@ -252,7 +252,7 @@ func (c *Client) transport() (*drpcconn.Conn, error) {
 // Invoke implements drpc.Conn.
 func (k caller) Invoke(ctx context.Context, rpc string, enc drpc.Encoding, in, out drpc.Message) error {
 	if m, ok := in.(proto.Message); ok && k.c.max > 0 && proto.Size(m) > k.c.max {
-		return control.Errorf(control.ErrTooBig, "the request has %d bytes; the control plane takes at most %d at a time", proto.Size(m), k.c.max)
+		return tooBig(proto.Size(m), k.c.max)
 	}
 	if err := k.c.take(ctx, false); err != nil {
 		return err
@@ -264,6 +264,10 @@ func (k caller) Invoke(ctx context.Context, rpc string, enc drpc.Encoding, in, o
 	}
 	defer k.c.pool.Put(struct{}{}, conn)
 	return wire.DecodeError(ctx, conn.Invoke(wire.WithTimeout(ctx), rpc, enc, in, out))
+}
+
+func tooBig(n, most int) error {
+	return control.Errorf(control.ErrTooBig, "the request has %d bytes; the control plane takes at most %d at a time", n, most)
 }
 
 // NewStream implements drpc.Conn. The stream must be closed, or its context ended.

@@ -43,7 +43,7 @@ func serve(t testing.TB, s *server.Server) net.Conn {
 }
 
 // streams are the methods that another test is about.
-var streams = []string{"ReadModule", "Upload", "Log", "ConsoleAttach", "Events", "XenstoreWatch"}
+var streams = []string{"ReadModule", "Upload", "FindUploaded", "Log", "ConsoleAttach", "Events", "XenstoreWatch"}
 
 // Every method of control.Plane asks and answers over the wire what it does without.
 func TestConformance(t *testing.T) {
@@ -111,7 +111,7 @@ func conform(t *testing.T, c *client.Client, m *mirror, method reflect.Method, r
 // discard is for what was uploaded only.
 func discard(t *testing.T, c *client.Client, m *mirror, file string, fault error) {
 	m.answers = []any{file, nil}
-	if _, err := c.Upload(t.Context(), "x", 3, bytes.NewReader([]byte("abc"))); err != nil {
+	if _, err := c.Upload(t.Context(), "x", control.FileSum{Size: 3}, bytes.NewReader([]byte("abc"))); err != nil {
 		t.Fatal(err)
 	}
 	m.answers = []any{fault}
@@ -268,19 +268,68 @@ func TestUpload(t *testing.T) {
 	c := connect(t, m)
 	for _, size := range []int{0, 1, 32 << 10, 1<<20 + 1} {
 		b := bytes.Repeat([]byte("x"), size)
-		name, err := c.Upload(t.Context(), "local", int64(size), bytes.NewReader(b))
+		name, err := c.Upload(t.Context(), "local", control.FileSum{Size: int64(size)}, bytes.NewReader(b))
 		if err != nil || name != "up:1" || m.asked[0] != "local" || !bytes.Equal(m.asked[1].([]byte), b) {
 			t.Errorf("%d bytes: %q %v", size, name, err)
 		}
 	}
-	if _, err := c.Upload(t.Context(), "short", 10, bytes.NewReader([]byte("abc"))); err != io.ErrUnexpectedEOF {
+	if _, err := c.Upload(t.Context(), "short", control.FileSum{Size: 10}, bytes.NewReader([]byte("abc"))); err != io.ErrUnexpectedEOF {
 		t.Error(err)
 	}
-	if _, err := c.Upload(t.Context(), "bad", -1, nil); !errors.Is(err, control.ErrBadArgument) {
+	if _, err := c.Upload(t.Context(), "bad", control.FileSum{Size: -1}, nil); !errors.Is(err, control.ErrBadArgument) {
 		t.Error(err)
 	}
 	m.answers = []any{"", control.Errorf(control.ErrNoMemory, "none")}
-	if _, err := c.Upload(t.Context(), "big", 1<<20, bytes.NewReader(make([]byte, 1<<20))); !errors.Is(err, control.ErrNoMemory) {
+	if _, err := c.Upload(t.Context(), "big", control.FileSum{Size: 1 << 20}, bytes.NewReader(make([]byte, 1<<20))); !errors.Is(err, control.ErrNoMemory) {
+		t.Error(err)
+	}
+}
+
+// What is said of a file arrives; it is ours to discard as often as we found it.
+func TestFindUploaded(t *testing.T) {
+	m := &mirror{answers: []any{"up:1", nil}}
+	c := connect(t, m)
+	sum := control.FileSum{Size: 3, SHA256: [32]byte{1, 2, 31: 3}}
+	if _, err := c.Upload(t.Context(), "x", sum, bytes.NewReader([]byte("abc"))); err != nil || m.asked[2] != sum {
+		t.Error(err, m.asked)
+	}
+	if name, err := c.FindUploaded(t.Context(), sum); err != nil || name != "up:1" || m.asked[0] != sum {
+		t.Error(name, err, m.asked)
+	}
+	m.answers = []any{nil}
+	for i := range 3 {
+		if err := c.Discard(t.Context(), "up:1"); errors.Is(err, control.ErrNoFile) != (i == 2) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	m.answers = []any{"", control.Errorf(control.ErrNoFile, "none")}
+	if _, err := c.FindUploaded(t.Context(), sum); !errors.Is(err, control.ErrNoFile) {
+		t.Error(err)
+	}
+	if _, err := c.FindUploaded(t.Context(), control.FileSum{Size: -1}); !errors.Is(err, control.ErrBadArgument) {
+		t.Error(err)
+	}
+}
+
+// A client that wants to know how far Create is hears of each step, and gets what it
+// would get anyway.
+func TestCreateProgress(t *testing.T) {
+	m := &mirror{answers: []any{control.DomID(7), nil}}
+	c := connect(t, m)
+	var all []control.Progress
+	ctx := control.WithProgress(t.Context(), func(p control.Progress) { all = append(all, p) })
+	m.progress = []control.Progress{{Step: "memory", Done: 1 << 40, Total: 1 << 41}}
+	cfg := control.DomainConfig{Name: "a", PCIs: []string{"00:06.0"}}
+	id, err := c.Create(ctx, cfg, control.CreateOptions{Paused: true})
+	if err != nil || id != 7 || !reflect.DeepEqual(all, m.progress) || !reflect.DeepEqual(m.asked, []any{cfg, control.CreateOptions{Paused: true}}) {
+		t.Errorf("domain %d, %v; told %v, asked %v", id, err, all, m.asked)
+	}
+	m.answers = []any{control.DomID(0), control.Errorf(control.ErrNoMemory, "none")}
+	if _, err := c.Create(ctx, cfg, control.CreateOptions{}); !errors.Is(err, control.ErrNoMemory) {
+		t.Error(err)
+	}
+	cfg.Cmdline = string(make([]byte, 1<<20))
+	if _, err := c.Create(ctx, cfg, control.CreateOptions{}); !errors.Is(err, control.ErrTooBig) {
 		t.Error(err)
 	}
 }
@@ -293,7 +342,7 @@ func TestUploadGoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Upload(t.Context(), "f", 1, bytes.NewReader([]byte("x"))); err != nil {
+	if _, err := c.Upload(t.Context(), "f", control.FileSum{Size: 1}, bytes.NewReader([]byte("x"))); err != nil {
 		t.Fatal(err)
 	}
 	conn.Close()

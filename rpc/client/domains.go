@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 
+	"google.golang.org/protobuf/proto"
+
 	"nidus/rpc/api"
 	"nidus/rpc/control"
 	"nidus/rpc/wire"
@@ -55,8 +57,44 @@ func (c *Client) Create(ctx context.Context, cfg control.DomainConfig, opt contr
 	if err := check(&cfg); err != nil {
 		return 0, err
 	}
-	r, err := c.domains.Create(ctx, &api.CreateRequest{Config: wire.Encode[api.DomainConfig](cfg), Paused: opt.Paused})
+	in := &api.CreateRequest{Config: wire.Encode[api.DomainConfig](cfg), Paused: opt.Paused}
+	if tell := control.ProgressOf(ctx); tell != nil && c.server.Minor >= 1 {
+		return c.createWatched(ctx, in, tell)
+	}
+	r, err := c.domains.Create(ctx, in)
 	return control.DomID(r.GetId()), err
+}
+
+func (c *Client) createWatched(ctx context.Context, in *api.CreateRequest, tell func(control.Progress)) (control.DomID, error) {
+	if n := proto.Size(in); n > c.max {
+		return 0, tooBig(n, c.max)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s, err := c.domains.CreateWatched(ctx, in)
+	if err != nil {
+		return 0, wire.DecodeError(ctx, err)
+	}
+	defer s.Close()
+	for {
+		m, err := s.Recv()
+		switch {
+		case err != nil:
+			return 0, wire.DecodeError(ctx, err)
+		case m.Id != 0:
+			id, err := wire.DomID(m.Id)
+			return id, err
+		}
+		tell(control.Progress{Step: m.Step, Done: m.Done, Total: m.Total})
+	}
+}
+
+// SetConfig implements control.Plane.
+func (c *Client) SetConfig(ctx context.Context, id control.DomID, cfg control.DomainConfig) error {
+	if err := check(&cfg); err != nil {
+		return err
+	}
+	return only(c.domains.SetConfig(ctx, &api.SetConfigRequest{Id: uint32(id), Config: wire.Encode[api.DomainConfig](cfg)}))
 }
 
 // Destroy implements control.Plane.

@@ -168,16 +168,16 @@ func (c *Client) ReadModule(ctx context.Context, name string, p []byte, offset i
 
 // Upload implements control.Plane. The file goes with the connection, if no Discard
 // comes before, as soon as no domain needs it.
-func (c *Client) Upload(ctx context.Context, name string, size int64, r io.Reader) (string, error) {
+func (c *Client) Upload(ctx context.Context, name string, sum control.FileSum, r io.Reader) (string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := c.files.Upload(ctx)
 	if err != nil {
 		return "", err
 	}
-	if err := s.Send(&api.UploadChunk{Name: name, Size: size}); err == nil {
+	if err := s.Send(&api.UploadChunk{Name: name, Size: sum.Size, Sha256: sum.SHA256[:]}); err == nil {
 		b := make([]byte, wire.Chunk)
-		for left := size; left > 0; {
+		for left := sum.Size; left > 0; {
 			n, err := io.ReadFull(r, b[:min(left, wire.Chunk)])
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
@@ -192,6 +192,16 @@ func (c *Client) Upload(ctx context.Context, name string, size int64, r io.Reade
 	}
 	answer, err := s.CloseAndRecv()
 	return answer.GetFile(), wire.DecodeError(ctx, err)
+}
+
+// FindUploaded implements control.Plane; as with Upload, the file goes with the
+// connection.
+func (c *Client) FindUploaded(ctx context.Context, sum control.FileSum) (string, error) {
+	if c.server.Minor < 1 {
+		return "", control.Errorf(control.ErrNoFile, "the control plane can't look for files")
+	}
+	r, err := c.files.FindUploaded(ctx, &api.FindUploadedRequest{Size: sum.Size, Sha256: sum.SHA256[:]})
+	return r.GetFile(), err
 }
 
 // Discard implements control.Plane, for what this connection uploaded.

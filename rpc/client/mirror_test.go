@@ -16,6 +16,8 @@ type mirror struct {
 	method  string
 	asked   []any
 	answers []any // results of the next call, the error last
+
+	progress []control.Progress // what Create tells
 }
 
 func (m *mirror) call(method string, args ...any) []any {
@@ -103,8 +105,16 @@ func (m *mirror) Domain(_ context.Context, ref string) (control.DomainInfo, erro
 func (m *mirror) DomainConfig(_ context.Context, id control.DomID) (control.DomainConfig, error) {
 	return give[control.DomainConfig](m.call("DomainConfig", id))
 }
-func (m *mirror) Create(_ context.Context, cfg control.DomainConfig, opt control.CreateOptions) (control.DomID, error) {
+func (m *mirror) Create(ctx context.Context, cfg control.DomainConfig, opt control.CreateOptions) (control.DomID, error) {
+	if tell := control.ProgressOf(ctx); tell != nil {
+		for _, p := range m.progress {
+			tell(p)
+		}
+	}
 	return give[control.DomID](m.call("Create", cfg, opt))
+}
+func (m *mirror) SetConfig(_ context.Context, id control.DomID, cfg control.DomainConfig) error {
+	return fail(m.call("SetConfig", id, cfg))
 }
 func (m *mirror) Destroy(_ context.Context, id control.DomID) error {
 	return fail(m.call("Destroy", id))
@@ -166,15 +176,19 @@ func (m *mirror) ReadModule(_ context.Context, name string, p []byte, off int64)
 	return len(p), nil
 }
 
-func (m *mirror) Upload(_ context.Context, name string, size int64, r io.Reader) (string, error) {
-	b := make([]byte, size)
+func (m *mirror) Upload(_ context.Context, name string, sum control.FileSum, r io.Reader) (string, error) {
+	b := make([]byte, sum.Size)
 	if _, err := io.ReadFull(r, b); err != nil {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
 		return "", err
 	}
-	return give[string](m.call("Upload", name, b))
+	return give[string](m.call("Upload", name, b, sum))
+}
+
+func (m *mirror) FindUploaded(_ context.Context, sum control.FileSum) (string, error) {
+	return give[string](m.call("FindUploaded", sum))
 }
 
 func (m *mirror) Discard(_ context.Context, file string) error { return fail(m.call("Discard", file)) }

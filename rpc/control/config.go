@@ -180,6 +180,8 @@ type DomainConfig struct {
 	// them, and nothing acts on them yet.
 	Disks []string `json:"disk,omitempty"`
 	VIFs  []string `json:"vif,omitempty"`
+	// PCIs are devices to pass through, likewise. Create refuses them.
+	PCIs []string `json:"pci,omitempty"`
 }
 
 // MaxVCPUs is the most vcpus that a domain can be given (hvm/hvm_info_table.h,

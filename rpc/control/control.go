@@ -55,8 +55,13 @@ type Plane interface {
 	DomainConfig(ctx context.Context, id DomID) (DomainConfig, error)
 	// Create makes and starts a domain. Paths in cfg are the host's (boot
 	// modules, data partition). Nothing stays behind if it fails: ErrExists
-	// (name or uuid), ErrNoMemory, ErrNoFile, ErrBadKernel, ErrBadConfig.
+	// (name or uuid), ErrNoMemory, ErrNoFile, ErrBadKernel, ErrBadConfig. It tells
+	// the context's WithProgress how far it is.
 	Create(ctx context.Context, cfg DomainConfig, opt CreateOptions) (DomID, error)
+	// SetConfig changes what the domain is made of at its next restart; what runs
+	// stays as it is. It keeps its name, and its uuid: another one is ErrBadConfig.
+	// Otherwise it fails as Create does.
+	SetConfig(ctx context.Context, id DomID, cfg DomainConfig) error
 	// Destroy ends a domain at once and frees what it has.
 	Destroy(ctx context.Context, id DomID) error
 	// Rename changes a domain's name. ErrExists, ErrBadArgument.

@@ -150,6 +150,10 @@ const (
 	EventUnpaused
 	EventRenamed
 	EventLost // events were dropped: look at the state again
+	// What it is to have, or may have at most, was changed.
+	EventMemory
+	EventMaxMemory
+	EventVCPUs
 )
 
 // Event is something that happened to a domain.

@@ -85,8 +85,13 @@ func (NotYet) Log(context.Context, bool) (io.ReadCloser, error) {
 }
 
 // Upload implements Files.
-func (NotYet) Upload(context.Context, string, int64, io.Reader) (string, error) {
+func (NotYet) Upload(context.Context, string, FileSum, io.Reader) (string, error) {
 	return "", notYet("upload of files; name a boot module instead")
+}
+
+// FindUploaded implements Files.
+func (NotYet) FindUploaded(context.Context, FileSum) (string, error) {
+	return "", Errorf(ErrNoFile, "no file was uploaded")
 }
 
 // Discard implements Files.

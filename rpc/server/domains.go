@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"time"
 
 	"nidus/rpc/api"
 	"nidus/rpc/control"
@@ -45,6 +46,56 @@ func (d domains) Create(ctx context.Context, in *api.CreateRequest) (*api.Create
 	}
 	id, err := d.plane.Create(ctx, cfg, control.CreateOptions{Paused: in.Paused})
 	return &api.CreateResponse{Id: uint32(id)}, err
+}
+
+// CreateWatched sends what there is to tell as fast as the client takes it, and no
+// faster than anybody looks: Create never waits for it.
+func (d domains) CreateWatched(in *api.CreateRequest, stream api.DRPCDomains_CreateWatchedStream) error {
+	cfg, err := wire.Decode[control.DomainConfig](in.Config)
+	if err != nil {
+		return err
+	}
+	const pause = 100 * time.Millisecond
+	latest, sent := make(chan control.Progress, 1), make(chan error, 1)
+	go func() {
+		var err error
+		for p := range latest {
+			if err == nil {
+				err = stream.Send(&api.CreateProgress{Step: p.Step, Done: p.Done, Total: p.Total})
+			}
+		}
+		sent <- err
+	}()
+	var last control.Progress
+	var at time.Time
+	id, err := func() (control.DomID, error) {
+		defer close(latest) // a defect of Create too
+		return d.plane.Create(control.WithProgress(stream.Context(), func(p control.Progress) {
+			if p.Step == last.Step && time.Since(at) < pause {
+				return
+			}
+			select {
+			case latest <- p:
+				last, at = p, time.Now()
+			default:
+			}
+		}), cfg, control.CreateOptions{Paused: in.Paused})
+	}()
+	if sendErr := <-sent; err == nil {
+		err = sendErr
+	}
+	if err != nil {
+		return err
+	}
+	return stream.Send(&api.CreateProgress{Id: uint32(id)})
+}
+
+func (d domains) SetConfig(ctx context.Context, in *api.SetConfigRequest) (*api.Done, error) {
+	cfg, err := wire.Decode[control.DomainConfig](in.Config)
+	if err != nil {
+		return nil, err
+	}
+	return with(in.Id, func(id control.DomID) error { return d.plane.SetConfig(ctx, id, cfg) })
 }
 
 func (d domains) Destroy(ctx context.Context, in *api.DomainRequest) (*api.Done, error) {

@@ -35,14 +35,15 @@ func (f files) Upload(stream api.DRPCFiles_UploadStream) error {
 	if err != nil {
 		return err
 	}
-	if first.Size < 0 {
-		return control.Errorf(control.ErrBadArgument, "a file of %d bytes", first.Size)
+	sum, err := fileSum(first.Size, first.Sha256)
+	if err != nil {
+		return err
 	}
 	if !f.begin() {
-		return control.Errorf(control.ErrQuota, "%d files are uploaded, as many as may be", maxUploads)
+		return errUploads
 	}
 	r := &uploadReader{stream: stream, data: first.Data}
-	name, err := f.plane.Upload(stream.Context(), first.Name, first.Size, io.LimitReader(r, first.Size))
+	name, err := f.plane.Upload(stream.Context(), first.Name, sum, io.LimitReader(r, first.Size))
 	f.end(name, err)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return control.Errorf(control.ErrBadArgument, "%s: less than the %d bytes that were announced", first.Name, first.Size)
@@ -61,11 +62,42 @@ func (f files) Upload(stream api.DRPCFiles_UploadStream) error {
 	return stream.SendAndClose(&api.UploadResponse{File: name})
 }
 
+var errUploads = control.Errorf(control.ErrQuota, "%d files of this connection are uploaded, as many as may be", maxUploads)
+
+// fileSum is what a client says of a file: no hash is one of zeros.
+func fileSum(size int64, hash []byte) (control.FileSum, error) {
+	sum := control.FileSum{Size: size}
+	if size < 0 {
+		return sum, control.Errorf(control.ErrBadArgument, "a file of %d bytes", size)
+	}
+	if n := copy(sum.SHA256[:], hash); n != len(hash) || n != 0 && n != len(sum.SHA256) {
+		return sum, control.Errorf(control.ErrBadArgument, "a SHA-256 of %d bytes; it has %d", len(hash), len(sum.SHA256))
+	}
+	return sum, nil
+}
+
+func (f files) FindUploaded(ctx context.Context, in *api.FindUploadedRequest) (*api.UploadResponse, error) {
+	sum, err := fileSum(in.Size, in.Sha256)
+	if err != nil {
+		return nil, err
+	}
+	if !f.begin() {
+		return nil, errUploads
+	}
+	name, err := f.plane.FindUploaded(ctx, sum)
+	f.end(name, err)
+	return &api.UploadResponse{File: name}, err
+}
+
 // begin counts an upload that begins; false: there are too many.
 func (f files) begin() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.uploads)+f.uploading >= maxUploads {
+	n := f.uploading
+	for _, times := range f.uploads {
+		n += times
+	}
+	if n >= maxUploads {
 		return false
 	}
 	f.uploading++
@@ -78,7 +110,7 @@ func (f files) end(name string, err error) {
 	defer f.mu.Unlock()
 	f.uploading--
 	if err == nil {
-		f.uploads[name] = true
+		f.uploads[name]++
 	}
 }
 
@@ -105,10 +137,12 @@ func (r *uploadReader) Read(b []byte) (int, error) {
 // guess.
 func (f files) Discard(ctx context.Context, in *api.DiscardRequest) (*api.Done, error) {
 	f.mu.Lock()
-	ours := f.uploads[in.File]
-	delete(f.uploads, in.File)
+	times := f.uploads[in.File]
+	if f.uploads[in.File]--; times <= 1 {
+		delete(f.uploads, in.File)
+	}
 	f.mu.Unlock()
-	if !ours {
+	if times == 0 {
 		return nil, control.Errorf(control.ErrNoFile, "no file %q was uploaded on this connection", in.File)
 	}
 	return done(f.plane.Discard(ctx, in.File))

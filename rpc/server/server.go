@@ -122,7 +122,7 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 		s.mu.Unlock()
 	}()
 	peer, _ := conn.(Peer)
-	c := &session{s: s, plane: s.plane, peer: peer, full: full, uploads: map[string]bool{}, said: make(chan struct{})}
+	c := &session{s: s, plane: s.plane, peer: peer, full: full, uploads: map[string]int{}, said: make(chan struct{})}
 	if err := c.serve(ctx, conn); err != nil {
 		s.opt.Log("control connection of %v: %v", conn.RemoteAddr(), err)
 	}
@@ -139,7 +139,7 @@ type session struct {
 	said  chan struct{} // closed by Hello
 
 	mu        sync.Mutex
-	uploads   map[string]bool // files that go with the connection
+	uploads   map[string]int // how often each: files that go with the connection
 	uploading int
 }
 
@@ -328,9 +328,11 @@ func (c *session) Hello(_ context.Context, in *api.HelloRequest) (*api.HelloResp
 
 // discard lets go of what was uploaded.
 func (c *session) discard(ctx context.Context) {
-	for name := range c.uploads {
-		if err := c.plane.Discard(ctx, name); err != nil && !errors.Is(err, control.ErrNoFile) {
-			c.s.opt.Log("uploaded file %s: %v", name, err)
+	for name, times := range c.uploads {
+		for range times {
+			if err := c.plane.Discard(ctx, name); err != nil && !errors.Is(err, control.ErrNoFile) {
+				c.s.opt.Log("uploaded file %s: %v", name, err)
+			}
 		}
 	}
 }

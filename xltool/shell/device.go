@@ -58,7 +58,16 @@ func deviceCommands() []*command {
 			&command{name: name + "-list", args: "DOM...", summary: "list the " + d.what + "s of domains", min: 1, max: -1, kinds: kinds[:1], options: []option{jsonOption},
 				run: func(ctx context.Context, c *call) error { return listDevices(ctx, c, d.kind, d.head) }})
 	}
-	return out
+	return append(out,
+		&command{name: "cd-insert", args: "DOM VDEV TARGET", summary: "put a CD into a domain's drive (not yet)", min: 3, max: 3, kinds: kinds, run: noCD},
+		&command{name: "cd-eject", args: "DOM VDEV", summary: "take the CD out of a domain's drive (not yet)", min: 2, max: 2, kinds: kinds, run: noCD})
+}
+
+func noCD(ctx context.Context, c *call) error {
+	if _, err := c.domain(ctx, c.args[0]); err != nil {
+		return err
+	}
+	return control.Errorf(control.ErrNotYet, "not yet supported: CD drives come with the disks")
 }
 
 func listDevices(ctx context.Context, c *call, kind control.DeviceKind, head string) error {

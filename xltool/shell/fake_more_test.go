@@ -2,11 +2,14 @@ package shell
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
+	"testing/fstest"
 	"time"
 
 	"nidus/rpc/control"
@@ -121,6 +124,54 @@ func (f *fakePlane) XenstoreSetPerms(_ context.Context, path string, perms []str
 	}
 	f.perms[path] = perms
 	return nil
+}
+
+func (f *fakePlane) SetConfig(_ context.Context, id control.DomID, cfg control.DomainConfig) error {
+	return f.do(id, fmt.Sprintf("set-config memory=%d kernel=%s", cfg.MemoryBytes>>20, cfg.Kernel), func(*fakeDomain) error { return nil })
+}
+
+// The host has uploads/old already.
+func (f *fakePlane) FindUploaded(_ context.Context, sum control.FileSum) (string, error) {
+	if sum.SHA256 != sha256.Sum256([]byte("old")) {
+		return "", control.Errorf(control.ErrNoFile, "no such file")
+	}
+	return "upload:1/old", f.note("find %d bytes", sum.Size)
+}
+
+func (f *fakePlane) Upload(_ context.Context, name string, sum control.FileSum, r io.Reader) (string, error) {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return "", err
+	}
+	if int64(len(b)) != sum.Size || sha256.Sum256(b) != sum.SHA256 {
+		return "", control.Errorf(control.ErrBadArgument, "%q is not what was announced", b)
+	}
+	if string(b) == "too much" {
+		return "", control.Errorf(control.ErrTooBig, "%s is too big", name)
+	}
+	return "upload:2/" + name, f.note("upload %s %q", name, b)
+}
+
+func (f *fakePlane) Discard(_ context.Context, file string) error { return f.note("discard %s", file) }
+
+// localFiles are those beside xl.
+var localFiles = fstest.MapFS{
+	"vmlinuz": {Data: []byte("new")}, "initrd": {Data: []byte("old")}, "huge": {Data: []byte("too much")}, "empty": {}, "dir/x": {},
+}
+
+// localFile makes an fs.File of memory a File.
+type localFile struct {
+	fs.File
+	io.Seeker
+}
+
+func openLocal(name string) (File, error) {
+	f, err := localFiles.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	s, _ := f.(io.Seeker)
+	return localFile{f, s}, nil
 }
 
 // fakeWatch says the path, and then two nodes below.

@@ -151,6 +151,9 @@ func (f *fakePlane) Create(_ context.Context, cfg control.DomainConfig, opt cont
 			return 0, control.Errorf(control.ErrExists, "the name is taken by domain %d", d.info.ID)
 		}
 	}
+	if len(cfg.PCIs) > 0 {
+		return 0, control.Errorf(control.ErrNotYet, "pci=%q: not yet", cfg.PCIs)
+	}
 	if cfg.MemoryBytes > 700<<20 {
 		return 0, control.Errorf(control.ErrNoMemory, "%d MiB are asked for and 700 are free", cfg.MemoryBytes>>20)
 	}

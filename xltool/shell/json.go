@@ -44,6 +44,7 @@ type domainConfig struct {
 	OnSoftReset control.Action `json:"on_soft_reset"`
 	Disks       []diskConfig   `json:"disks,omitempty"`
 	NICs        []nicConfig    `json:"nics,omitempty"`
+	PCIs        []pciConfig    `json:"pcidevs,omitempty"`
 }
 
 // diskConfig is libxl_device_disk.
@@ -74,7 +75,22 @@ type nicConfig struct {
 	Interval int64     `json:"rate_interval_usecs,omitempty"`
 }
 
-// devices adds disks and interfaces. One that can't be read is left out: another
+// pciConfig is libxl_device_pci.
+type pciConfig struct {
+	Func         uint8  `json:"func"`
+	Dev          uint8  `json:"dev"`
+	Bus          uint8  `json:"bus"`
+	Domain       uint16 `json:"domain"`
+	VDevFn       int    `json:"vdevfn,omitempty"`
+	MSITranslate bool   `json:"msitranslate,omitempty"`
+	PowerMgmt    bool   `json:"power_mgmt,omitempty"`
+	Permissive   bool   `json:"permissive,omitempty"`
+	Seize        bool   `json:"seize,omitempty"`
+	RDMPolicy    string `json:"rdm_policy,omitempty"`
+	Name         string `json:"name,omitempty"`
+}
+
+// devices adds disks, interfaces and PCI devices. One that can't be read is left out: another
 // program may have made the domain, and list shows the others all the same.
 func (out *domainConfig) devices(c control.DomainConfig) {
 	for _, spec := range c.Disks {
@@ -83,6 +99,13 @@ func (out *domainConfig) devices(c control.DomainConfig) {
 			continue
 		}
 		out.Disks = append(out.Disks, diskConfig{d.Backend, d.Target, d.VDev.Name, d.BackendType, d.Format, d.Script, d.CDROM, !d.ReadOnly, d.CDROM})
+	}
+	for _, spec := range c.PCIs {
+		d, err := xlcfg.ParsePCI(spec)
+		if err != nil {
+			continue
+		}
+		out.PCIs = append(out.PCIs, pciConfig{d.Function, d.Device, d.Bus, d.Domain, max(d.VSlot, 0) << 3, d.MSITranslate, d.PowerMgmt, d.Permissive, d.Seize, d.RDMPolicy, d.Name})
 	}
 	for i, spec := range c.VIFs {
 		v, err := xlcfg.ParseVIF(spec)

@@ -104,9 +104,16 @@ func create(ctx context.Context, c *call) error {
 		}
 		defer events.Close()
 	}
+	discard, err := c.upload(ctx, cfg)
+	if err != nil {
+		return err
+	}
 	// Attach first, so that nothing that the guest prints is missed.
 	attach := c.opt("c")
-	id, err := c.Plane.Create(ctx, *cfg, control.CreateOptions{Paused: attach || c.opt("p")})
+	b := c.progress("Creating " + cfg.Name)
+	id, err := c.Plane.Create(b.watch(ctx), *cfg, control.CreateOptions{Paused: attach || c.opt("p")})
+	b.stop()
+	discard()
 	if err != nil {
 		return fmt.Errorf("domain %s from %s: %w", cfg.Name, file, err)
 	}
@@ -194,9 +201,21 @@ func (c *call) stop(ctx context.Context, what string, ask func(context.Context, 
 	return errors.Join(errs...)
 }
 
+func waitingFor(ids map[control.DomID]bool) string {
+	if len(ids) != 1 {
+		return fmt.Sprintf("Waiting for %d domains", len(ids))
+	}
+	for id := range ids {
+		return fmt.Sprintf("Waiting for domain %d", id)
+	}
+	return ""
+}
+
 // wait returns when the domains have shut down or are gone; with death, when
 // they are gone.
 func (c *call) wait(ctx context.Context, events control.EventStream, ids map[control.DomID]bool, death bool) error {
+	b := c.progress(waitingFor(ids))
+	defer b.stop()
 	for {
 		ds, err := c.Plane.ListDomains(ctx)
 		if err != nil {
@@ -210,6 +229,7 @@ func (c *call) wait(ctx context.Context, events control.EventStream, ids map[con
 		}
 		for id := range ids {
 			if !alive[id] {
+				b.clear()
 				c.printf("Domain %d has been %s\n", id, map[bool]string{false: "shut down", true: "destroyed"}[death])
 				delete(ids, id)
 			}

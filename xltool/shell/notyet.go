@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"nidus/rpc/control"
@@ -16,7 +17,6 @@ var notYet = []struct{ reason, names string }{
 	{"credit2 is the scheduler", "sched-credit sched-rtds"},
 	{"there are no graphics, input devices and sound", "vncviewer vdispl-attach vdispl-list vdispl-detach vsnd-attach vsnd-list vsnd-detach vkb-attach vkb-list vkb-detach"},
 	{"no machine is emulated (HVM)", "button-press qemu-monitor-command usbctrl-attach usbctrl-detach usbdev-attach usbdev-detach usb-list"},
-	{"no backend serves CD drives", "cd-insert cd-eject"},
 	{"no device of the host is passed through", "pci-assignable-list pci-assignable-add pci-assignable-remove"},
 	{"there is no TPM", "vtpm-attach vtpm-list vtpm-detach"},
 	{"there are no channels", "channel-list"},
@@ -48,7 +48,7 @@ func stateCommands() []*command {
 			options: []option{{short: "c", help: "let the domain run on"}, {short: "p", help: "leave the domain paused"}}},
 		{name: "restore", args: "FILE", summary: "make a domain from such a file (not yet)", min: 1, max: 2, run: restore,
 			options: []option{{short: "p", help: "leave it paused"}, {short: "c", help: "attach to its console"}, {short: "e", help: "accepted as xl's"}}},
-		{name: "config-update", args: "DOM FILE [KEY=VALUE...]", summary: "check a configuration for the next start (it isn't kept yet)", min: 2, max: -1, kinds: []argKind{argDomain, argModule, argKey}, run: configUpdate},
+		{name: "config-update", args: "DOM FILE [KEY=VALUE...]", summary: "change what a domain is made of at its next restart", min: 2, max: -1, kinds: []argKind{argDomain, argModule, argKey}, run: configUpdate},
 	}
 }
 
@@ -74,8 +74,22 @@ func configUpdate(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := xlcfg.Load(c.args[1], src, c.args[2:]...); err != nil {
+	cfg, warnings, err := xlcfg.Load(c.args[1], src, c.args[2:]...)
+	for _, w := range warnings {
+		fmt.Fprintln(c.Stderr, printable(w.String()))
+	}
+	if err != nil {
 		return err
 	}
-	return control.Errorf(control.ErrNotYet, "the configuration is good, but %s keeps the one that it has: config-update is not there yet", d.Name)
+	if cfg.Name != d.Name {
+		fmt.Fprintf(c.Stderr, "%s: warning: the domain keeps its name, %s; \"rename\" changes that\n", printable(c.args[1]), printable(d.Name))
+	}
+	discard, err := c.upload(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer discard()
+	b := c.progress("Checking the configuration of " + d.Name)
+	defer b.stop()
+	return c.Plane.SetConfig(ctx, d.ID, *cfg)
 }

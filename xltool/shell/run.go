@@ -34,7 +34,7 @@ func Run(ctx context.Context, tty Terminal, plane control.Plane) error {
 	}()
 
 	out := &crlf{w: tty}
-	s := Session{Plane: plane, Stdin: in, Stdout: out, Stderr: out, prompting: true}
+	s := Session{Plane: plane, Stdin: in, Stdout: out, Stderr: out, Interactive: true, prompting: true}
 	e := editor{keys: keyReader{in: in}, out: tty, prompt: Prompt, complete: completer(plane)}
 	fmt.Fprintf(out, "Type \"help\" for the commands.\n")
 	for {

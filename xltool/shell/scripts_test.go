@@ -25,7 +25,7 @@ var scripts = map[string][]string{
 		"sched-credit2 -s", "sched-credit2 -s -p Pool-0", "sched-credit2 -p other", "sched-credit2 -s -r 500", "sched-credit2 -s -d debian",
 		"dominfo debian", "dominfo --json debian", "dominfo nobody", "dominfo", "info xen_major nr_cpus", "info xen_majr", "info zzzzzzz", "info -n",
 		"top -b -i 1", "xentop -b -i 2 -d 0.1", "top -i 1", "top -d 0", "top -i x",
-		"config-update debian debian.cfg memory=64", "config-update debian bad.cfg", "config-update nobody debian.cfg", "save debian /x", "restore /x", "migrate debian host", "cd-insert debian xvdb x.iso", "cpupool-list", "vm-list", "sched-credit", "help migrate",
+		"config-update debian debian.cfg memory=64", "config-update debian bad.cfg", "config-update nobody debian.cfg", "save debian /x", "restore /x", "migrate debian host", "config-update 1 debian.cfg name=other kernel=local:vmlinuz", "config-update debian debian.cfg memory=x", "cd-insert debian xvdb x.iso", "cd-eject debian xvdb", "cd-eject nobody xvdb", "cd-insert debian", `create -q debian.cfg name=p 'pci=["00:06.0,permissive=1"]'`, `create -qn debian.cfg name=p 'pci=["00:06.0@5,permissive=1","name=nic"]'`, "cpupool-list", "vm-list", "sched-credit", "help migrate",
 		"block-list debian", "block-attach debian file:a,xvda,w", "block-attach debian file:a,xvd,w", "block-attach debian", "block-detach debian xvda", "network-attach debian", "network-attach debian mac=1", "network-detach debian 0", "network-list debian", "pci-attach debian 00:06.0", "pci-attach debian 00:06", "pci-list debian",
 	},
 	"devices": {
@@ -41,6 +41,11 @@ var scripts = map[string][]string{
 		"cert", "cert-list", "cert list --json", "cert list --authorized", "cert allow sha256:" + strings.Repeat("1a", 32) + " anna", "cert-allow -r read-only sha256:" + strings.Repeat("2b", 32) + " graphs", "cert list", "cert list --authorized", "cert list --json",
 		"cert allow sha256:" + strings.Repeat("2b", 32) + " bob", "cert allow sha256:" + strings.Repeat("3c", 32) + " anna", "cert allow --role=root sha256:" + strings.Repeat("3c", 32) + " bob", "cert allow anna.crt bob", "cert allow sha256:12 bob", "cert allow sha256:" + strings.Repeat("3c", 32) + " 'a b'", "cert allow x",
 		"cert revoke nobody", "cert revoke graphs", "cert list", "cert init", "cert show", "cert trust far sha256:" + strings.Repeat("1a", 32), "cert distrust far", "cert frob", "help cert-allow",
+	},
+	"upload": {
+		"create -q debian.cfg kernel=local:vmlinuz", "create -q debian.cfg name=two kernel=local:vmlinuz ramdisk=local:initrd", "create -q debian.cfg name=three ramdisk=local:empty", "list -l two",
+		"create -q debian.cfg name=four kernel=local:none", "create -q debian.cfg name=four kernel=local:vmlinuz ramdisk=local:none", "create -q debian.cfg name=four kernel=local:dir", "create -q debian.cfg name=four kernel=local:huge", "create -q debian.cfg kernel=local:vmlinuz",
+		"create -qn debian.cfg kernel=local:vmlinuz", "config-update debian debian.cfg kernel=local:initrd",
 	},
 	// The command lines of the howtos, old ones too.
 	"howtos": {

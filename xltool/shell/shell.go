@@ -49,6 +49,11 @@ type Session struct {
 	ReadFile func(name string) ([]byte, error)
 	// Keys are this program's, for hosts of the network; nil in the host's own shell.
 	Keys Keys
+	// Open opens a file that a configuration names by local:; nil where there are none.
+	Open func(name string) (File, error)
+	// Interactive: Stderr is a terminal, on which work that takes long shows how far
+	// it is.
+	Interactive bool
 	// Raw makes Stdin's terminal pass each byte as it is typed while a guest's console
 	// is attached, and returns what undoes that; nil where it always does.
 	Raw func() (restore func(), err error)

@@ -65,7 +65,11 @@ func testCommands(t *testing.T, f *fakePlane, p control.Plane, name string, line
 			t.Fatal(err)
 		}
 		var out, errs bytes.Buffer
-		status := Main(context.Background(), words, strings.NewReader(""), &out, &errs, p)
+		s := Session{Plane: p, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs}
+		if name == "upload" {
+			s.Open = openLocal
+		}
+		status := s.Exec(context.Background(), words)
 		fmt.Fprintf(&got, "$ %s\n%s%s", line, out.String(), errs.String())
 		if status != 0 {
 			fmt.Fprintf(&got, "exit %d\n", status)

@@ -57,9 +57,9 @@ func run(ctx context.Context, args []string, in *os.File, out, errs io.Writer) i
 			return local{conn}, nil
 		},
 		Stdin: in, Stdout: out, Stderr: errs,
-		ReadFile: readFile,
-		Keys:     keys{},
-		Raw:      func() (func(), error) { return raw(in) },
+		ReadFile: readFile, Open: func(name string) (shell.File, error) { return os.Open(name) },
+		Keys: keys{}, Interactive: isTerminal(errs),
+		Raw: func() (func(), error) { return raw(in) },
 	}
 	status := s.Exec(ctx, args)
 	if len(args) == 0 || len(args) == 1 && args[0] == "help" {
@@ -129,7 +129,7 @@ func (l local) Create(ctx context.Context, cfg control.DomainConfig, opt control
 	if control.CodeOf(err) == control.ErrNoFile {
 		for _, name := range []string{cfg.Kernel, cfg.Ramdisk} {
 			if _, here := os.Stat(name); name != "" && here == nil {
-				return id, control.Errorf(control.ErrNoFile, "%v (%s is a file here only, and xl can't upload it yet: kernels and ramdisks have to be the host's boot modules, which \"xl modules\" lists)", err, name)
+				return id, control.Errorf(control.ErrNoFile, "%v (%s is a file here only: write \"local:%s\", and xl uploads it)", err, name, name)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -33,6 +34,12 @@ func (plane) ReadModule(_ context.Context, _ string, p []byte, off int64) (int, 
 }
 func (plane) Domain(_ context.Context, ref string) (control.DomainInfo, error) {
 	return control.DomainInfo{}, control.Errorf(control.ErrNoDomain, "no %s", ref)
+}
+func (plane) FindUploaded(ctx context.Context, sum control.FileSum) (string, error) {
+	return control.NotYet{}.FindUploaded(ctx, sum)
+}
+func (plane) Upload(ctx context.Context, name string, sum control.FileSum, r io.Reader) (string, error) {
+	return control.NotYet{}.Upload(ctx, name, sum, r)
 }
 func (plane) Create(_ context.Context, cfg control.DomainConfig, _ control.CreateOptions) (control.DomID, error) {
 	return 0, control.Errorf(control.ErrNoFile, "no boot module %q", cfg.Kernel)
@@ -100,7 +107,10 @@ func TestRun(t *testing.T) {
 		{shm, "info", 0, "far"},
 		{"unix:/none", "-H " + shm + " info --json", 0, `"far"`},
 		{socket, "create there.cfg", 1, `xl create: domain t from there.cfg: no boot module "vmlinuz"` + "\n"},
-		{socket, "create " + mine, 1, "kernel is a file here only"},
+		{socket, "create " + mine, 1, `is a file here only: write "local:` + kernel + `"`},
+		{socket, "create " + mine + " kernel=local:" + kernel, 1, "upload of files"},
+		{socket, "create " + mine + " kernel=local:" + dir, 1, "no regular file"},
+		{socket, "create " + mine + " kernel=local:/none", 1, "no such file"},
 		{socket, "create none.cfg", 1, "neither a file here nor a boot module"},
 		{socket, "create " + dir, 1, "is a directory"},
 		{socket, "uptime 5", 1, "xl uptime: no domain"},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -29,4 +30,14 @@ func raw(f *os.File) (restore func(), err error) {
 		return nil, fmt.Errorf("the terminal: %w", err)
 	}
 	return func() { unix.IoctlSetTermios(fd, unix.TCSETS, old) }, nil // nothing to do if it fails
+}
+
+// isTerminal tells whether a person may look at what is written there.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
 }

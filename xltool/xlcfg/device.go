@@ -75,5 +75,6 @@ func pci(d *decoder, v Value) error {
 		}
 	}
 	d.pcis = append(d.pcis, dev)
+	d.cfg.PCIs = append(d.cfg.PCIs, v.Text)
 	return nil
 }

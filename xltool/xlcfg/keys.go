@@ -65,7 +65,7 @@ var decoded = []key{
 
 	{name: "disk", typ: "list of disks", decode: specs("disk.img,raw,xvda,w", disk), notYet: later + ": no backend serves disks"},
 	{name: "vif", typ: "list of interfaces", decode: specs("bridge=xenbr0", vif), notYet: later + ": no backend serves networks"},
-	{name: "pci", typ: "list of PCI devices", decode: specs("0000:00:06.0", pci), notYet: later + ": no device of the host is passed through"},
+	{name: "pci", typ: "list of PCI devices", decode: specs("0000:00:06.0", pci), notYet: "makes create fail: no device of the host can be passed through yet"},
 }
 
 // ignored are the other keys of xl.cfg(5), by why nothing acts on them yet: type

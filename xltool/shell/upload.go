@@ -1,0 +1,105 @@
+package shell
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"nidus/rpc/control"
+	"nidus/xltool/xlcfg"
+)
+
+// File is a file beside xl, open for reading.
+type File interface {
+	io.ReadSeekCloser
+	Stat() (fs.FileInfo, error)
+}
+
+// upload replaces a configuration's local: files by what they are called on the host,
+// which has them then. They stay there until discard, or as long as a domain made from
+// them does.
+func (c *call) upload(ctx context.Context, cfg *xlcfg.DomainConfig) (discard func(), err error) {
+	var names []string
+	discard = func() {
+		for _, n := range names { // the connection's end does it too
+			_ = c.Plane.Discard(context.WithoutCancel(ctx), n)
+		}
+	}
+	for _, f := range []struct {
+		key  string
+		name *string
+	}{{"kernel", &cfg.Kernel}, {"ramdisk", &cfg.Ramdisk}} {
+		local, ok := strings.CutPrefix(*f.name, control.LocalPrefix)
+		if !ok {
+			continue
+		}
+		name, err := c.uploadFile(ctx, local)
+		if err != nil {
+			discard()
+			return nil, fmt.Errorf("%s = %q: %w", f.key, *f.name, err)
+		}
+		*f.name = name
+		names = append(names, name)
+	}
+	return discard, nil
+}
+
+// uploadFile uploads one file, unless the host has its like.
+func (c *call) uploadFile(ctx context.Context, name string) (string, error) {
+	if c.Open == nil {
+		return "", control.Errorf(control.ErrNoFile, "local: is for an xl on another machine, which has files of its own; here, name a boot module (\"modules\" lists them)")
+	}
+	f, err := c.Open(name)
+	if err != nil {
+		return "", control.Errorf(control.ErrNoFile, "%v", err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if !st.Mode().IsRegular() {
+		return "", control.Errorf(control.ErrNoFile, "%s is no regular file", name)
+	}
+	b := c.progress("Uploading " + filepath.Base(name))
+	defer b.stop()
+	r := &reading{r: f, b: b, at: control.Progress{Step: "looking", Total: uint64(st.Size())}}
+	h := sha256.New()
+	sum := control.FileSum{}
+	if sum.Size, err = io.Copy(h, contextReader{ctx, r}); err != nil {
+		return "", err
+	}
+	h.Sum(sum.SHA256[:0])
+	there, err := c.Plane.FindUploaded(ctx, sum)
+	if !errors.Is(err, control.ErrNoFile) {
+		return there, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	r.at = control.Progress{Total: uint64(sum.Size)}
+	there, err = c.Plane.Upload(ctx, name, sum, r)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = control.Errorf(control.ErrBadArgument, "%s became shorter while it was uploaded; try again", name)
+	}
+	return there, err
+}
+
+// contextReader reads until its context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+// Read implements io.Reader.
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}

@@ -179,13 +179,13 @@ func (h *host) Used() uint64 {
 	return used
 }
 
-// BusyTime implements plane.Machine.
-func (h *host) BusyTime() time.Duration {
-	t := int64(0)
+// BusyTimes implements plane.Machine.
+func (h *host) BusyTimes() []time.Duration {
+	var all []time.Duration
 	for i := range baremetal.NumCPU() {
-		t += baremetal.Nanotime() - baremetal.Stats(i).IdleNS
+		all = append(all, time.Duration(baremetal.BusyTime(i)))
 	}
-	return time.Duration(max(t-baremetal.VCPUTime(), 0))
+	return all
 }
 
 // CPUList implements plane.Machine.

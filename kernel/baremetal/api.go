@@ -183,15 +183,15 @@ func X2APIC() bool          { return x2apic }
 // Wall is the time of day in ns since 1970.
 func Wall() int64 { return Nanotime() + wallOffset }
 
-// VCPUTime is how long threads of vcpus that still exist have run, in ns.
-func VCPUTime() int64 {
-	t := int64(0)
-	for i := range threads {
-		if threads[i].kickWord != 0 {
-			t += atomic.LoadInt64(&threads[i].runNS)
-		}
+// BusyTime is how long a CPU did something else than vcpus or nothing, in ns.
+func BusyTime(cpu int) int64 {
+	c := &cpus[cpu]
+	busy := Nanotime() - atomic.LoadInt64(&c.Stats.IdleNS) - atomic.LoadInt64(&c.Stats.VCPUNS)
+	// What runs now is in no sum yet. It may change meanwhile, by a little.
+	if t := threadAt(c.cur); t.idle != 0 || t.kickWord != 0 {
+		busy -= max(Nanotime()-atomic.LoadInt64(&t.since), 0)
 	}
-	return t
+	return max(busy, 0)
 }
 
 // Yield lets other threads run.

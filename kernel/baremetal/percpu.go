@@ -92,7 +92,7 @@ type pcpu struct {
 // CPUStats counts what a CPU did since boot.
 type CPUStats struct {
 	Calls, Interrupts, Timers, Kicks, Switches, NMIs uint64
-	IdleNS                                           int64
+	IdleNS, VCPUNS                                   int64 // with nothing to do; in threads of vcpus
 }
 
 const (

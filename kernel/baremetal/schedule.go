@@ -110,6 +110,9 @@ func pick(c *pcpu, now int64) {
 	t := threadAt(c.cur)
 	if t.idle == 0 {
 		t.runNS += now - t.since
+		if t.kickWord != 0 {
+			c.Stats.VCPUNS += now - t.since
+		}
 	} else {
 		c.Stats.IdleNS += now - t.since
 	}

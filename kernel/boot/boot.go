@@ -79,12 +79,11 @@ type Status uint8
 
 // The ways to end.
 const (
-	StatusOK             Status = iota
-	StatusBadMagic              // not a loader that is known
-	StatusBadInfo               // the information can't be read or contradicts itself
-	StatusNoMemory              // no usable memory in any map
-	StatusTooManyRanges         // more than MaxRanges memory ranges
-	StatusTooManyModules        // more than MaxModules modules
+	StatusOK            Status = iota
+	StatusBadMagic             // not a loader that is known
+	StatusBadInfo              // the information can't be read or contradicts itself
+	StatusNoMemory             // no usable memory in any map
+	StatusTooManyRanges        // more than MaxRanges memory ranges
 )
 
 // String says what happened and what to do.
@@ -100,8 +99,6 @@ func (s Status) String() string {
 		return "the boot loader names no usable memory: use one that passes a memory map"
 	case StatusTooManyRanges:
 		return "the memory map is too fragmented: more than 256 ranges after merging"
-	case StatusTooManyModules:
-		return "too many modules: load at most 64"
 	}
 	return "unknown status"
 }
@@ -123,6 +120,7 @@ const (
 	ProblemMemoryMap                        // a map that can't be read: another was used
 	ProblemTag                              // a multiboot 2 tag of an impossible size skipped
 	ProblemFramebuffer                      // impossible screen geometry: screen ignored
+	ProblemModules                          // more than MaxModules modules: the others ignored
 )
 
 var problemTexts = [...]string{
@@ -134,6 +132,7 @@ var problemTexts = [...]string{
 	"memory map unreadable, another source was used",
 	"multiboot 2 tag of an impossible size skipped",
 	"framebuffer with an impossible geometry ignored",
+	"too many modules: the first 64 are taken, the others are not there; load fewer",
 }
 
 // Strings lists the set's members for a person. It allocates.

@@ -185,18 +185,27 @@ func (e *Early) cString(mem Phys, addr uint64, p Problem) Place {
 	return Place{addr, MaxString}
 }
 
-// addModule notes a module. It is skipped if it can't be true.
-func (e *Early) addModule(start, end uint64, cmdline Place) Status {
+// fewModules bounds the length of a loader's list of modules.
+func (e *Early) fewModules(n uint32) uint32 {
+	if n > MaxModules {
+		e.Problems |= ProblemModules
+		return MaxModules
+	}
+	return n
+}
+
+// addModule notes a module. It is skipped if it can't be true, or if there are too many.
+func (e *Early) addModule(start, end uint64, cmdline Place) {
 	if start == 0 || end < start || end > MaxPhys {
 		e.Problems |= ProblemModule
-		return StatusOK
+		return
 	}
 	if e.nmod >= MaxModules {
-		return StatusTooManyModules
+		e.Problems |= ProblemModules
+		return
 	}
 	e.modules[e.nmod] = EarlyModule{start, end, cmdline}
 	e.nmod++
-	return StatusOK
 }
 
 // addMemory notes a range of memory.

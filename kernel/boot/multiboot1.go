@@ -74,9 +74,7 @@ func (e *Early) scanMultiboot1(info uint64, mem Phys) Status {
 // scanModules1 reads the module list: mod_start, mod_end, string, reserved.
 func (e *Early) scanModules1(addr uint64, n uint32, mem Phys) Status {
 	const entry = 16
-	if n > MaxModules {
-		return StatusTooManyModules
-	}
+	n = e.fewModules(n)
 	e.keep(addr, uint64(n)*entry)
 	for i := uint32(0); i < n; i++ {
 		if !e.read(mem, addr+uint64(i)*entry, entry) {
@@ -84,9 +82,7 @@ func (e *Early) scanModules1(addr uint64, n uint32, mem Phys) Status {
 		}
 		start, end, str := uint64(e.u32(0)), uint64(e.u32(4)), uint64(e.u32(8))
 		line := e.cString(mem, str, ProblemModuleString)
-		if s := e.addModule(start, end, line); s != StatusOK {
-			return s
-		}
+		e.addModule(start, end, line)
 	}
 	return StatusOK
 }

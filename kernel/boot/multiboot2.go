@@ -67,9 +67,7 @@ func (e *Early) scanMultiboot2(info uint64, mem Phys) Status {
 		case mb2Module:
 			start, end := uint64(e.u32(8)), uint64(e.u32(12))
 			line := e.tagString(mem, at+16, size-16, ProblemModuleString)
-			if s := e.addModule(start, end, line); s != StatusOK {
-				return s
-			}
+			e.addModule(start, end, line)
 		case mb2BasicMem:
 			lower, upper = e.u32(8), e.u32(12)
 		case mb2Mmap:

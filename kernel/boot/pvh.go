@@ -35,9 +35,7 @@ func (e *Early) scanPVH(info uint64, mem Phys) Status {
 	e.keep(info, pvhSize)
 
 	e.CommandLine = e.cString(mem, cmdline, ProblemCommandLine)
-	if nmods > MaxModules {
-		return StatusTooManyModules
-	}
+	nmods = e.fewModules(nmods)
 	if mods >= MaxPhys || memmap >= MaxPhys {
 		return StatusBadInfo
 	}
@@ -52,9 +50,7 @@ func (e *Early) scanPVH(info uint64, mem Phys) Status {
 			e.Problems |= ProblemModule
 			continue
 		}
-		if s := e.addModule(start, start+size, line); s != StatusOK {
-			return s
-		}
+		e.addModule(start, start+size, line)
 	}
 	if entries > maxMapSize/pvhMemEntry {
 		return StatusTooManyRanges

@@ -148,9 +148,9 @@ func (p *Plane) VCPUList(_ context.Context, id control.DomID) ([]control.VCPUInf
 // cpuList shows the host's CPUs as domain 0's vcpus, each at its place.
 func (p *Plane) cpuList() []control.VCPUInfo {
 	var all []control.VCPUInfo
-	for i := range p.core.CPUs {
+	for i, busy := range p.machine.BusyTimes() {
 		set := control.CPUSet{1 << i}
-		all = append(all, control.VCPUInfo{ID: i, Online: true, CPU: i, Running: true, Hard: set, Soft: set})
+		all = append(all, control.VCPUInfo{ID: i, Online: true, CPU: i, Running: true, Time: busy, Hard: set, Soft: set})
 	}
 	return all
 }

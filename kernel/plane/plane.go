@@ -28,8 +28,8 @@ type Machine interface {
 	CPUList() []control.CPUInfo
 	// Used is the memory that the hypervisor itself uses, in bytes.
 	Used() uint64
-	// BusyTime is how long all CPUs did something else than guests or nothing.
-	BusyTime() time.Duration
+	// BusyTimes is, by CPU, how long it did something else than guests or nothing.
+	BusyTimes() []time.Duration
 	// DebugKey does what one of Xen's debug keys does; false: none such.
 	DebugKey(key byte) bool
 }
@@ -128,9 +128,13 @@ func (p *Plane) ListDomains(context.Context) ([]control.DomainInfo, error) {
 
 // domain0 is the embedded one: the hypervisor's own memory and time.
 func (p *Plane) domain0() control.DomainInfo {
+	var busy time.Duration
+	for _, t := range p.machine.BusyTimes() {
+		busy += t
+	}
 	return control.DomainInfo{
 		Name: "Domain-0", State: control.StateRunning, MemoryBytes: p.machine.Used(), MaxMemoryBytes: p.machine.Used(),
-		VCPUs: p.core.CPUs, MaxVCPUs: p.core.CPUs, CPUTime: p.machine.BusyTime(), Uptime: p.now(),
+		VCPUs: p.core.CPUs, MaxVCPUs: p.core.CPUs, CPUTime: busy, Uptime: p.now(),
 	}
 }
 

@@ -19,7 +19,7 @@ func (machine) PowerOff() error            { return nil }
 func (machine) Reboot()                    {}
 func (machine) CPUList() []control.CPUInfo { return []control.CPUInfo{{ID: 0, Online: true}} }
 func (machine) Used() uint64               { return 0 }
-func (machine) BusyTime() time.Duration    { return 0 }
+func (machine) BusyTimes() []time.Duration { return []time.Duration{1, 20, 300, 4000} }
 func (machine) DebugKey(k byte) bool       { return k == 'h' }
 
 // host is a core, and the control planes that a test makes over it.

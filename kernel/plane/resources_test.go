@@ -1,13 +1,17 @@
 package plane
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"slices"
 	"testing"
 	"time"
 
+	"nidus/kernel/domain/domaintest"
+	"nidus/kernel/xenabi"
 	"nidus/mm"
 	"nidus/rpc/control"
 )
@@ -158,5 +162,91 @@ func TestLogFollow(t *testing.T) {
 	kill()
 	if _, err := l.Read(make([]byte, 1)); err != io.EOF {
 		t.Error(err)
+	}
+}
+
+// Domain 0's vcpus are the CPUs, whose times add up to its own.
+func TestDomain0Times(t *testing.T) {
+	h := newHost(t)
+	p, _ := h.plane()
+	all, err := p.VCPUList(context.Background(), 0)
+	if err != nil || len(all) != 4 || all[0].Time != 1 || all[3].Time != 4000 || all[3].CPU != 3 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if d, err := p.Domain(context.Background(), "0"); err != nil || d.CPUTime != 4321 {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
+// A change of what a domain is to have is told; one that failed is not.
+func TestResourceEvents(t *testing.T) {
+	h := newHost(t)
+	p, _ := h.plane()
+	c := config("a")
+	c.MaxVCPUs = 2
+	e := h.create(p, c)
+	id, ctx := control.DomID(e.ID), context.Background()
+	s, err := p.Events(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.SetMemory(ctx, id, 1<<40) == nil || p.SetMaxMemory(ctx, id, 1) == nil || p.SetVCPUs(ctx, id, 3) == nil {
+		t.Error("what can't be was not refused")
+	}
+	for kind, do := range map[control.EventKind]func() error{
+		control.EventMemory:    func() error { return p.SetMemory(ctx, id, 3<<20) },
+		control.EventMaxMemory: func() error { return p.SetMaxMemory(ctx, id, 5<<20) },
+		control.EventVCPUs:     func() error { return p.SetVCPUs(ctx, id, 2) },
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		if ev, err := s.Next(ctx); err != nil || ev.Kind != kind || ev.ID != id {
+			t.Errorf("%+v, %v; want kind %d", ev, err, kind)
+		}
+	}
+}
+
+// A restart is made from what SetConfig gave; an uploaded file is there for it, though
+// its client has gone.
+func TestRestartFromNextConfig(t *testing.T) {
+	h := newHost(t)
+	p, _ := h.plane()
+	ctx := context.Background()
+	c := config("a")
+	c.OnReboot = control.ActionRestart
+	e := h.create(p, c)
+	kernel := domaintest.Kernel()
+	sum := control.FileSum{Size: int64(len(kernel)), SHA256: sha256.Sum256(kernel)}
+	name, err := p.Upload(ctx, "k", sum, bytes.NewReader(kernel))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Kernel, c.MaxVCPUs, c.Name = name, 2, "ignored"
+	if err := p.SetConfig(ctx, control.DomID(e.ID), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Discard(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		e.Shutdown(xenabi.ShutdownReboot)
+		<-e.Gone()
+		h.await("a")
+		next := h.c.Lookup("a")
+		if len(next.VCPUs) != 2 || next.UUID != e.UUID || next.Config().Kernel != name {
+			t.Fatalf("restarted from %+v", next.Config())
+		}
+		e = next
+		h.m.Clock.Advance(int64(2 * fastRestart))
+	}
+	if err := p.SetConfig(ctx, 0, c); !errors.Is(err, control.ErrBadArgument) {
+		t.Error(err)
+	}
+	if err := p.Destroy(ctx, control.DomID(e.ID)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.FindUploaded(ctx, sum); !errors.Is(err, control.ErrNoFile) {
+		t.Errorf("the file stays: %v", err)
 	}
 }

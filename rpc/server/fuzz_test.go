@@ -33,7 +33,7 @@ func (machine) CPUList() []control.CPUInfo { return nil }
 func (machine) PowerOff() error            { return nil }
 func (machine) Reboot()                    {}
 func (machine) Used() uint64               { return 0 }
-func (machine) BusyTime() time.Duration    { return 0 }
+func (machine) BusyTimes() []time.Duration { return nil }
 func (machine) DebugKey(byte) bool         { return false }
 
 // newServer serves the real control plane, over a host without domains.

@@ -118,6 +118,14 @@ func (h *host) deathPoint(name string) {
 	killPlane()
 }
 
+// renewPlane lets the control plane die.
+func renewPlane(why string) {
+	killMu.Lock()
+	defer killMu.Unlock()
+	diedAt = why
+	killPlane()
+}
+
 // lightFuse makes the control plane die at a later point than the time before.
 func lightFuse() {
 	killMu.Lock()
@@ -164,9 +172,6 @@ func (h *host) DebugKey(key byte) bool {
 	}
 	return true
 }
-
-// PowerOff implements plane.Machine.
-func (h *host) PowerOff() error { return h.Machine.PowerOff() }
 
 // Used implements plane.Machine: what is neither free nor a guest's, nor a file that
 // the loader brought.

@@ -56,6 +56,7 @@ type host struct {
 	core *core.Core
 	// shared is memory of programs beside QEMU, too; nil: none.
 	shared []byte
+	remote remote
 }
 
 func bringUp(log *console.Log, tty *tty) (*host, error) {
@@ -106,6 +107,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	// Uploaded files are in the heap, beside what the collector keeps small.
 	h.core.FilesChanged = func(bytes int64) { debug.SetMemoryLimit(int64(heap) + bytes) }
 	h.core.GuestCPUs = machine.GuestCPUs()
+	h.core.StopLimit = time.Duration(m.Options.StopMaxWait) * time.Second
 	if h.core.GuestCPUs&1 == 0 {
 		info("CPUs: no guest runs on CPU 0, whose nested paging QEMU's TCG can lose (docs/exit.md)")
 	}

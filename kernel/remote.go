@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"nidus/kernel/baremetal"
@@ -13,6 +14,14 @@ import (
 	"nidus/rpc/ring"
 	"nidus/rpc/server"
 )
+
+// remote is what serves the programs that attach to the shared memory.
+type remote struct {
+	mu   sync.Mutex
+	end  context.CancelFunc // nil: nothing does
+	done chan struct{}      // closed when it has ended
+	l    *ring.Listener
+}
 
 // findShared finds the memory through which programs beside QEMU reach the control
 // plane. Without it nothing listens.
@@ -42,9 +51,56 @@ func (h *host) serveShared(ctx context.Context, p control.Plane) {
 	client := console.Limited(console.NewBucket(5, 20, func() time.Duration { return time.Duration(baremetal.Nanotime()) }), complain)
 	l, err := ring.Listen(h.shared, ring.Options{Dropped: func(slot int, why error) { client("slot %d: %v", slot, why) }})
 	if err == nil {
+		var ended func()
+		ctx, ended = h.remote.begin(ctx, l)
+		defer ended()
 		err = server.New(p, server.Options{Name: "Nidus", Log: client}).Serve(ctx, l)
 	}
 	if err != nil {
 		complain("%v; no program can attach until the control plane starts again", err)
 	}
+}
+
+// begin notes what serves, until ended is called.
+func (r *remote) begin(ctx context.Context, l *ring.Listener) (_ context.Context, ended func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	done := make(chan struct{})
+	ctx, r.end = context.WithCancel(ctx)
+	r.done, r.l = done, l
+	return ctx, func() { close(done) }
+}
+
+// farewell tells the programs that the host ends, and waits until they can know it; not
+// longer than most, for one may be stuck.
+func (r *remote) farewell(most time.Duration) {
+	r.mu.Lock()
+	end, done, l := r.end, r.done, r.l
+	r.mu.Unlock()
+	if end == nil {
+		return
+	}
+	l.HostEnds()
+	end()
+	select {
+	case <-done:
+	case <-time.After(most):
+	}
+}
+
+// farewellTime is how long the programs that are connected may hold up the host's end.
+const farewellTime = time.Second
+
+// PowerOff implements plane.Machine.
+func (h *host) PowerOff() error {
+	h.remote.farewell(farewellTime)
+	err := h.Machine.PowerOff()
+	renewPlane("power-off failed") // what served programs has ended
+	return err
+}
+
+// Reboot implements plane.Machine.
+func (h *host) Reboot() error {
+	h.remote.farewell(farewellTime)
+	return h.Machine.Reboot()
 }

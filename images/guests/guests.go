@@ -33,9 +33,9 @@ const applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dm
 func AppletNames() []string { return strings.Fields(applets) }
 
 // Scripts are further files. Linux runs these two when its host asks it to shut
-// down or reboot; init has nothing to tidy up.
+// down or reboot; init has nothing to tidy up. Regressions wait for what they print.
 var Scripts = [...]Script{
-	{"sbin/poweroff", "#!/bin/sh\nexec /bin/poweroff -f\n"},
+	{"sbin/poweroff", "#!/bin/sh\necho NIDUS-GUEST-POWEROFF >/dev/console\nexec /bin/poweroff -f\n"},
 	{"sbin/reboot", "#!/bin/sh\nexec /bin/reboot -f\n"},
 }
 

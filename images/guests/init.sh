@@ -21,6 +21,10 @@ busy) # say each second that we live; the loops hold all CPUs
 tick) # the same with idle CPUs
 	n=0
 	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;
+deaf) # ticks, and does nothing when its host asks it to shut down
+	printf '#!/bin/sh\necho NIDUS-GUEST-DEAF >/dev/console\n' >/sbin/poweroff
+	n=0
+	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;
 panic) echo c >/proc/sysrq-trigger ;;
 *)
 	echo "Nidus runs this $(uname -sr). \"poweroff -f\" ends the domain; Ctrl-A three times goes to Nidus's shell."

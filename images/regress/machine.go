@@ -28,6 +28,7 @@ type Boot struct {
 	Image     string   // under out/; "nidus" if empty
 	Line      string   // added to the command line
 	Modules   []string // files of the case's folder
+	Auto      []string // such files that are marked as those of auto/
 	Args      []string // further arguments; with -cdrom and the like, NoKernel
 	NoKernel  bool
 	// NoPrompt returns before the shell's prompt.
@@ -86,6 +87,9 @@ func (t *T) boot(b Boot) (*Host, error) {
 		var mods []string
 		for _, m := range b.Modules {
 			mods = append(mods, m+" "+m)
+		}
+		for _, m := range b.Auto {
+			mods = append(mods, m+" "+m+" auto")
 		}
 		if len(mods) > 0 {
 			args = append(args, "-initrd", strings.Join(mods, ","))
@@ -246,9 +250,10 @@ func (h *Host) leave() error {
 	return h.prompt(10 * time.Second)
 }
 
-// powerOff turns the host off and waits for the emulator's end.
+// powerOff turns the host off, with what domains there are, and waits for the
+// emulator's end.
 func (h *Host) powerOff() error {
-	if err := h.Send("poweroff\r"); err != nil {
+	if err := h.Send("poweroff -F\r"); err != nil {
 		return err
 	}
 	if _, err := h.Wait(h.t.within(30 * time.Second)); err != nil {

@@ -128,6 +128,9 @@ type Options struct {
 	RPCPort int
 	// XenDomains names the domain configurations to start (xendomains=).
 	XenDomains []string
+	// StopMaxWait is how many seconds a domain has to power off when the host ends, 0
+	// for the default (xendomains_stop_maxwait=, as in xendomains' configuration).
+	StopMaxWait int
 	// Dom0 is what follows " -- ": for dom0's kernel, as Xen passes it on.
 	Dom0 string
 	// Unknown holds the words that are no option.
@@ -286,6 +289,8 @@ func (o *Options) assign(key, value string) (known bool, err error) {
 		err = setTo(&o.RPCPort)(parseRPC(value))
 	case "xendomains":
 		o.XenDomains = strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
+	case "xendomains-stop-maxwait":
+		err = setTo(&o.StopMaxWait)(parseCount(value, 1, 24*3600))
 	default:
 		return false, nil
 	}

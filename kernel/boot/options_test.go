@@ -49,6 +49,7 @@ func TestParseOptions(t *testing.T) {
 		{"conswitch=`", func(o *Options) { o.SwitchKey = 0 }},
 		{"tsc=unstable clocksource=hpet", func(o *Options) { o.TSC, o.ClockSource = "unstable", "hpet" }},
 		{`xendomains="a b" x`, func(o *Options) { o.XenDomains = []string{"a", "b"}; o.Unknown = []string{"x"} }},
+		{"xendomains_stop_maxwait=5", func(o *Options) { o.StopMaxWait = 5 }},
 		{`xendomains="a b`, func(o *Options) { o.XenDomains = []string{"a", "b"} }},
 		{"rpc=tls:5417", func(o *Options) { o.RPCPort = 5417 }},
 		{"maxcpus=4 foo bar=1 -- maxcpus=8 quiet", func(o *Options) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"nidus/kernel/domain"
 	"nidus/kernel/xenstore"
@@ -98,6 +99,9 @@ type Core struct {
 	// Point is called at named steps of what can be cancelled; a test makes the
 	// control plane die there. May be nil.
 	Point func(name string)
+	// StopLimit is how long a domain has to power off when the host ends, unless the
+	// request says so; 0 is control.DefaultStopLimit.
+	StopLimit time.Duration
 
 	kernels *image.Cache
 	files   files
@@ -108,6 +112,7 @@ type Core struct {
 	domains map[mm.DomID]*Entry
 	claims  map[mm.DomID]claim // domains being made or unmade
 	next    mm.DomID
+	ending  *Ending // nil: the host goes on
 	vcpus   int
 	groups  [MaxDomains]bool // of package sched, in use
 }
@@ -203,6 +208,9 @@ func (c *Core) Watch(e *Entry) {
 func (c *Core) reserve(cfg *control.DomainConfig) (id mm.DomID, group uint16, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.ending != nil {
+		return 0, 0, errEnding
+	}
 	for id, o := range c.claims {
 		if o.name == cfg.Name {
 			return 0, 0, control.Errorf(control.ErrExists, "a domain %q is being created", cfg.Name)

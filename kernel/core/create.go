@@ -40,17 +40,19 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 	}
 	d, seen, err := c.build(ctx, id, group, &cfg)
 	if err == nil {
-		if err = c.Pass(ctx, "create: built"); err != nil {
+		if err = c.Pass(ctx, "create: built"); err == nil {
+			err = c.begin(&Entry{Domain: d, name: cfg.Name, config: cfg, release: release}, opt)
+		}
+		if err != nil {
 			d.Destroy()
 		}
 	}
-	e := &Entry{Domain: d, name: cfg.Name, config: cfg, release: release}
-	if err != nil && seen { // before the claim goes: who has the uuid next keeps its nodes
-		c.removeNodes(&Entry{Domain: &domain.Domain{ID: id, UUID: cfg.UUID}, name: cfg.Name})
-	}
-	c.mu.Lock()
-	delete(c.claims, id)
 	if err != nil {
+		if seen { // before the claim goes: who has the uuid next keeps its nodes
+			c.removeNodes(&Entry{Domain: &domain.Domain{ID: id, UUID: cfg.UUID}, name: cfg.Name})
+		}
+		c.mu.Lock()
+		delete(c.claims, id)
 		c.release(cfg.MaxVCPUs, group)
 		if !seen {
 			c.unreserve(id)
@@ -59,11 +61,21 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 		release()
 		return 0, err
 	}
-	c.domains[id] = e
-	d.Start(opt.Paused, pvh.Run) // before anyone can destroy it
-	c.mu.Unlock()
 	c.Host.Log.Printf(console.LevelInfo, "d%d (%s) created: %d MiB, %d vcpus", id, cfg.Name, cfg.MemoryBytes>>20, cfg.VCPUs)
 	return id, nil
+}
+
+// begin starts a domain that is made, unless the host has begun to end meanwhile.
+func (c *Core) begin(e *Entry, opt control.CreateOptions) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending != nil {
+		return errEnding
+	}
+	delete(c.claims, e.ID)
+	c.domains[e.ID] = e
+	e.Start(opt.Paused, pvh.Run) // before anyone can destroy it
+	return nil
 }
 
 // check refuses what can't work here whatever the guest is.

@@ -43,12 +43,13 @@ func (m *Machine) PowerOff() error {
 
 // Reboot restarts the machine by ACPI's reset register where there is one, and by
 // the older ways after that. It does not return.
-func (m *Machine) Reboot() {
+func (m *Machine) Reboot() error {
 	if f := m.ACPI.FADT; f != nil && f.CanReset() {
 		writeReg(f.Reset, uint64(f.ResetValue))
 		time.Sleep(100 * time.Millisecond)
 	}
 	baremetal.Reset()
+	return nil
 }
 
 func readReg(r acpi.Register) uint64 {

@@ -37,9 +37,13 @@ func AutostartNames(listed []string, modules []core.Module) []string {
 	return names
 }
 
-// Autostart creates the domains of the named boot modules, in order.
+// Autostart creates the domains of the named boot modules, in order. One that can't be
+// created does not keep the others from it; the host's end does.
 func (p *Plane) Autostart(ctx context.Context, names []string, create func(ctx context.Context, name string) error) {
 	for _, n := range names {
+		if p.core.Ending() != nil {
+			return
+		}
 		if err := create(ctx, n); err != nil {
 			p.log.Printf(console.LevelError, "autostart of %s: %v", n, err)
 		}

@@ -49,6 +49,9 @@ func (p *Plane) ended(e *core.Entry) {
 		control.ShutdownPowerOff: now.OnPoweroff, control.ShutdownReboot: now.OnReboot, control.ShutdownCrash: now.OnCrash,
 		control.ShutdownWatchdog: now.OnWatchdog, control.ShutdownSoftReset: now.OnSoftReset, control.ShutdownSuspend: control.ActionPreserve,
 	}[reason]
+	if p.core.Ending() != nil {
+		return // it is destroyed in its turn
+	}
 	p.log.Printf(console.LevelInfo, "d%d (%s) ended: %v; action: %v", e.ID, c.Name, reason, action)
 	restart := false
 	switch action {

@@ -22,8 +22,9 @@ import (
 type Machine interface {
 	// Info describes the host; the plane fills in what it knows better.
 	Info() control.HostInfo
+	// PowerOff and Reboot end the host. They return only if that failed.
 	PowerOff() error
-	Reboot()
+	Reboot() error
 	// CPUList describes each CPU of the host, by number.
 	CPUList() []control.CPUInfo
 	// Used is the memory that the hypervisor itself uses, in bytes.
@@ -46,6 +47,7 @@ type Plane struct {
 	mu      sync.Mutex
 	streams map[*stream]bool
 	watched map[*core.Entry]bool
+	end     *endLog // nil: the host goes on
 }
 
 var _ control.Plane = (*Plane)(nil)
@@ -60,6 +62,9 @@ func New(ctx context.Context, c *core.Core, m Machine) *Plane {
 	c.OnCreate(p.watch) // first: a domain that comes now is in one of both
 	for _, e := range c.Domains() {
 		p.watch(e)
+	}
+	if c.Ending() != nil { // the one before died in the midst of it
+		p.goOnEnding()
 	}
 	return p
 }
@@ -104,15 +109,6 @@ func (p *Plane) DebugKeys(_ context.Context, keys string) error {
 			return control.Errorf(control.ErrBadArgument, "debug key %q does nothing here; h lists those that do", keys[i])
 		}
 	}
-	return nil
-}
-
-// PowerOff implements control.Plane.
-func (p *Plane) PowerOff(context.Context) error { return p.machine.PowerOff() }
-
-// HostReboot implements control.Plane.
-func (p *Plane) HostReboot(context.Context) error {
-	p.machine.Reboot()
 	return nil
 }
 

@@ -16,7 +16,7 @@ type machine struct{}
 
 func (machine) Info() control.HostInfo     { return control.HostInfo{} }
 func (machine) PowerOff() error            { return nil }
-func (machine) Reboot()                    {}
+func (machine) Reboot() error              { return nil }
 func (machine) CPUList() []control.CPUInfo { return []control.CPUInfo{{ID: 0, Online: true}} }
 func (machine) Used() uint64               { return 0 }
 func (machine) BusyTimes() []time.Duration { return []time.Duration{1, 20, 300, 4000} }

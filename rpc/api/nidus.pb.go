@@ -155,6 +155,69 @@ func (ErrorCode) EnumDescriptor() ([]byte, []int) {
 	return file_nidus_proto_rawDescGZIP(), []int{0}
 }
 
+// HostEndKind is a step of the host's end.
+type HostEndKind int32
+
+const (
+	HostEndKind_HOST_END_NONE  HostEndKind = 0
+	HostEndKind_HOST_END_BEGUN HostEndKind = 1
+	// A domain was asked to power off, or will be once it listens.
+	HostEndKind_HOST_END_ASKED HostEndKind = 2
+	// It has shut down.
+	HostEndKind_HOST_END_STOPPED HostEndKind = 3
+	// It was destroyed; text says why.
+	HostEndKind_HOST_END_DESTROYED HostEndKind = 4
+	// No domain is left: the host ends now, and says nothing more.
+	HostEndKind_HOST_END_NOW HostEndKind = 5
+)
+
+// Enum value maps for HostEndKind.
+var (
+	HostEndKind_name = map[int32]string{
+		0: "HOST_END_NONE",
+		1: "HOST_END_BEGUN",
+		2: "HOST_END_ASKED",
+		3: "HOST_END_STOPPED",
+		4: "HOST_END_DESTROYED",
+		5: "HOST_END_NOW",
+	}
+	HostEndKind_value = map[string]int32{
+		"HOST_END_NONE":      0,
+		"HOST_END_BEGUN":     1,
+		"HOST_END_ASKED":     2,
+		"HOST_END_STOPPED":   3,
+		"HOST_END_DESTROYED": 4,
+		"HOST_END_NOW":       5,
+	}
+)
+
+func (x HostEndKind) Enum() *HostEndKind {
+	p := new(HostEndKind)
+	*p = x
+	return p
+}
+
+func (x HostEndKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HostEndKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_nidus_proto_enumTypes[1].Descriptor()
+}
+
+func (HostEndKind) Type() protoreflect.EnumType {
+	return &file_nidus_proto_enumTypes[1]
+}
+
+func (x HostEndKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HostEndKind.Descriptor instead.
+func (HostEndKind) EnumDescriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{1}
+}
+
 // DomainType is how a domain meets the hardware.
 type DomainType int32
 
@@ -189,11 +252,11 @@ func (x DomainType) String() string {
 }
 
 func (DomainType) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[1].Descriptor()
+	return file_nidus_proto_enumTypes[2].Descriptor()
 }
 
 func (DomainType) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[1]
+	return &file_nidus_proto_enumTypes[2]
 }
 
 func (x DomainType) Number() protoreflect.EnumNumber {
@@ -202,7 +265,7 @@ func (x DomainType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DomainType.Descriptor instead.
 func (DomainType) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{1}
+	return file_nidus_proto_rawDescGZIP(), []int{2}
 }
 
 // ShutdownReason is why a guest shut down (sched.h, SHUTDOWN_*).
@@ -248,11 +311,11 @@ func (x ShutdownReason) String() string {
 }
 
 func (ShutdownReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[2].Descriptor()
+	return file_nidus_proto_enumTypes[3].Descriptor()
 }
 
 func (ShutdownReason) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[2]
+	return &file_nidus_proto_enumTypes[3]
 }
 
 func (x ShutdownReason) Number() protoreflect.EnumNumber {
@@ -261,7 +324,7 @@ func (x ShutdownReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ShutdownReason.Descriptor instead.
 func (ShutdownReason) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{2}
+	return file_nidus_proto_rawDescGZIP(), []int{3}
 }
 
 // Action is what to do with a domain that ended (xl.cfg(5), Event Actions).
@@ -310,11 +373,11 @@ func (x Action) String() string {
 }
 
 func (Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[3].Descriptor()
+	return file_nidus_proto_enumTypes[4].Descriptor()
 }
 
 func (Action) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[3]
+	return &file_nidus_proto_enumTypes[4]
 }
 
 func (x Action) Number() protoreflect.EnumNumber {
@@ -323,7 +386,7 @@ func (x Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Action.Descriptor instead.
 func (Action) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{3}
+	return file_nidus_proto_rawDescGZIP(), []int{4}
 }
 
 // TSCMode is how a guest reads the time stamp counter (xl.cfg(5), tsc_mode).
@@ -363,11 +426,11 @@ func (x TSCMode) String() string {
 }
 
 func (TSCMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[4].Descriptor()
+	return file_nidus_proto_enumTypes[5].Descriptor()
 }
 
 func (TSCMode) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[4]
+	return &file_nidus_proto_enumTypes[5]
 }
 
 func (x TSCMode) Number() protoreflect.EnumNumber {
@@ -376,7 +439,7 @@ func (x TSCMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TSCMode.Descriptor instead.
 func (TSCMode) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{4}
+	return file_nidus_proto_rawDescGZIP(), []int{5}
 }
 
 // TimerMode is what happens to timer ticks that a vcpu missed (hvm/params.h,
@@ -417,11 +480,11 @@ func (x TimerMode) String() string {
 }
 
 func (TimerMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[5].Descriptor()
+	return file_nidus_proto_enumTypes[6].Descriptor()
 }
 
 func (TimerMode) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[5]
+	return &file_nidus_proto_enumTypes[6]
 }
 
 func (x TimerMode) Number() protoreflect.EnumNumber {
@@ -430,7 +493,7 @@ func (x TimerMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TimerMode.Descriptor instead.
 func (TimerMode) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{5}
+	return file_nidus_proto_rawDescGZIP(), []int{6}
 }
 
 // Trigger is an event to inject (domctl.h, XEN_DOMCTL_SENDTRIGGER_*).
@@ -476,11 +539,11 @@ func (x Trigger) String() string {
 }
 
 func (Trigger) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[6].Descriptor()
+	return file_nidus_proto_enumTypes[7].Descriptor()
 }
 
 func (Trigger) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[6]
+	return &file_nidus_proto_enumTypes[7]
 }
 
 func (x Trigger) Number() protoreflect.EnumNumber {
@@ -489,7 +552,7 @@ func (x Trigger) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Trigger.Descriptor instead.
 func (Trigger) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{6}
+	return file_nidus_proto_rawDescGZIP(), []int{7}
 }
 
 // EventKind is what happened to a domain.
@@ -554,11 +617,11 @@ func (x EventKind) String() string {
 }
 
 func (EventKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[7].Descriptor()
+	return file_nidus_proto_enumTypes[8].Descriptor()
 }
 
 func (EventKind) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[7]
+	return &file_nidus_proto_enumTypes[8]
 }
 
 func (x EventKind) Number() protoreflect.EnumNumber {
@@ -567,7 +630,7 @@ func (x EventKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventKind.Descriptor instead.
 func (EventKind) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{7}
+	return file_nidus_proto_rawDescGZIP(), []int{8}
 }
 
 // DeviceKind is a kind of devices.
@@ -607,11 +670,11 @@ func (x DeviceKind) String() string {
 }
 
 func (DeviceKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[8].Descriptor()
+	return file_nidus_proto_enumTypes[9].Descriptor()
 }
 
 func (DeviceKind) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[8]
+	return &file_nidus_proto_enumTypes[9]
 }
 
 func (x DeviceKind) Number() protoreflect.EnumNumber {
@@ -620,7 +683,7 @@ func (x DeviceKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DeviceKind.Descriptor instead.
 func (DeviceKind) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{8}
+	return file_nidus_proto_rawDescGZIP(), []int{9}
 }
 
 // Role is what a client of the network may do.
@@ -656,11 +719,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_nidus_proto_enumTypes[9].Descriptor()
+	return file_nidus_proto_enumTypes[10].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_nidus_proto_enumTypes[9]
+	return &file_nidus_proto_enumTypes[10]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -669,7 +732,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{9}
+	return file_nidus_proto_rawDescGZIP(), []int{10}
 }
 
 // Error is why a call failed.
@@ -1875,7 +1938,12 @@ func (x *DebugKeysRequest) GetKeys() string {
 }
 
 type PowerOffRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long each domain may take, in nanoseconds: a second to a day; 0 is what the
+	// host was booted with.
+	LimitNs int64 `protobuf:"varint,1,opt,name=limit_ns,json=limitNs" json:"limit_ns,omitempty"`
+	// Ask no domain: destroy them at once.
+	Force         bool `protobuf:"varint,2,opt,name=force" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1910,8 +1978,26 @@ func (*PowerOffRequest) Descriptor() ([]byte, []int) {
 	return file_nidus_proto_rawDescGZIP(), []int{18}
 }
 
+func (x *PowerOffRequest) GetLimitNs() int64 {
+	if x != nil {
+		return x.LimitNs
+	}
+	return 0
+}
+
+func (x *PowerOffRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
 type HostRebootRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As PowerOff's.
+	LimitNs int64 `protobuf:"varint,1,opt,name=limit_ns,json=limitNs" json:"limit_ns,omitempty"`
+	// As PowerOff's.
+	Force         bool `protobuf:"varint,2,opt,name=force" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1946,6 +2032,90 @@ func (*HostRebootRequest) Descriptor() ([]byte, []int) {
 	return file_nidus_proto_rawDescGZIP(), []int{19}
 }
 
+func (x *HostRebootRequest) GetLimitNs() int64 {
+	if x != nil {
+		return x.LimitNs
+	}
+	return 0
+}
+
+func (x *HostRebootRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type HostEndStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  HostEndKind            `protobuf:"varint,1,opt,name=kind,enum=nidus.HostEndKind" json:"kind,omitempty"`
+	// The domain's number and name, unless the step is the first or the last.
+	Id   uint32 `protobuf:"varint,2,opt,name=id" json:"id,omitempty"`
+	Name string `protobuf:"bytes,3,opt,name=name" json:"name,omitempty"`
+	// What happened, in a line for a person.
+	Text          string `protobuf:"bytes,4,opt,name=text" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostEndStep) Reset() {
+	*x = HostEndStep{}
+	mi := &file_nidus_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostEndStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostEndStep) ProtoMessage() {}
+
+func (x *HostEndStep) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostEndStep.ProtoReflect.Descriptor instead.
+func (*HostEndStep) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *HostEndStep) GetKind() HostEndKind {
+	if x != nil {
+		return x.Kind
+	}
+	return HostEndKind_HOST_END_NONE
+}
+
+func (x *HostEndStep) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *HostEndStep) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HostEndStep) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type DomainRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The domain's number, 0 to 32751 (0x7fef).
@@ -1956,7 +2126,7 @@ type DomainRequest struct {
 
 func (x *DomainRequest) Reset() {
 	*x = DomainRequest{}
-	mi := &file_nidus_proto_msgTypes[20]
+	mi := &file_nidus_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1968,7 +2138,7 @@ func (x *DomainRequest) String() string {
 func (*DomainRequest) ProtoMessage() {}
 
 func (x *DomainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[20]
+	mi := &file_nidus_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1981,7 +2151,7 @@ func (x *DomainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainRequest.ProtoReflect.Descriptor instead.
 func (*DomainRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{20}
+	return file_nidus_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DomainRequest) GetId() uint32 {
@@ -1999,7 +2169,7 @@ type ListDomainsRequest struct {
 
 func (x *ListDomainsRequest) Reset() {
 	*x = ListDomainsRequest{}
-	mi := &file_nidus_proto_msgTypes[21]
+	mi := &file_nidus_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2011,7 +2181,7 @@ func (x *ListDomainsRequest) String() string {
 func (*ListDomainsRequest) ProtoMessage() {}
 
 func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[21]
+	mi := &file_nidus_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2024,7 +2194,7 @@ func (x *ListDomainsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsRequest.ProtoReflect.Descriptor instead.
 func (*ListDomainsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{21}
+	return file_nidus_proto_rawDescGZIP(), []int{22}
 }
 
 type ListDomainsResponse struct {
@@ -2036,7 +2206,7 @@ type ListDomainsResponse struct {
 
 func (x *ListDomainsResponse) Reset() {
 	*x = ListDomainsResponse{}
-	mi := &file_nidus_proto_msgTypes[22]
+	mi := &file_nidus_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2048,7 +2218,7 @@ func (x *ListDomainsResponse) String() string {
 func (*ListDomainsResponse) ProtoMessage() {}
 
 func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[22]
+	mi := &file_nidus_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2061,7 +2231,7 @@ func (x *ListDomainsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDomainsResponse.ProtoReflect.Descriptor instead.
 func (*ListDomainsResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{22}
+	return file_nidus_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListDomainsResponse) GetDomains() []*DomainInfo {
@@ -2081,7 +2251,7 @@ type GetDomainRequest struct {
 
 func (x *GetDomainRequest) Reset() {
 	*x = GetDomainRequest{}
-	mi := &file_nidus_proto_msgTypes[23]
+	mi := &file_nidus_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2093,7 +2263,7 @@ func (x *GetDomainRequest) String() string {
 func (*GetDomainRequest) ProtoMessage() {}
 
 func (x *GetDomainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[23]
+	mi := &file_nidus_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2106,7 +2276,7 @@ func (x *GetDomainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDomainRequest.ProtoReflect.Descriptor instead.
 func (*GetDomainRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{23}
+	return file_nidus_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetDomainRequest) GetRef() string {
@@ -2145,7 +2315,7 @@ type DomainInfo struct {
 
 func (x *DomainInfo) Reset() {
 	*x = DomainInfo{}
-	mi := &file_nidus_proto_msgTypes[24]
+	mi := &file_nidus_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2157,7 +2327,7 @@ func (x *DomainInfo) String() string {
 func (*DomainInfo) ProtoMessage() {}
 
 func (x *DomainInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[24]
+	mi := &file_nidus_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2170,7 +2340,7 @@ func (x *DomainInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainInfo.ProtoReflect.Descriptor instead.
 func (*DomainInfo) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{24}
+	return file_nidus_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DomainInfo) GetId() uint32 {
@@ -2308,7 +2478,7 @@ type DomainConfig struct {
 
 func (x *DomainConfig) Reset() {
 	*x = DomainConfig{}
-	mi := &file_nidus_proto_msgTypes[25]
+	mi := &file_nidus_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2490,7 @@ func (x *DomainConfig) String() string {
 func (*DomainConfig) ProtoMessage() {}
 
 func (x *DomainConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[25]
+	mi := &file_nidus_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2503,7 @@ func (x *DomainConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainConfig.ProtoReflect.Descriptor instead.
 func (*DomainConfig) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{25}
+	return file_nidus_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DomainConfig) GetType() DomainType {
@@ -2557,7 +2727,7 @@ type CPUList struct {
 
 func (x *CPUList) Reset() {
 	*x = CPUList{}
-	mi := &file_nidus_proto_msgTypes[26]
+	mi := &file_nidus_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2739,7 @@ func (x *CPUList) String() string {
 func (*CPUList) ProtoMessage() {}
 
 func (x *CPUList) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[26]
+	mi := &file_nidus_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2752,7 @@ func (x *CPUList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CPUList.ProtoReflect.Descriptor instead.
 func (*CPUList) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{26}
+	return file_nidus_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CPUList) GetTerms() []*CPUTerm {
@@ -2607,7 +2777,7 @@ type CPUTerm struct {
 
 func (x *CPUTerm) Reset() {
 	*x = CPUTerm{}
-	mi := &file_nidus_proto_msgTypes[27]
+	mi := &file_nidus_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2789,7 @@ func (x *CPUTerm) String() string {
 func (*CPUTerm) ProtoMessage() {}
 
 func (x *CPUTerm) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[27]
+	mi := &file_nidus_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2802,7 @@ func (x *CPUTerm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CPUTerm.ProtoReflect.Descriptor instead.
 func (*CPUTerm) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{27}
+	return file_nidus_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CPUTerm) GetFirst() uint32 {
@@ -2674,7 +2844,7 @@ type CPUSet struct {
 
 func (x *CPUSet) Reset() {
 	*x = CPUSet{}
-	mi := &file_nidus_proto_msgTypes[28]
+	mi := &file_nidus_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +2856,7 @@ func (x *CPUSet) String() string {
 func (*CPUSet) ProtoMessage() {}
 
 func (x *CPUSet) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[28]
+	mi := &file_nidus_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +2869,7 @@ func (x *CPUSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CPUSet.ProtoReflect.Descriptor instead.
 func (*CPUSet) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{28}
+	return file_nidus_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CPUSet) GetWords() []uint64 {
@@ -2723,7 +2893,7 @@ type SchedParams struct {
 
 func (x *SchedParams) Reset() {
 	*x = SchedParams{}
-	mi := &file_nidus_proto_msgTypes[29]
+	mi := &file_nidus_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +2905,7 @@ func (x *SchedParams) String() string {
 func (*SchedParams) ProtoMessage() {}
 
 func (x *SchedParams) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[29]
+	mi := &file_nidus_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +2918,7 @@ func (x *SchedParams) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchedParams.ProtoReflect.Descriptor instead.
 func (*SchedParams) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{29}
+	return file_nidus_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SchedParams) GetWeight() int32 {
@@ -2776,7 +2946,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_nidus_proto_msgTypes[30]
+	mi := &file_nidus_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2958,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[30]
+	mi := &file_nidus_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2971,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{30}
+	return file_nidus_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateRequest) GetConfig() *DomainConfig {
@@ -2827,7 +2997,7 @@ type CreateResponse struct {
 
 func (x *CreateResponse) Reset() {
 	*x = CreateResponse{}
-	mi := &file_nidus_proto_msgTypes[31]
+	mi := &file_nidus_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2839,7 +3009,7 @@ func (x *CreateResponse) String() string {
 func (*CreateResponse) ProtoMessage() {}
 
 func (x *CreateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[31]
+	mi := &file_nidus_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2852,7 +3022,7 @@ func (x *CreateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateResponse.ProtoReflect.Descriptor instead.
 func (*CreateResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{31}
+	return file_nidus_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CreateResponse) GetId() uint32 {
@@ -2878,7 +3048,7 @@ type CreateProgress struct {
 
 func (x *CreateProgress) Reset() {
 	*x = CreateProgress{}
-	mi := &file_nidus_proto_msgTypes[32]
+	mi := &file_nidus_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +3060,7 @@ func (x *CreateProgress) String() string {
 func (*CreateProgress) ProtoMessage() {}
 
 func (x *CreateProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[32]
+	mi := &file_nidus_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +3073,7 @@ func (x *CreateProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateProgress.ProtoReflect.Descriptor instead.
 func (*CreateProgress) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{32}
+	return file_nidus_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateProgress) GetStep() string {
@@ -2944,7 +3114,7 @@ type SetConfigRequest struct {
 
 func (x *SetConfigRequest) Reset() {
 	*x = SetConfigRequest{}
-	mi := &file_nidus_proto_msgTypes[33]
+	mi := &file_nidus_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2956,7 +3126,7 @@ func (x *SetConfigRequest) String() string {
 func (*SetConfigRequest) ProtoMessage() {}
 
 func (x *SetConfigRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[33]
+	mi := &file_nidus_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2969,7 +3139,7 @@ func (x *SetConfigRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetConfigRequest.ProtoReflect.Descriptor instead.
 func (*SetConfigRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{33}
+	return file_nidus_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SetConfigRequest) GetId() uint32 {
@@ -2998,7 +3168,7 @@ type RenameRequest struct {
 
 func (x *RenameRequest) Reset() {
 	*x = RenameRequest{}
-	mi := &file_nidus_proto_msgTypes[34]
+	mi := &file_nidus_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3010,7 +3180,7 @@ func (x *RenameRequest) String() string {
 func (*RenameRequest) ProtoMessage() {}
 
 func (x *RenameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[34]
+	mi := &file_nidus_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3023,7 +3193,7 @@ func (x *RenameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenameRequest.ProtoReflect.Descriptor instead.
 func (*RenameRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{34}
+	return file_nidus_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RenameRequest) GetId() uint32 {
@@ -3051,7 +3221,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_nidus_proto_msgTypes[35]
+	mi := &file_nidus_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3063,7 +3233,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[35]
+	mi := &file_nidus_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3076,7 +3246,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{35}
+	return file_nidus_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ShutdownRequest) GetId() uint32 {
@@ -3104,7 +3274,7 @@ type SysrqRequest struct {
 
 func (x *SysrqRequest) Reset() {
 	*x = SysrqRequest{}
-	mi := &file_nidus_proto_msgTypes[36]
+	mi := &file_nidus_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3286,7 @@ func (x *SysrqRequest) String() string {
 func (*SysrqRequest) ProtoMessage() {}
 
 func (x *SysrqRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[36]
+	mi := &file_nidus_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3299,7 @@ func (x *SysrqRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SysrqRequest.ProtoReflect.Descriptor instead.
 func (*SysrqRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{36}
+	return file_nidus_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SysrqRequest) GetId() uint32 {
@@ -3157,7 +3327,7 @@ type TriggerRequest struct {
 
 func (x *TriggerRequest) Reset() {
 	*x = TriggerRequest{}
-	mi := &file_nidus_proto_msgTypes[37]
+	mi := &file_nidus_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3339,7 @@ func (x *TriggerRequest) String() string {
 func (*TriggerRequest) ProtoMessage() {}
 
 func (x *TriggerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[37]
+	mi := &file_nidus_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3352,7 @@ func (x *TriggerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriggerRequest.ProtoReflect.Descriptor instead.
 func (*TriggerRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{37}
+	return file_nidus_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *TriggerRequest) GetId() uint32 {
@@ -3215,7 +3385,7 @@ type VCPUListResponse struct {
 
 func (x *VCPUListResponse) Reset() {
 	*x = VCPUListResponse{}
-	mi := &file_nidus_proto_msgTypes[38]
+	mi := &file_nidus_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3227,7 +3397,7 @@ func (x *VCPUListResponse) String() string {
 func (*VCPUListResponse) ProtoMessage() {}
 
 func (x *VCPUListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[38]
+	mi := &file_nidus_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3240,7 +3410,7 @@ func (x *VCPUListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VCPUListResponse.ProtoReflect.Descriptor instead.
 func (*VCPUListResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{38}
+	return file_nidus_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VCPUListResponse) GetVcpus() []*VCPUInfo {
@@ -3270,7 +3440,7 @@ type VCPUInfo struct {
 
 func (x *VCPUInfo) Reset() {
 	*x = VCPUInfo{}
-	mi := &file_nidus_proto_msgTypes[39]
+	mi := &file_nidus_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3282,7 +3452,7 @@ func (x *VCPUInfo) String() string {
 func (*VCPUInfo) ProtoMessage() {}
 
 func (x *VCPUInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[39]
+	mi := &file_nidus_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3295,7 +3465,7 @@ func (x *VCPUInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VCPUInfo.ProtoReflect.Descriptor instead.
 func (*VCPUInfo) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{39}
+	return file_nidus_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *VCPUInfo) GetId() uint32 {
@@ -3368,7 +3538,7 @@ type VCPUPinRequest struct {
 
 func (x *VCPUPinRequest) Reset() {
 	*x = VCPUPinRequest{}
-	mi := &file_nidus_proto_msgTypes[40]
+	mi := &file_nidus_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3380,7 +3550,7 @@ func (x *VCPUPinRequest) String() string {
 func (*VCPUPinRequest) ProtoMessage() {}
 
 func (x *VCPUPinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[40]
+	mi := &file_nidus_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3393,7 +3563,7 @@ func (x *VCPUPinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VCPUPinRequest.ProtoReflect.Descriptor instead.
 func (*VCPUPinRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{40}
+	return file_nidus_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *VCPUPinRequest) GetId() uint32 {
@@ -3434,7 +3604,7 @@ type VCPUSetRequest struct {
 
 func (x *VCPUSetRequest) Reset() {
 	*x = VCPUSetRequest{}
-	mi := &file_nidus_proto_msgTypes[41]
+	mi := &file_nidus_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3446,7 +3616,7 @@ func (x *VCPUSetRequest) String() string {
 func (*VCPUSetRequest) ProtoMessage() {}
 
 func (x *VCPUSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[41]
+	mi := &file_nidus_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3459,7 +3629,7 @@ func (x *VCPUSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VCPUSetRequest.ProtoReflect.Descriptor instead.
 func (*VCPUSetRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{41}
+	return file_nidus_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *VCPUSetRequest) GetId() uint32 {
@@ -3486,7 +3656,7 @@ type SetSchedRequest struct {
 
 func (x *SetSchedRequest) Reset() {
 	*x = SetSchedRequest{}
-	mi := &file_nidus_proto_msgTypes[42]
+	mi := &file_nidus_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3498,7 +3668,7 @@ func (x *SetSchedRequest) String() string {
 func (*SetSchedRequest) ProtoMessage() {}
 
 func (x *SetSchedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[42]
+	mi := &file_nidus_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3511,7 +3681,7 @@ func (x *SetSchedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSchedRequest.ProtoReflect.Descriptor instead.
 func (*SetSchedRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{42}
+	return file_nidus_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SetSchedRequest) GetId() uint32 {
@@ -3539,7 +3709,7 @@ type MemorySetRequest struct {
 
 func (x *MemorySetRequest) Reset() {
 	*x = MemorySetRequest{}
-	mi := &file_nidus_proto_msgTypes[43]
+	mi := &file_nidus_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3551,7 +3721,7 @@ func (x *MemorySetRequest) String() string {
 func (*MemorySetRequest) ProtoMessage() {}
 
 func (x *MemorySetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[43]
+	mi := &file_nidus_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3564,7 +3734,7 @@ func (x *MemorySetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemorySetRequest.ProtoReflect.Descriptor instead.
 func (*MemorySetRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{43}
+	return file_nidus_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *MemorySetRequest) GetId() uint32 {
@@ -3593,7 +3763,7 @@ type SaveRequest struct {
 
 func (x *SaveRequest) Reset() {
 	*x = SaveRequest{}
-	mi := &file_nidus_proto_msgTypes[44]
+	mi := &file_nidus_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3605,7 +3775,7 @@ func (x *SaveRequest) String() string {
 func (*SaveRequest) ProtoMessage() {}
 
 func (x *SaveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[44]
+	mi := &file_nidus_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3618,7 +3788,7 @@ func (x *SaveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRequest.ProtoReflect.Descriptor instead.
 func (*SaveRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{44}
+	return file_nidus_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SaveRequest) GetId() uint32 {
@@ -3652,7 +3822,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_nidus_proto_msgTypes[45]
+	mi := &file_nidus_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3664,7 +3834,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[45]
+	mi := &file_nidus_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3677,7 +3847,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{45}
+	return file_nidus_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RestoreRequest) GetFile() string {
@@ -3702,7 +3872,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_nidus_proto_msgTypes[46]
+	mi := &file_nidus_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3714,7 +3884,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[46]
+	mi := &file_nidus_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3727,7 +3897,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{46}
+	return file_nidus_proto_rawDescGZIP(), []int{47}
 }
 
 type Event struct {
@@ -3744,7 +3914,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_nidus_proto_msgTypes[47]
+	mi := &file_nidus_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3756,7 +3926,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[47]
+	mi := &file_nidus_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3769,7 +3939,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{47}
+	return file_nidus_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Event) GetKind() EventKind {
@@ -3827,7 +3997,7 @@ type DeviceInfo struct {
 
 func (x *DeviceInfo) Reset() {
 	*x = DeviceInfo{}
-	mi := &file_nidus_proto_msgTypes[48]
+	mi := &file_nidus_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3839,7 +4009,7 @@ func (x *DeviceInfo) String() string {
 func (*DeviceInfo) ProtoMessage() {}
 
 func (x *DeviceInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[48]
+	mi := &file_nidus_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3852,7 +4022,7 @@ func (x *DeviceInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceInfo.ProtoReflect.Descriptor instead.
 func (*DeviceInfo) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{48}
+	return file_nidus_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *DeviceInfo) GetKind() DeviceKind {
@@ -3907,7 +4077,7 @@ type DeviceListRequest struct {
 
 func (x *DeviceListRequest) Reset() {
 	*x = DeviceListRequest{}
-	mi := &file_nidus_proto_msgTypes[49]
+	mi := &file_nidus_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3919,7 +4089,7 @@ func (x *DeviceListRequest) String() string {
 func (*DeviceListRequest) ProtoMessage() {}
 
 func (x *DeviceListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[49]
+	mi := &file_nidus_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3932,7 +4102,7 @@ func (x *DeviceListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceListRequest.ProtoReflect.Descriptor instead.
 func (*DeviceListRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{49}
+	return file_nidus_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DeviceListRequest) GetId() uint32 {
@@ -3958,7 +4128,7 @@ type DeviceListResponse struct {
 
 func (x *DeviceListResponse) Reset() {
 	*x = DeviceListResponse{}
-	mi := &file_nidus_proto_msgTypes[50]
+	mi := &file_nidus_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3970,7 +4140,7 @@ func (x *DeviceListResponse) String() string {
 func (*DeviceListResponse) ProtoMessage() {}
 
 func (x *DeviceListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[50]
+	mi := &file_nidus_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3983,7 +4153,7 @@ func (x *DeviceListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceListResponse.ProtoReflect.Descriptor instead.
 func (*DeviceListResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{50}
+	return file_nidus_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *DeviceListResponse) GetDevices() []*DeviceInfo {
@@ -4005,7 +4175,7 @@ type DeviceAttachRequest struct {
 
 func (x *DeviceAttachRequest) Reset() {
 	*x = DeviceAttachRequest{}
-	mi := &file_nidus_proto_msgTypes[51]
+	mi := &file_nidus_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4017,7 +4187,7 @@ func (x *DeviceAttachRequest) String() string {
 func (*DeviceAttachRequest) ProtoMessage() {}
 
 func (x *DeviceAttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[51]
+	mi := &file_nidus_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4030,7 +4200,7 @@ func (x *DeviceAttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceAttachRequest.ProtoReflect.Descriptor instead.
 func (*DeviceAttachRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{51}
+	return file_nidus_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *DeviceAttachRequest) GetId() uint32 {
@@ -4068,7 +4238,7 @@ type DeviceDetachRequest struct {
 
 func (x *DeviceDetachRequest) Reset() {
 	*x = DeviceDetachRequest{}
-	mi := &file_nidus_proto_msgTypes[52]
+	mi := &file_nidus_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4080,7 +4250,7 @@ func (x *DeviceDetachRequest) String() string {
 func (*DeviceDetachRequest) ProtoMessage() {}
 
 func (x *DeviceDetachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[52]
+	mi := &file_nidus_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4263,7 @@ func (x *DeviceDetachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeviceDetachRequest.ProtoReflect.Descriptor instead.
 func (*DeviceDetachRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{52}
+	return file_nidus_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DeviceDetachRequest) GetId() uint32 {
@@ -4139,7 +4309,7 @@ type ConsoleInput struct {
 
 func (x *ConsoleInput) Reset() {
 	*x = ConsoleInput{}
-	mi := &file_nidus_proto_msgTypes[53]
+	mi := &file_nidus_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4151,7 +4321,7 @@ func (x *ConsoleInput) String() string {
 func (*ConsoleInput) ProtoMessage() {}
 
 func (x *ConsoleInput) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[53]
+	mi := &file_nidus_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4164,7 +4334,7 @@ func (x *ConsoleInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleInput.ProtoReflect.Descriptor instead.
 func (*ConsoleInput) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{53}
+	return file_nidus_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ConsoleInput) GetOpen() *ConsoleOpen {
@@ -4201,7 +4371,7 @@ type ConsoleOpen struct {
 
 func (x *ConsoleOpen) Reset() {
 	*x = ConsoleOpen{}
-	mi := &file_nidus_proto_msgTypes[54]
+	mi := &file_nidus_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4213,7 +4383,7 @@ func (x *ConsoleOpen) String() string {
 func (*ConsoleOpen) ProtoMessage() {}
 
 func (x *ConsoleOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[54]
+	mi := &file_nidus_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4226,7 +4396,7 @@ func (x *ConsoleOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleOpen.ProtoReflect.Descriptor instead.
 func (*ConsoleOpen) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{54}
+	return file_nidus_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ConsoleOpen) GetId() uint32 {
@@ -4262,7 +4432,7 @@ type ConsoleOutput struct {
 
 func (x *ConsoleOutput) Reset() {
 	*x = ConsoleOutput{}
-	mi := &file_nidus_proto_msgTypes[55]
+	mi := &file_nidus_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4274,7 +4444,7 @@ func (x *ConsoleOutput) String() string {
 func (*ConsoleOutput) ProtoMessage() {}
 
 func (x *ConsoleOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[55]
+	mi := &file_nidus_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4287,7 +4457,7 @@ func (x *ConsoleOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleOutput.ProtoReflect.Descriptor instead.
 func (*ConsoleOutput) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{55}
+	return file_nidus_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ConsoleOutput) GetData() []byte {
@@ -4313,7 +4483,7 @@ type ConsoleTaken struct {
 
 func (x *ConsoleTaken) Reset() {
 	*x = ConsoleTaken{}
-	mi := &file_nidus_proto_msgTypes[56]
+	mi := &file_nidus_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4325,7 +4495,7 @@ func (x *ConsoleTaken) String() string {
 func (*ConsoleTaken) ProtoMessage() {}
 
 func (x *ConsoleTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[56]
+	mi := &file_nidus_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4338,7 +4508,7 @@ func (x *ConsoleTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleTaken.ProtoReflect.Descriptor instead.
 func (*ConsoleTaken) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{56}
+	return file_nidus_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ConsoleTaken) GetCount() uint32 {
@@ -4357,7 +4527,7 @@ type PathRequest struct {
 
 func (x *PathRequest) Reset() {
 	*x = PathRequest{}
-	mi := &file_nidus_proto_msgTypes[57]
+	mi := &file_nidus_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4369,7 +4539,7 @@ func (x *PathRequest) String() string {
 func (*PathRequest) ProtoMessage() {}
 
 func (x *PathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[57]
+	mi := &file_nidus_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4382,7 +4552,7 @@ func (x *PathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathRequest.ProtoReflect.Descriptor instead.
 func (*PathRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{57}
+	return file_nidus_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *PathRequest) GetPath() string {
@@ -4401,7 +4571,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_nidus_proto_msgTypes[58]
+	mi := &file_nidus_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4413,7 +4583,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[58]
+	mi := &file_nidus_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4426,7 +4596,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{58}
+	return file_nidus_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ReadResponse) GetValue() []byte {
@@ -4446,7 +4616,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_nidus_proto_msgTypes[59]
+	mi := &file_nidus_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4458,7 +4628,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[59]
+	mi := &file_nidus_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4471,7 +4641,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{59}
+	return file_nidus_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *WriteRequest) GetPath() string {
@@ -4497,7 +4667,7 @@ type NamesResponse struct {
 
 func (x *NamesResponse) Reset() {
 	*x = NamesResponse{}
-	mi := &file_nidus_proto_msgTypes[60]
+	mi := &file_nidus_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4509,7 +4679,7 @@ func (x *NamesResponse) String() string {
 func (*NamesResponse) ProtoMessage() {}
 
 func (x *NamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[60]
+	mi := &file_nidus_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4522,7 +4692,7 @@ func (x *NamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesResponse.ProtoReflect.Descriptor instead.
 func (*NamesResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{60}
+	return file_nidus_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *NamesResponse) GetNames() []string {
@@ -4543,7 +4713,7 @@ type PermsMessage struct {
 
 func (x *PermsMessage) Reset() {
 	*x = PermsMessage{}
-	mi := &file_nidus_proto_msgTypes[61]
+	mi := &file_nidus_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4555,7 +4725,7 @@ func (x *PermsMessage) String() string {
 func (*PermsMessage) ProtoMessage() {}
 
 func (x *PermsMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[61]
+	mi := &file_nidus_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4568,7 +4738,7 @@ func (x *PermsMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermsMessage.ProtoReflect.Descriptor instead.
 func (*PermsMessage) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{61}
+	return file_nidus_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *PermsMessage) GetPerms() []string {
@@ -4588,7 +4758,7 @@ type SetPermsRequest struct {
 
 func (x *SetPermsRequest) Reset() {
 	*x = SetPermsRequest{}
-	mi := &file_nidus_proto_msgTypes[62]
+	mi := &file_nidus_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4600,7 +4770,7 @@ func (x *SetPermsRequest) String() string {
 func (*SetPermsRequest) ProtoMessage() {}
 
 func (x *SetPermsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[62]
+	mi := &file_nidus_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4613,7 +4783,7 @@ func (x *SetPermsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{62}
+	return file_nidus_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SetPermsRequest) GetPath() string {
@@ -4639,7 +4809,7 @@ type Changed struct {
 
 func (x *Changed) Reset() {
 	*x = Changed{}
-	mi := &file_nidus_proto_msgTypes[63]
+	mi := &file_nidus_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4651,7 +4821,7 @@ func (x *Changed) String() string {
 func (*Changed) ProtoMessage() {}
 
 func (x *Changed) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[63]
+	mi := &file_nidus_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4664,7 +4834,7 @@ func (x *Changed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changed.ProtoReflect.Descriptor instead.
 func (*Changed) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{63}
+	return file_nidus_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Changed) GetPath() string {
@@ -4682,7 +4852,7 @@ type ModulesRequest struct {
 
 func (x *ModulesRequest) Reset() {
 	*x = ModulesRequest{}
-	mi := &file_nidus_proto_msgTypes[64]
+	mi := &file_nidus_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4694,7 +4864,7 @@ func (x *ModulesRequest) String() string {
 func (*ModulesRequest) ProtoMessage() {}
 
 func (x *ModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[64]
+	mi := &file_nidus_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4707,7 +4877,7 @@ func (x *ModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModulesRequest.ProtoReflect.Descriptor instead.
 func (*ModulesRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{64}
+	return file_nidus_proto_rawDescGZIP(), []int{65}
 }
 
 type ModulesResponse struct {
@@ -4719,7 +4889,7 @@ type ModulesResponse struct {
 
 func (x *ModulesResponse) Reset() {
 	*x = ModulesResponse{}
-	mi := &file_nidus_proto_msgTypes[65]
+	mi := &file_nidus_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4731,7 +4901,7 @@ func (x *ModulesResponse) String() string {
 func (*ModulesResponse) ProtoMessage() {}
 
 func (x *ModulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[65]
+	mi := &file_nidus_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4744,7 +4914,7 @@ func (x *ModulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModulesResponse.ProtoReflect.Descriptor instead.
 func (*ModulesResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{65}
+	return file_nidus_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ModulesResponse) GetModules() []*Module {
@@ -4769,7 +4939,7 @@ type Module struct {
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_nidus_proto_msgTypes[66]
+	mi := &file_nidus_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4781,7 +4951,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[66]
+	mi := &file_nidus_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4794,7 +4964,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{66}
+	return file_nidus_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Module) GetName() string {
@@ -4831,7 +5001,7 @@ type ReadFileRequest struct {
 
 func (x *ReadFileRequest) Reset() {
 	*x = ReadFileRequest{}
-	mi := &file_nidus_proto_msgTypes[67]
+	mi := &file_nidus_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4843,7 +5013,7 @@ func (x *ReadFileRequest) String() string {
 func (*ReadFileRequest) ProtoMessage() {}
 
 func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[67]
+	mi := &file_nidus_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4856,7 +5026,7 @@ func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadFileRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{67}
+	return file_nidus_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ReadFileRequest) GetName() string {
@@ -4891,7 +5061,7 @@ type ReadFileResponse struct {
 
 func (x *ReadFileResponse) Reset() {
 	*x = ReadFileResponse{}
-	mi := &file_nidus_proto_msgTypes[68]
+	mi := &file_nidus_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4903,7 +5073,7 @@ func (x *ReadFileResponse) String() string {
 func (*ReadFileResponse) ProtoMessage() {}
 
 func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[68]
+	mi := &file_nidus_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4916,7 +5086,7 @@ func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadFileResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{68}
+	return file_nidus_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ReadFileResponse) GetData() []byte {
@@ -4949,7 +5119,7 @@ type UploadChunk struct {
 
 func (x *UploadChunk) Reset() {
 	*x = UploadChunk{}
-	mi := &file_nidus_proto_msgTypes[69]
+	mi := &file_nidus_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4961,7 +5131,7 @@ func (x *UploadChunk) String() string {
 func (*UploadChunk) ProtoMessage() {}
 
 func (x *UploadChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[69]
+	mi := &file_nidus_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4974,7 +5144,7 @@ func (x *UploadChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadChunk.ProtoReflect.Descriptor instead.
 func (*UploadChunk) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{69}
+	return file_nidus_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *UploadChunk) GetName() string {
@@ -5016,7 +5186,7 @@ type FindUploadedRequest struct {
 
 func (x *FindUploadedRequest) Reset() {
 	*x = FindUploadedRequest{}
-	mi := &file_nidus_proto_msgTypes[70]
+	mi := &file_nidus_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5028,7 +5198,7 @@ func (x *FindUploadedRequest) String() string {
 func (*FindUploadedRequest) ProtoMessage() {}
 
 func (x *FindUploadedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[70]
+	mi := &file_nidus_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5041,7 +5211,7 @@ func (x *FindUploadedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindUploadedRequest.ProtoReflect.Descriptor instead.
 func (*FindUploadedRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{70}
+	return file_nidus_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *FindUploadedRequest) GetSize() int64 {
@@ -5068,7 +5238,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_nidus_proto_msgTypes[71]
+	mi := &file_nidus_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5080,7 +5250,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[71]
+	mi := &file_nidus_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5093,7 +5263,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{71}
+	return file_nidus_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *UploadResponse) GetFile() string {
@@ -5112,7 +5282,7 @@ type DiscardRequest struct {
 
 func (x *DiscardRequest) Reset() {
 	*x = DiscardRequest{}
-	mi := &file_nidus_proto_msgTypes[72]
+	mi := &file_nidus_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5124,7 +5294,7 @@ func (x *DiscardRequest) String() string {
 func (*DiscardRequest) ProtoMessage() {}
 
 func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[72]
+	mi := &file_nidus_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5137,7 +5307,7 @@ func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardRequest.ProtoReflect.Descriptor instead.
 func (*DiscardRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{72}
+	return file_nidus_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DiscardRequest) GetFile() string {
@@ -5155,7 +5325,7 @@ type ClientsRequest struct {
 
 func (x *ClientsRequest) Reset() {
 	*x = ClientsRequest{}
-	mi := &file_nidus_proto_msgTypes[73]
+	mi := &file_nidus_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5167,7 +5337,7 @@ func (x *ClientsRequest) String() string {
 func (*ClientsRequest) ProtoMessage() {}
 
 func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[73]
+	mi := &file_nidus_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5180,7 +5350,7 @@ func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsRequest.ProtoReflect.Descriptor instead.
 func (*ClientsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{73}
+	return file_nidus_proto_rawDescGZIP(), []int{74}
 }
 
 type ClientsResponse struct {
@@ -5192,7 +5362,7 @@ type ClientsResponse struct {
 
 func (x *ClientsResponse) Reset() {
 	*x = ClientsResponse{}
-	mi := &file_nidus_proto_msgTypes[74]
+	mi := &file_nidus_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5204,7 +5374,7 @@ func (x *ClientsResponse) String() string {
 func (*ClientsResponse) ProtoMessage() {}
 
 func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[74]
+	mi := &file_nidus_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5217,7 +5387,7 @@ func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsResponse.ProtoReflect.Descriptor instead.
 func (*ClientsResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{74}
+	return file_nidus_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ClientsResponse) GetClients() []*RemoteClient {
@@ -5241,7 +5411,7 @@ type RemoteClient struct {
 
 func (x *RemoteClient) Reset() {
 	*x = RemoteClient{}
-	mi := &file_nidus_proto_msgTypes[75]
+	mi := &file_nidus_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5253,7 +5423,7 @@ func (x *RemoteClient) String() string {
 func (*RemoteClient) ProtoMessage() {}
 
 func (x *RemoteClient) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[75]
+	mi := &file_nidus_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5266,7 +5436,7 @@ func (x *RemoteClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoteClient.ProtoReflect.Descriptor instead.
 func (*RemoteClient) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{75}
+	return file_nidus_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *RemoteClient) GetName() string {
@@ -5299,7 +5469,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_nidus_proto_msgTypes[76]
+	mi := &file_nidus_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5311,7 +5481,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[76]
+	mi := &file_nidus_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5324,7 +5494,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{76}
+	return file_nidus_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RevokeRequest) GetName() string {
@@ -5430,9 +5600,18 @@ const file_nidus_proto_rawDesc = "" +
 	"\bLogChunk\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\"&\n" +
 	"\x10DebugKeysRequest\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\tR\x04keys\"\x11\n" +
-	"\x0fPowerOffRequest\"\x13\n" +
-	"\x11HostRebootRequest\"\x1f\n" +
+	"\x04keys\x18\x01 \x01(\tR\x04keys\"B\n" +
+	"\x0fPowerOffRequest\x12\x19\n" +
+	"\blimit_ns\x18\x01 \x01(\x03R\alimitNs\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"D\n" +
+	"\x11HostRebootRequest\x12\x19\n" +
+	"\blimit_ns\x18\x01 \x01(\x03R\alimitNs\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"m\n" +
+	"\vHostEndStep\x12&\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x12.nidus.HostEndKindR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\rR\x02id\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\x1f\n" +
 	"\rDomainRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\"\x14\n" +
 	"\x12ListDomainsRequest\"B\n" +
@@ -5680,7 +5859,14 @@ const file_nidus_proto_rawDesc = "" +
 	"\x12ERROR_DISCONNECTED\x10\x13\x12\x13\n" +
 	"\x0fERROR_NO_CLIENT\x10\x14\x12\x12\n" +
 	"\x0eERROR_CANCELED\x10d\x12\x12\n" +
-	"\x0eERROR_DEADLINE\x10e*J\n" +
+	"\x0eERROR_DEADLINE\x10e*\x88\x01\n" +
+	"\vHostEndKind\x12\x11\n" +
+	"\rHOST_END_NONE\x10\x00\x12\x12\n" +
+	"\x0eHOST_END_BEGUN\x10\x01\x12\x12\n" +
+	"\x0eHOST_END_ASKED\x10\x02\x12\x14\n" +
+	"\x10HOST_END_STOPPED\x10\x03\x12\x16\n" +
+	"\x12HOST_END_DESTROYED\x10\x04\x12\x10\n" +
+	"\fHOST_END_NOW\x10\x05*J\n" +
 	"\n" +
 	"DomainType\x12\x12\n" +
 	"\x0eDOMAIN_TYPE_PV\x10\x00\x12\x13\n" +
@@ -5744,7 +5930,7 @@ const file_nidus_proto_rawDesc = "" +
 	"\n" +
 	"ROLE_ADMIN\x10\x012=\n" +
 	"\aSession\x122\n" +
-	"\x05Hello\x12\x13.nidus.HelloRequest\x1a\x14.nidus.HelloResponse2\xe7\x03\n" +
+	"\x05Hello\x12\x13.nidus.HelloRequest\x1a\x14.nidus.HelloResponse2\xf9\x03\n" +
 	"\x04Host\x120\n" +
 	"\x04Info\x12\x12.nidus.InfoRequest\x1a\x0f.nidus.HostInfo\"\x03\x90\x02\x01\x124\n" +
 	"\x04CPUs\x12\x12.nidus.CPUsRequest\x1a\x13.nidus.CPUsResponse\"\x03\x90\x02\x01\x126\n" +
@@ -5752,9 +5938,9 @@ const file_nidus_proto_rawDesc = "" +
 	"\tScheduler\x12\x17.nidus.SchedulerRequest\x1a\x14.nidus.SchedulerInfo\"\x03\x90\x02\x01\x127\n" +
 	"\x05Dmesg\x12\x13.nidus.DmesgRequest\x1a\x14.nidus.DmesgResponse\"\x03\x90\x02\x01\x120\n" +
 	"\x03Log\x12\x11.nidus.LogRequest\x1a\x0f.nidus.LogChunk\"\x03\x90\x02\x010\x01\x121\n" +
-	"\tDebugKeys\x12\x17.nidus.DebugKeysRequest\x1a\v.nidus.Done\x12/\n" +
-	"\bPowerOff\x12\x16.nidus.PowerOffRequest\x1a\v.nidus.Done\x12/\n" +
-	"\x06Reboot\x12\x18.nidus.HostRebootRequest\x1a\v.nidus.Done2\xe1\t\n" +
+	"\tDebugKeys\x12\x17.nidus.DebugKeysRequest\x1a\v.nidus.Done\x128\n" +
+	"\bPowerOff\x12\x16.nidus.PowerOffRequest\x1a\x12.nidus.HostEndStep0\x01\x128\n" +
+	"\x06Reboot\x12\x18.nidus.HostRebootRequest\x1a\x12.nidus.HostEndStep0\x012\xe1\t\n" +
 	"\aDomains\x12B\n" +
 	"\x04List\x12\x19.nidus.ListDomainsRequest\x1a\x1a.nidus.ListDomainsResponse\"\x03\x90\x02\x01\x126\n" +
 	"\x03Get\x12\x17.nidus.GetDomainRequest\x1a\x11.nidus.DomainInfo\"\x03\x90\x02\x01\x12;\n" +
@@ -5817,247 +6003,250 @@ func file_nidus_proto_rawDescGZIP() []byte {
 	return file_nidus_proto_rawDescData
 }
 
-var file_nidus_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_nidus_proto_msgTypes = make([]protoimpl.MessageInfo, 77)
+var file_nidus_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_nidus_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
 var file_nidus_proto_goTypes = []any{
 	(ErrorCode)(0),              // 0: nidus.ErrorCode
-	(DomainType)(0),             // 1: nidus.DomainType
-	(ShutdownReason)(0),         // 2: nidus.ShutdownReason
-	(Action)(0),                 // 3: nidus.Action
-	(TSCMode)(0),                // 4: nidus.TSCMode
-	(TimerMode)(0),              // 5: nidus.TimerMode
-	(Trigger)(0),                // 6: nidus.Trigger
-	(EventKind)(0),              // 7: nidus.EventKind
-	(DeviceKind)(0),             // 8: nidus.DeviceKind
-	(Role)(0),                   // 9: nidus.Role
-	(*Error)(nil),               // 10: nidus.Error
-	(*Done)(nil),                // 11: nidus.Done
-	(*HelloRequest)(nil),        // 12: nidus.HelloRequest
-	(*HelloResponse)(nil),       // 13: nidus.HelloResponse
-	(*InfoRequest)(nil),         // 14: nidus.InfoRequest
-	(*HostInfo)(nil),            // 15: nidus.HostInfo
-	(*CPUsRequest)(nil),         // 16: nidus.CPUsRequest
-	(*CPUsResponse)(nil),        // 17: nidus.CPUsResponse
-	(*CPUInfo)(nil),             // 18: nidus.CPUInfo
-	(*MemoryRequest)(nil),       // 19: nidus.MemoryRequest
-	(*MemoryInfo)(nil),          // 20: nidus.MemoryInfo
-	(*SchedulerRequest)(nil),    // 21: nidus.SchedulerRequest
-	(*SchedulerInfo)(nil),       // 22: nidus.SchedulerInfo
-	(*DmesgRequest)(nil),        // 23: nidus.DmesgRequest
-	(*DmesgResponse)(nil),       // 24: nidus.DmesgResponse
-	(*LogRequest)(nil),          // 25: nidus.LogRequest
-	(*LogChunk)(nil),            // 26: nidus.LogChunk
-	(*DebugKeysRequest)(nil),    // 27: nidus.DebugKeysRequest
-	(*PowerOffRequest)(nil),     // 28: nidus.PowerOffRequest
-	(*HostRebootRequest)(nil),   // 29: nidus.HostRebootRequest
-	(*DomainRequest)(nil),       // 30: nidus.DomainRequest
-	(*ListDomainsRequest)(nil),  // 31: nidus.ListDomainsRequest
-	(*ListDomainsResponse)(nil), // 32: nidus.ListDomainsResponse
-	(*GetDomainRequest)(nil),    // 33: nidus.GetDomainRequest
-	(*DomainInfo)(nil),          // 34: nidus.DomainInfo
-	(*DomainConfig)(nil),        // 35: nidus.DomainConfig
-	(*CPUList)(nil),             // 36: nidus.CPUList
-	(*CPUTerm)(nil),             // 37: nidus.CPUTerm
-	(*CPUSet)(nil),              // 38: nidus.CPUSet
-	(*SchedParams)(nil),         // 39: nidus.SchedParams
-	(*CreateRequest)(nil),       // 40: nidus.CreateRequest
-	(*CreateResponse)(nil),      // 41: nidus.CreateResponse
-	(*CreateProgress)(nil),      // 42: nidus.CreateProgress
-	(*SetConfigRequest)(nil),    // 43: nidus.SetConfigRequest
-	(*RenameRequest)(nil),       // 44: nidus.RenameRequest
-	(*ShutdownRequest)(nil),     // 45: nidus.ShutdownRequest
-	(*SysrqRequest)(nil),        // 46: nidus.SysrqRequest
-	(*TriggerRequest)(nil),      // 47: nidus.TriggerRequest
-	(*VCPUListResponse)(nil),    // 48: nidus.VCPUListResponse
-	(*VCPUInfo)(nil),            // 49: nidus.VCPUInfo
-	(*VCPUPinRequest)(nil),      // 50: nidus.VCPUPinRequest
-	(*VCPUSetRequest)(nil),      // 51: nidus.VCPUSetRequest
-	(*SetSchedRequest)(nil),     // 52: nidus.SetSchedRequest
-	(*MemorySetRequest)(nil),    // 53: nidus.MemorySetRequest
-	(*SaveRequest)(nil),         // 54: nidus.SaveRequest
-	(*RestoreRequest)(nil),      // 55: nidus.RestoreRequest
-	(*EventsRequest)(nil),       // 56: nidus.EventsRequest
-	(*Event)(nil),               // 57: nidus.Event
-	(*DeviceInfo)(nil),          // 58: nidus.DeviceInfo
-	(*DeviceListRequest)(nil),   // 59: nidus.DeviceListRequest
-	(*DeviceListResponse)(nil),  // 60: nidus.DeviceListResponse
-	(*DeviceAttachRequest)(nil), // 61: nidus.DeviceAttachRequest
-	(*DeviceDetachRequest)(nil), // 62: nidus.DeviceDetachRequest
-	(*ConsoleInput)(nil),        // 63: nidus.ConsoleInput
-	(*ConsoleOpen)(nil),         // 64: nidus.ConsoleOpen
-	(*ConsoleOutput)(nil),       // 65: nidus.ConsoleOutput
-	(*ConsoleTaken)(nil),        // 66: nidus.ConsoleTaken
-	(*PathRequest)(nil),         // 67: nidus.PathRequest
-	(*ReadResponse)(nil),        // 68: nidus.ReadResponse
-	(*WriteRequest)(nil),        // 69: nidus.WriteRequest
-	(*NamesResponse)(nil),       // 70: nidus.NamesResponse
-	(*PermsMessage)(nil),        // 71: nidus.PermsMessage
-	(*SetPermsRequest)(nil),     // 72: nidus.SetPermsRequest
-	(*Changed)(nil),             // 73: nidus.Changed
-	(*ModulesRequest)(nil),      // 74: nidus.ModulesRequest
-	(*ModulesResponse)(nil),     // 75: nidus.ModulesResponse
-	(*Module)(nil),              // 76: nidus.Module
-	(*ReadFileRequest)(nil),     // 77: nidus.ReadFileRequest
-	(*ReadFileResponse)(nil),    // 78: nidus.ReadFileResponse
-	(*UploadChunk)(nil),         // 79: nidus.UploadChunk
-	(*FindUploadedRequest)(nil), // 80: nidus.FindUploadedRequest
-	(*UploadResponse)(nil),      // 81: nidus.UploadResponse
-	(*DiscardRequest)(nil),      // 82: nidus.DiscardRequest
-	(*ClientsRequest)(nil),      // 83: nidus.ClientsRequest
-	(*ClientsResponse)(nil),     // 84: nidus.ClientsResponse
-	(*RemoteClient)(nil),        // 85: nidus.RemoteClient
-	(*RevokeRequest)(nil),       // 86: nidus.RevokeRequest
+	(HostEndKind)(0),            // 1: nidus.HostEndKind
+	(DomainType)(0),             // 2: nidus.DomainType
+	(ShutdownReason)(0),         // 3: nidus.ShutdownReason
+	(Action)(0),                 // 4: nidus.Action
+	(TSCMode)(0),                // 5: nidus.TSCMode
+	(TimerMode)(0),              // 6: nidus.TimerMode
+	(Trigger)(0),                // 7: nidus.Trigger
+	(EventKind)(0),              // 8: nidus.EventKind
+	(DeviceKind)(0),             // 9: nidus.DeviceKind
+	(Role)(0),                   // 10: nidus.Role
+	(*Error)(nil),               // 11: nidus.Error
+	(*Done)(nil),                // 12: nidus.Done
+	(*HelloRequest)(nil),        // 13: nidus.HelloRequest
+	(*HelloResponse)(nil),       // 14: nidus.HelloResponse
+	(*InfoRequest)(nil),         // 15: nidus.InfoRequest
+	(*HostInfo)(nil),            // 16: nidus.HostInfo
+	(*CPUsRequest)(nil),         // 17: nidus.CPUsRequest
+	(*CPUsResponse)(nil),        // 18: nidus.CPUsResponse
+	(*CPUInfo)(nil),             // 19: nidus.CPUInfo
+	(*MemoryRequest)(nil),       // 20: nidus.MemoryRequest
+	(*MemoryInfo)(nil),          // 21: nidus.MemoryInfo
+	(*SchedulerRequest)(nil),    // 22: nidus.SchedulerRequest
+	(*SchedulerInfo)(nil),       // 23: nidus.SchedulerInfo
+	(*DmesgRequest)(nil),        // 24: nidus.DmesgRequest
+	(*DmesgResponse)(nil),       // 25: nidus.DmesgResponse
+	(*LogRequest)(nil),          // 26: nidus.LogRequest
+	(*LogChunk)(nil),            // 27: nidus.LogChunk
+	(*DebugKeysRequest)(nil),    // 28: nidus.DebugKeysRequest
+	(*PowerOffRequest)(nil),     // 29: nidus.PowerOffRequest
+	(*HostRebootRequest)(nil),   // 30: nidus.HostRebootRequest
+	(*HostEndStep)(nil),         // 31: nidus.HostEndStep
+	(*DomainRequest)(nil),       // 32: nidus.DomainRequest
+	(*ListDomainsRequest)(nil),  // 33: nidus.ListDomainsRequest
+	(*ListDomainsResponse)(nil), // 34: nidus.ListDomainsResponse
+	(*GetDomainRequest)(nil),    // 35: nidus.GetDomainRequest
+	(*DomainInfo)(nil),          // 36: nidus.DomainInfo
+	(*DomainConfig)(nil),        // 37: nidus.DomainConfig
+	(*CPUList)(nil),             // 38: nidus.CPUList
+	(*CPUTerm)(nil),             // 39: nidus.CPUTerm
+	(*CPUSet)(nil),              // 40: nidus.CPUSet
+	(*SchedParams)(nil),         // 41: nidus.SchedParams
+	(*CreateRequest)(nil),       // 42: nidus.CreateRequest
+	(*CreateResponse)(nil),      // 43: nidus.CreateResponse
+	(*CreateProgress)(nil),      // 44: nidus.CreateProgress
+	(*SetConfigRequest)(nil),    // 45: nidus.SetConfigRequest
+	(*RenameRequest)(nil),       // 46: nidus.RenameRequest
+	(*ShutdownRequest)(nil),     // 47: nidus.ShutdownRequest
+	(*SysrqRequest)(nil),        // 48: nidus.SysrqRequest
+	(*TriggerRequest)(nil),      // 49: nidus.TriggerRequest
+	(*VCPUListResponse)(nil),    // 50: nidus.VCPUListResponse
+	(*VCPUInfo)(nil),            // 51: nidus.VCPUInfo
+	(*VCPUPinRequest)(nil),      // 52: nidus.VCPUPinRequest
+	(*VCPUSetRequest)(nil),      // 53: nidus.VCPUSetRequest
+	(*SetSchedRequest)(nil),     // 54: nidus.SetSchedRequest
+	(*MemorySetRequest)(nil),    // 55: nidus.MemorySetRequest
+	(*SaveRequest)(nil),         // 56: nidus.SaveRequest
+	(*RestoreRequest)(nil),      // 57: nidus.RestoreRequest
+	(*EventsRequest)(nil),       // 58: nidus.EventsRequest
+	(*Event)(nil),               // 59: nidus.Event
+	(*DeviceInfo)(nil),          // 60: nidus.DeviceInfo
+	(*DeviceListRequest)(nil),   // 61: nidus.DeviceListRequest
+	(*DeviceListResponse)(nil),  // 62: nidus.DeviceListResponse
+	(*DeviceAttachRequest)(nil), // 63: nidus.DeviceAttachRequest
+	(*DeviceDetachRequest)(nil), // 64: nidus.DeviceDetachRequest
+	(*ConsoleInput)(nil),        // 65: nidus.ConsoleInput
+	(*ConsoleOpen)(nil),         // 66: nidus.ConsoleOpen
+	(*ConsoleOutput)(nil),       // 67: nidus.ConsoleOutput
+	(*ConsoleTaken)(nil),        // 68: nidus.ConsoleTaken
+	(*PathRequest)(nil),         // 69: nidus.PathRequest
+	(*ReadResponse)(nil),        // 70: nidus.ReadResponse
+	(*WriteRequest)(nil),        // 71: nidus.WriteRequest
+	(*NamesResponse)(nil),       // 72: nidus.NamesResponse
+	(*PermsMessage)(nil),        // 73: nidus.PermsMessage
+	(*SetPermsRequest)(nil),     // 74: nidus.SetPermsRequest
+	(*Changed)(nil),             // 75: nidus.Changed
+	(*ModulesRequest)(nil),      // 76: nidus.ModulesRequest
+	(*ModulesResponse)(nil),     // 77: nidus.ModulesResponse
+	(*Module)(nil),              // 78: nidus.Module
+	(*ReadFileRequest)(nil),     // 79: nidus.ReadFileRequest
+	(*ReadFileResponse)(nil),    // 80: nidus.ReadFileResponse
+	(*UploadChunk)(nil),         // 81: nidus.UploadChunk
+	(*FindUploadedRequest)(nil), // 82: nidus.FindUploadedRequest
+	(*UploadResponse)(nil),      // 83: nidus.UploadResponse
+	(*DiscardRequest)(nil),      // 84: nidus.DiscardRequest
+	(*ClientsRequest)(nil),      // 85: nidus.ClientsRequest
+	(*ClientsResponse)(nil),     // 86: nidus.ClientsResponse
+	(*RemoteClient)(nil),        // 87: nidus.RemoteClient
+	(*RevokeRequest)(nil),       // 88: nidus.RevokeRequest
 }
 var file_nidus_proto_depIdxs = []int32{
 	0,  // 0: nidus.Error.code:type_name -> nidus.ErrorCode
-	18, // 1: nidus.CPUsResponse.cpus:type_name -> nidus.CPUInfo
-	34, // 2: nidus.ListDomainsResponse.domains:type_name -> nidus.DomainInfo
-	1,  // 3: nidus.DomainInfo.type:type_name -> nidus.DomainType
-	2,  // 4: nidus.DomainInfo.reason:type_name -> nidus.ShutdownReason
-	1,  // 5: nidus.DomainConfig.type:type_name -> nidus.DomainType
-	36, // 6: nidus.DomainConfig.hard_affinity:type_name -> nidus.CPUList
-	36, // 7: nidus.DomainConfig.soft_affinity:type_name -> nidus.CPUList
-	39, // 8: nidus.DomainConfig.sched:type_name -> nidus.SchedParams
-	3,  // 9: nidus.DomainConfig.on_poweroff:type_name -> nidus.Action
-	3,  // 10: nidus.DomainConfig.on_reboot:type_name -> nidus.Action
-	3,  // 11: nidus.DomainConfig.on_watchdog:type_name -> nidus.Action
-	3,  // 12: nidus.DomainConfig.on_crash:type_name -> nidus.Action
-	3,  // 13: nidus.DomainConfig.on_soft_reset:type_name -> nidus.Action
-	4,  // 14: nidus.DomainConfig.tsc_mode:type_name -> nidus.TSCMode
-	5,  // 15: nidus.DomainConfig.timer_mode:type_name -> nidus.TimerMode
-	37, // 16: nidus.CPUList.terms:type_name -> nidus.CPUTerm
-	35, // 17: nidus.CreateRequest.config:type_name -> nidus.DomainConfig
-	35, // 18: nidus.SetConfigRequest.config:type_name -> nidus.DomainConfig
-	6,  // 19: nidus.TriggerRequest.trigger:type_name -> nidus.Trigger
-	49, // 20: nidus.VCPUListResponse.vcpus:type_name -> nidus.VCPUInfo
-	38, // 21: nidus.VCPUInfo.hard:type_name -> nidus.CPUSet
-	38, // 22: nidus.VCPUInfo.soft:type_name -> nidus.CPUSet
-	38, // 23: nidus.VCPUPinRequest.hard:type_name -> nidus.CPUSet
-	38, // 24: nidus.VCPUPinRequest.soft:type_name -> nidus.CPUSet
-	39, // 25: nidus.SetSchedRequest.params:type_name -> nidus.SchedParams
-	7,  // 26: nidus.Event.kind:type_name -> nidus.EventKind
-	2,  // 27: nidus.Event.reason:type_name -> nidus.ShutdownReason
-	8,  // 28: nidus.DeviceInfo.kind:type_name -> nidus.DeviceKind
-	8,  // 29: nidus.DeviceListRequest.kind:type_name -> nidus.DeviceKind
-	58, // 30: nidus.DeviceListResponse.devices:type_name -> nidus.DeviceInfo
-	8,  // 31: nidus.DeviceAttachRequest.kind:type_name -> nidus.DeviceKind
-	8,  // 32: nidus.DeviceDetachRequest.kind:type_name -> nidus.DeviceKind
-	64, // 33: nidus.ConsoleInput.open:type_name -> nidus.ConsoleOpen
-	66, // 34: nidus.ConsoleOutput.taken:type_name -> nidus.ConsoleTaken
-	76, // 35: nidus.ModulesResponse.modules:type_name -> nidus.Module
-	85, // 36: nidus.ClientsResponse.clients:type_name -> nidus.RemoteClient
-	9,  // 37: nidus.RemoteClient.role:type_name -> nidus.Role
-	12, // 38: nidus.Session.Hello:input_type -> nidus.HelloRequest
-	14, // 39: nidus.Host.Info:input_type -> nidus.InfoRequest
-	16, // 40: nidus.Host.CPUs:input_type -> nidus.CPUsRequest
-	19, // 41: nidus.Host.Memory:input_type -> nidus.MemoryRequest
-	21, // 42: nidus.Host.Scheduler:input_type -> nidus.SchedulerRequest
-	23, // 43: nidus.Host.Dmesg:input_type -> nidus.DmesgRequest
-	25, // 44: nidus.Host.Log:input_type -> nidus.LogRequest
-	27, // 45: nidus.Host.DebugKeys:input_type -> nidus.DebugKeysRequest
-	28, // 46: nidus.Host.PowerOff:input_type -> nidus.PowerOffRequest
-	29, // 47: nidus.Host.Reboot:input_type -> nidus.HostRebootRequest
-	31, // 48: nidus.Domains.List:input_type -> nidus.ListDomainsRequest
-	33, // 49: nidus.Domains.Get:input_type -> nidus.GetDomainRequest
-	30, // 50: nidus.Domains.GetConfig:input_type -> nidus.DomainRequest
-	40, // 51: nidus.Domains.Create:input_type -> nidus.CreateRequest
-	40, // 52: nidus.Domains.CreateWatched:input_type -> nidus.CreateRequest
-	43, // 53: nidus.Domains.SetConfig:input_type -> nidus.SetConfigRequest
-	30, // 54: nidus.Domains.Destroy:input_type -> nidus.DomainRequest
-	44, // 55: nidus.Domains.Rename:input_type -> nidus.RenameRequest
-	30, // 56: nidus.Domains.Pause:input_type -> nidus.DomainRequest
-	30, // 57: nidus.Domains.Unpause:input_type -> nidus.DomainRequest
-	45, // 58: nidus.Domains.Shutdown:input_type -> nidus.ShutdownRequest
-	45, // 59: nidus.Domains.Reboot:input_type -> nidus.ShutdownRequest
-	46, // 60: nidus.Domains.Sysrq:input_type -> nidus.SysrqRequest
-	47, // 61: nidus.Domains.Inject:input_type -> nidus.TriggerRequest
-	30, // 62: nidus.Domains.VCPUList:input_type -> nidus.DomainRequest
-	50, // 63: nidus.Domains.VCPUPin:input_type -> nidus.VCPUPinRequest
-	51, // 64: nidus.Domains.VCPUSet:input_type -> nidus.VCPUSetRequest
-	30, // 65: nidus.Domains.GetSched:input_type -> nidus.DomainRequest
-	52, // 66: nidus.Domains.SetSched:input_type -> nidus.SetSchedRequest
-	53, // 67: nidus.Domains.MemorySet:input_type -> nidus.MemorySetRequest
-	53, // 68: nidus.Domains.MemoryMax:input_type -> nidus.MemorySetRequest
-	54, // 69: nidus.Domains.Save:input_type -> nidus.SaveRequest
-	55, // 70: nidus.Domains.Restore:input_type -> nidus.RestoreRequest
-	56, // 71: nidus.Domains.Events:input_type -> nidus.EventsRequest
-	59, // 72: nidus.Devices.List:input_type -> nidus.DeviceListRequest
-	61, // 73: nidus.Devices.Attach:input_type -> nidus.DeviceAttachRequest
-	62, // 74: nidus.Devices.Detach:input_type -> nidus.DeviceDetachRequest
-	63, // 75: nidus.Consoles.Attach:input_type -> nidus.ConsoleInput
-	67, // 76: nidus.Xenstore.Read:input_type -> nidus.PathRequest
-	69, // 77: nidus.Xenstore.Write:input_type -> nidus.WriteRequest
-	67, // 78: nidus.Xenstore.List:input_type -> nidus.PathRequest
-	67, // 79: nidus.Xenstore.Remove:input_type -> nidus.PathRequest
-	67, // 80: nidus.Xenstore.Perms:input_type -> nidus.PathRequest
-	72, // 81: nidus.Xenstore.SetPerms:input_type -> nidus.SetPermsRequest
-	67, // 82: nidus.Xenstore.Watch:input_type -> nidus.PathRequest
-	74, // 83: nidus.Files.Modules:input_type -> nidus.ModulesRequest
-	77, // 84: nidus.Files.Read:input_type -> nidus.ReadFileRequest
-	79, // 85: nidus.Files.Upload:input_type -> nidus.UploadChunk
-	80, // 86: nidus.Files.FindUploaded:input_type -> nidus.FindUploadedRequest
-	82, // 87: nidus.Files.Discard:input_type -> nidus.DiscardRequest
-	83, // 88: nidus.Remote.Clients:input_type -> nidus.ClientsRequest
-	85, // 89: nidus.Remote.Allow:input_type -> nidus.RemoteClient
-	86, // 90: nidus.Remote.Revoke:input_type -> nidus.RevokeRequest
-	13, // 91: nidus.Session.Hello:output_type -> nidus.HelloResponse
-	15, // 92: nidus.Host.Info:output_type -> nidus.HostInfo
-	17, // 93: nidus.Host.CPUs:output_type -> nidus.CPUsResponse
-	20, // 94: nidus.Host.Memory:output_type -> nidus.MemoryInfo
-	22, // 95: nidus.Host.Scheduler:output_type -> nidus.SchedulerInfo
-	24, // 96: nidus.Host.Dmesg:output_type -> nidus.DmesgResponse
-	26, // 97: nidus.Host.Log:output_type -> nidus.LogChunk
-	11, // 98: nidus.Host.DebugKeys:output_type -> nidus.Done
-	11, // 99: nidus.Host.PowerOff:output_type -> nidus.Done
-	11, // 100: nidus.Host.Reboot:output_type -> nidus.Done
-	32, // 101: nidus.Domains.List:output_type -> nidus.ListDomainsResponse
-	34, // 102: nidus.Domains.Get:output_type -> nidus.DomainInfo
-	35, // 103: nidus.Domains.GetConfig:output_type -> nidus.DomainConfig
-	41, // 104: nidus.Domains.Create:output_type -> nidus.CreateResponse
-	42, // 105: nidus.Domains.CreateWatched:output_type -> nidus.CreateProgress
-	11, // 106: nidus.Domains.SetConfig:output_type -> nidus.Done
-	11, // 107: nidus.Domains.Destroy:output_type -> nidus.Done
-	11, // 108: nidus.Domains.Rename:output_type -> nidus.Done
-	11, // 109: nidus.Domains.Pause:output_type -> nidus.Done
-	11, // 110: nidus.Domains.Unpause:output_type -> nidus.Done
-	11, // 111: nidus.Domains.Shutdown:output_type -> nidus.Done
-	11, // 112: nidus.Domains.Reboot:output_type -> nidus.Done
-	11, // 113: nidus.Domains.Sysrq:output_type -> nidus.Done
-	11, // 114: nidus.Domains.Inject:output_type -> nidus.Done
-	48, // 115: nidus.Domains.VCPUList:output_type -> nidus.VCPUListResponse
-	11, // 116: nidus.Domains.VCPUPin:output_type -> nidus.Done
-	11, // 117: nidus.Domains.VCPUSet:output_type -> nidus.Done
-	39, // 118: nidus.Domains.GetSched:output_type -> nidus.SchedParams
-	11, // 119: nidus.Domains.SetSched:output_type -> nidus.Done
-	11, // 120: nidus.Domains.MemorySet:output_type -> nidus.Done
-	11, // 121: nidus.Domains.MemoryMax:output_type -> nidus.Done
-	11, // 122: nidus.Domains.Save:output_type -> nidus.Done
-	41, // 123: nidus.Domains.Restore:output_type -> nidus.CreateResponse
-	57, // 124: nidus.Domains.Events:output_type -> nidus.Event
-	60, // 125: nidus.Devices.List:output_type -> nidus.DeviceListResponse
-	58, // 126: nidus.Devices.Attach:output_type -> nidus.DeviceInfo
-	11, // 127: nidus.Devices.Detach:output_type -> nidus.Done
-	65, // 128: nidus.Consoles.Attach:output_type -> nidus.ConsoleOutput
-	68, // 129: nidus.Xenstore.Read:output_type -> nidus.ReadResponse
-	11, // 130: nidus.Xenstore.Write:output_type -> nidus.Done
-	70, // 131: nidus.Xenstore.List:output_type -> nidus.NamesResponse
-	11, // 132: nidus.Xenstore.Remove:output_type -> nidus.Done
-	71, // 133: nidus.Xenstore.Perms:output_type -> nidus.PermsMessage
-	11, // 134: nidus.Xenstore.SetPerms:output_type -> nidus.Done
-	73, // 135: nidus.Xenstore.Watch:output_type -> nidus.Changed
-	75, // 136: nidus.Files.Modules:output_type -> nidus.ModulesResponse
-	78, // 137: nidus.Files.Read:output_type -> nidus.ReadFileResponse
-	81, // 138: nidus.Files.Upload:output_type -> nidus.UploadResponse
-	81, // 139: nidus.Files.FindUploaded:output_type -> nidus.UploadResponse
-	11, // 140: nidus.Files.Discard:output_type -> nidus.Done
-	84, // 141: nidus.Remote.Clients:output_type -> nidus.ClientsResponse
-	11, // 142: nidus.Remote.Allow:output_type -> nidus.Done
-	11, // 143: nidus.Remote.Revoke:output_type -> nidus.Done
-	91, // [91:144] is the sub-list for method output_type
-	38, // [38:91] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	19, // 1: nidus.CPUsResponse.cpus:type_name -> nidus.CPUInfo
+	1,  // 2: nidus.HostEndStep.kind:type_name -> nidus.HostEndKind
+	36, // 3: nidus.ListDomainsResponse.domains:type_name -> nidus.DomainInfo
+	2,  // 4: nidus.DomainInfo.type:type_name -> nidus.DomainType
+	3,  // 5: nidus.DomainInfo.reason:type_name -> nidus.ShutdownReason
+	2,  // 6: nidus.DomainConfig.type:type_name -> nidus.DomainType
+	38, // 7: nidus.DomainConfig.hard_affinity:type_name -> nidus.CPUList
+	38, // 8: nidus.DomainConfig.soft_affinity:type_name -> nidus.CPUList
+	41, // 9: nidus.DomainConfig.sched:type_name -> nidus.SchedParams
+	4,  // 10: nidus.DomainConfig.on_poweroff:type_name -> nidus.Action
+	4,  // 11: nidus.DomainConfig.on_reboot:type_name -> nidus.Action
+	4,  // 12: nidus.DomainConfig.on_watchdog:type_name -> nidus.Action
+	4,  // 13: nidus.DomainConfig.on_crash:type_name -> nidus.Action
+	4,  // 14: nidus.DomainConfig.on_soft_reset:type_name -> nidus.Action
+	5,  // 15: nidus.DomainConfig.tsc_mode:type_name -> nidus.TSCMode
+	6,  // 16: nidus.DomainConfig.timer_mode:type_name -> nidus.TimerMode
+	39, // 17: nidus.CPUList.terms:type_name -> nidus.CPUTerm
+	37, // 18: nidus.CreateRequest.config:type_name -> nidus.DomainConfig
+	37, // 19: nidus.SetConfigRequest.config:type_name -> nidus.DomainConfig
+	7,  // 20: nidus.TriggerRequest.trigger:type_name -> nidus.Trigger
+	51, // 21: nidus.VCPUListResponse.vcpus:type_name -> nidus.VCPUInfo
+	40, // 22: nidus.VCPUInfo.hard:type_name -> nidus.CPUSet
+	40, // 23: nidus.VCPUInfo.soft:type_name -> nidus.CPUSet
+	40, // 24: nidus.VCPUPinRequest.hard:type_name -> nidus.CPUSet
+	40, // 25: nidus.VCPUPinRequest.soft:type_name -> nidus.CPUSet
+	41, // 26: nidus.SetSchedRequest.params:type_name -> nidus.SchedParams
+	8,  // 27: nidus.Event.kind:type_name -> nidus.EventKind
+	3,  // 28: nidus.Event.reason:type_name -> nidus.ShutdownReason
+	9,  // 29: nidus.DeviceInfo.kind:type_name -> nidus.DeviceKind
+	9,  // 30: nidus.DeviceListRequest.kind:type_name -> nidus.DeviceKind
+	60, // 31: nidus.DeviceListResponse.devices:type_name -> nidus.DeviceInfo
+	9,  // 32: nidus.DeviceAttachRequest.kind:type_name -> nidus.DeviceKind
+	9,  // 33: nidus.DeviceDetachRequest.kind:type_name -> nidus.DeviceKind
+	66, // 34: nidus.ConsoleInput.open:type_name -> nidus.ConsoleOpen
+	68, // 35: nidus.ConsoleOutput.taken:type_name -> nidus.ConsoleTaken
+	78, // 36: nidus.ModulesResponse.modules:type_name -> nidus.Module
+	87, // 37: nidus.ClientsResponse.clients:type_name -> nidus.RemoteClient
+	10, // 38: nidus.RemoteClient.role:type_name -> nidus.Role
+	13, // 39: nidus.Session.Hello:input_type -> nidus.HelloRequest
+	15, // 40: nidus.Host.Info:input_type -> nidus.InfoRequest
+	17, // 41: nidus.Host.CPUs:input_type -> nidus.CPUsRequest
+	20, // 42: nidus.Host.Memory:input_type -> nidus.MemoryRequest
+	22, // 43: nidus.Host.Scheduler:input_type -> nidus.SchedulerRequest
+	24, // 44: nidus.Host.Dmesg:input_type -> nidus.DmesgRequest
+	26, // 45: nidus.Host.Log:input_type -> nidus.LogRequest
+	28, // 46: nidus.Host.DebugKeys:input_type -> nidus.DebugKeysRequest
+	29, // 47: nidus.Host.PowerOff:input_type -> nidus.PowerOffRequest
+	30, // 48: nidus.Host.Reboot:input_type -> nidus.HostRebootRequest
+	33, // 49: nidus.Domains.List:input_type -> nidus.ListDomainsRequest
+	35, // 50: nidus.Domains.Get:input_type -> nidus.GetDomainRequest
+	32, // 51: nidus.Domains.GetConfig:input_type -> nidus.DomainRequest
+	42, // 52: nidus.Domains.Create:input_type -> nidus.CreateRequest
+	42, // 53: nidus.Domains.CreateWatched:input_type -> nidus.CreateRequest
+	45, // 54: nidus.Domains.SetConfig:input_type -> nidus.SetConfigRequest
+	32, // 55: nidus.Domains.Destroy:input_type -> nidus.DomainRequest
+	46, // 56: nidus.Domains.Rename:input_type -> nidus.RenameRequest
+	32, // 57: nidus.Domains.Pause:input_type -> nidus.DomainRequest
+	32, // 58: nidus.Domains.Unpause:input_type -> nidus.DomainRequest
+	47, // 59: nidus.Domains.Shutdown:input_type -> nidus.ShutdownRequest
+	47, // 60: nidus.Domains.Reboot:input_type -> nidus.ShutdownRequest
+	48, // 61: nidus.Domains.Sysrq:input_type -> nidus.SysrqRequest
+	49, // 62: nidus.Domains.Inject:input_type -> nidus.TriggerRequest
+	32, // 63: nidus.Domains.VCPUList:input_type -> nidus.DomainRequest
+	52, // 64: nidus.Domains.VCPUPin:input_type -> nidus.VCPUPinRequest
+	53, // 65: nidus.Domains.VCPUSet:input_type -> nidus.VCPUSetRequest
+	32, // 66: nidus.Domains.GetSched:input_type -> nidus.DomainRequest
+	54, // 67: nidus.Domains.SetSched:input_type -> nidus.SetSchedRequest
+	55, // 68: nidus.Domains.MemorySet:input_type -> nidus.MemorySetRequest
+	55, // 69: nidus.Domains.MemoryMax:input_type -> nidus.MemorySetRequest
+	56, // 70: nidus.Domains.Save:input_type -> nidus.SaveRequest
+	57, // 71: nidus.Domains.Restore:input_type -> nidus.RestoreRequest
+	58, // 72: nidus.Domains.Events:input_type -> nidus.EventsRequest
+	61, // 73: nidus.Devices.List:input_type -> nidus.DeviceListRequest
+	63, // 74: nidus.Devices.Attach:input_type -> nidus.DeviceAttachRequest
+	64, // 75: nidus.Devices.Detach:input_type -> nidus.DeviceDetachRequest
+	65, // 76: nidus.Consoles.Attach:input_type -> nidus.ConsoleInput
+	69, // 77: nidus.Xenstore.Read:input_type -> nidus.PathRequest
+	71, // 78: nidus.Xenstore.Write:input_type -> nidus.WriteRequest
+	69, // 79: nidus.Xenstore.List:input_type -> nidus.PathRequest
+	69, // 80: nidus.Xenstore.Remove:input_type -> nidus.PathRequest
+	69, // 81: nidus.Xenstore.Perms:input_type -> nidus.PathRequest
+	74, // 82: nidus.Xenstore.SetPerms:input_type -> nidus.SetPermsRequest
+	69, // 83: nidus.Xenstore.Watch:input_type -> nidus.PathRequest
+	76, // 84: nidus.Files.Modules:input_type -> nidus.ModulesRequest
+	79, // 85: nidus.Files.Read:input_type -> nidus.ReadFileRequest
+	81, // 86: nidus.Files.Upload:input_type -> nidus.UploadChunk
+	82, // 87: nidus.Files.FindUploaded:input_type -> nidus.FindUploadedRequest
+	84, // 88: nidus.Files.Discard:input_type -> nidus.DiscardRequest
+	85, // 89: nidus.Remote.Clients:input_type -> nidus.ClientsRequest
+	87, // 90: nidus.Remote.Allow:input_type -> nidus.RemoteClient
+	88, // 91: nidus.Remote.Revoke:input_type -> nidus.RevokeRequest
+	14, // 92: nidus.Session.Hello:output_type -> nidus.HelloResponse
+	16, // 93: nidus.Host.Info:output_type -> nidus.HostInfo
+	18, // 94: nidus.Host.CPUs:output_type -> nidus.CPUsResponse
+	21, // 95: nidus.Host.Memory:output_type -> nidus.MemoryInfo
+	23, // 96: nidus.Host.Scheduler:output_type -> nidus.SchedulerInfo
+	25, // 97: nidus.Host.Dmesg:output_type -> nidus.DmesgResponse
+	27, // 98: nidus.Host.Log:output_type -> nidus.LogChunk
+	12, // 99: nidus.Host.DebugKeys:output_type -> nidus.Done
+	31, // 100: nidus.Host.PowerOff:output_type -> nidus.HostEndStep
+	31, // 101: nidus.Host.Reboot:output_type -> nidus.HostEndStep
+	34, // 102: nidus.Domains.List:output_type -> nidus.ListDomainsResponse
+	36, // 103: nidus.Domains.Get:output_type -> nidus.DomainInfo
+	37, // 104: nidus.Domains.GetConfig:output_type -> nidus.DomainConfig
+	43, // 105: nidus.Domains.Create:output_type -> nidus.CreateResponse
+	44, // 106: nidus.Domains.CreateWatched:output_type -> nidus.CreateProgress
+	12, // 107: nidus.Domains.SetConfig:output_type -> nidus.Done
+	12, // 108: nidus.Domains.Destroy:output_type -> nidus.Done
+	12, // 109: nidus.Domains.Rename:output_type -> nidus.Done
+	12, // 110: nidus.Domains.Pause:output_type -> nidus.Done
+	12, // 111: nidus.Domains.Unpause:output_type -> nidus.Done
+	12, // 112: nidus.Domains.Shutdown:output_type -> nidus.Done
+	12, // 113: nidus.Domains.Reboot:output_type -> nidus.Done
+	12, // 114: nidus.Domains.Sysrq:output_type -> nidus.Done
+	12, // 115: nidus.Domains.Inject:output_type -> nidus.Done
+	50, // 116: nidus.Domains.VCPUList:output_type -> nidus.VCPUListResponse
+	12, // 117: nidus.Domains.VCPUPin:output_type -> nidus.Done
+	12, // 118: nidus.Domains.VCPUSet:output_type -> nidus.Done
+	41, // 119: nidus.Domains.GetSched:output_type -> nidus.SchedParams
+	12, // 120: nidus.Domains.SetSched:output_type -> nidus.Done
+	12, // 121: nidus.Domains.MemorySet:output_type -> nidus.Done
+	12, // 122: nidus.Domains.MemoryMax:output_type -> nidus.Done
+	12, // 123: nidus.Domains.Save:output_type -> nidus.Done
+	43, // 124: nidus.Domains.Restore:output_type -> nidus.CreateResponse
+	59, // 125: nidus.Domains.Events:output_type -> nidus.Event
+	62, // 126: nidus.Devices.List:output_type -> nidus.DeviceListResponse
+	60, // 127: nidus.Devices.Attach:output_type -> nidus.DeviceInfo
+	12, // 128: nidus.Devices.Detach:output_type -> nidus.Done
+	67, // 129: nidus.Consoles.Attach:output_type -> nidus.ConsoleOutput
+	70, // 130: nidus.Xenstore.Read:output_type -> nidus.ReadResponse
+	12, // 131: nidus.Xenstore.Write:output_type -> nidus.Done
+	72, // 132: nidus.Xenstore.List:output_type -> nidus.NamesResponse
+	12, // 133: nidus.Xenstore.Remove:output_type -> nidus.Done
+	73, // 134: nidus.Xenstore.Perms:output_type -> nidus.PermsMessage
+	12, // 135: nidus.Xenstore.SetPerms:output_type -> nidus.Done
+	75, // 136: nidus.Xenstore.Watch:output_type -> nidus.Changed
+	77, // 137: nidus.Files.Modules:output_type -> nidus.ModulesResponse
+	80, // 138: nidus.Files.Read:output_type -> nidus.ReadFileResponse
+	83, // 139: nidus.Files.Upload:output_type -> nidus.UploadResponse
+	83, // 140: nidus.Files.FindUploaded:output_type -> nidus.UploadResponse
+	12, // 141: nidus.Files.Discard:output_type -> nidus.Done
+	86, // 142: nidus.Remote.Clients:output_type -> nidus.ClientsResponse
+	12, // 143: nidus.Remote.Allow:output_type -> nidus.Done
+	12, // 144: nidus.Remote.Revoke:output_type -> nidus.Done
+	92, // [92:145] is the sub-list for method output_type
+	39, // [39:92] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_nidus_proto_init() }
@@ -6070,8 +6259,8 @@ func file_nidus_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nidus_proto_rawDesc), len(file_nidus_proto_rawDesc)),
-			NumEnums:      10,
-			NumMessages:   77,
+			NumEnums:      11,
+			NumMessages:   78,
 			NumExtensions: 0,
 			NumServices:   8,
 		},

@@ -110,8 +110,8 @@ type DRPCHostClient interface {
 	Dmesg(ctx context.Context, in *DmesgRequest) (*DmesgResponse, error)
 	Log(ctx context.Context, in *LogRequest) (DRPCHost_LogClient, error)
 	DebugKeys(ctx context.Context, in *DebugKeysRequest) (*Done, error)
-	PowerOff(ctx context.Context, in *PowerOffRequest) (*Done, error)
-	Reboot(ctx context.Context, in *HostRebootRequest) (*Done, error)
+	PowerOff(ctx context.Context, in *PowerOffRequest) (DRPCHost_PowerOffClient, error)
+	Reboot(ctx context.Context, in *HostRebootRequest) (DRPCHost_RebootClient, error)
 }
 
 type drpcHostClient struct {
@@ -218,22 +218,84 @@ func (c *drpcHostClient) DebugKeys(ctx context.Context, in *DebugKeysRequest) (*
 	return out, nil
 }
 
-func (c *drpcHostClient) PowerOff(ctx context.Context, in *PowerOffRequest) (*Done, error) {
-	out := new(Done)
-	err := c.cc.Invoke(ctx, "/nidus.Host/PowerOff", drpcEncoding_File_nidus_proto{}, in, out)
+func (c *drpcHostClient) PowerOff(ctx context.Context, in *PowerOffRequest) (DRPCHost_PowerOffClient, error) {
+	stream, err := c.cc.NewStream(ctx, "/nidus.Host/PowerOff", drpcEncoding_File_nidus_proto{})
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &drpcHost_PowerOffClient{stream}
+	if err := x.MsgSend(in, drpcEncoding_File_nidus_proto{}); err != nil {
+		return nil, err
+	}
+	if err := x.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
 
-func (c *drpcHostClient) Reboot(ctx context.Context, in *HostRebootRequest) (*Done, error) {
-	out := new(Done)
-	err := c.cc.Invoke(ctx, "/nidus.Host/Reboot", drpcEncoding_File_nidus_proto{}, in, out)
+type DRPCHost_PowerOffClient interface {
+	drpc.Stream
+	Recv() (*HostEndStep, error)
+}
+
+type drpcHost_PowerOffClient struct {
+	drpc.Stream
+}
+
+func (x *drpcHost_PowerOffClient) GetStream() drpc.Stream {
+	return x.Stream
+}
+
+func (x *drpcHost_PowerOffClient) Recv() (*HostEndStep, error) {
+	m := new(HostEndStep)
+	if err := x.MsgRecv(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (x *drpcHost_PowerOffClient) RecvMsg(m *HostEndStep) error {
+	return x.MsgRecv(m, drpcEncoding_File_nidus_proto{})
+}
+
+func (c *drpcHostClient) Reboot(ctx context.Context, in *HostRebootRequest) (DRPCHost_RebootClient, error) {
+	stream, err := c.cc.NewStream(ctx, "/nidus.Host/Reboot", drpcEncoding_File_nidus_proto{})
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &drpcHost_RebootClient{stream}
+	if err := x.MsgSend(in, drpcEncoding_File_nidus_proto{}); err != nil {
+		return nil, err
+	}
+	if err := x.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+type DRPCHost_RebootClient interface {
+	drpc.Stream
+	Recv() (*HostEndStep, error)
+}
+
+type drpcHost_RebootClient struct {
+	drpc.Stream
+}
+
+func (x *drpcHost_RebootClient) GetStream() drpc.Stream {
+	return x.Stream
+}
+
+func (x *drpcHost_RebootClient) Recv() (*HostEndStep, error) {
+	m := new(HostEndStep)
+	if err := x.MsgRecv(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func (x *drpcHost_RebootClient) RecvMsg(m *HostEndStep) error {
+	return x.MsgRecv(m, drpcEncoding_File_nidus_proto{})
 }
 
 type DRPCHostServer interface {
@@ -244,8 +306,8 @@ type DRPCHostServer interface {
 	Dmesg(context.Context, *DmesgRequest) (*DmesgResponse, error)
 	Log(*LogRequest, DRPCHost_LogStream) error
 	DebugKeys(context.Context, *DebugKeysRequest) (*Done, error)
-	PowerOff(context.Context, *PowerOffRequest) (*Done, error)
-	Reboot(context.Context, *HostRebootRequest) (*Done, error)
+	PowerOff(*PowerOffRequest, DRPCHost_PowerOffStream) error
+	Reboot(*HostRebootRequest, DRPCHost_RebootStream) error
 }
 
 type DRPCHostUnimplementedServer struct{}
@@ -278,12 +340,12 @@ func (s *DRPCHostUnimplementedServer) DebugKeys(context.Context, *DebugKeysReque
 	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
 }
 
-func (s *DRPCHostUnimplementedServer) PowerOff(context.Context, *PowerOffRequest) (*Done, error) {
-	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+func (s *DRPCHostUnimplementedServer) PowerOff(*PowerOffRequest, DRPCHost_PowerOffStream) error {
+	return drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
 }
 
-func (s *DRPCHostUnimplementedServer) Reboot(context.Context, *HostRebootRequest) (*Done, error) {
-	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+func (s *DRPCHostUnimplementedServer) Reboot(*HostRebootRequest, DRPCHost_RebootStream) error {
+	return drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
 }
 
 type DRPCHostDescription struct{}
@@ -358,19 +420,19 @@ func (DRPCHostDescription) Method(n int) (string, drpc.Encoding, drpc.Receiver, 
 	case 7:
 		return "/nidus.Host/PowerOff", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
-				return srv.(DRPCHostServer).
+				return nil, srv.(DRPCHostServer).
 					PowerOff(
-						ctx,
 						in1.(*PowerOffRequest),
+						&drpcHost_PowerOffStream{in2.(drpc.Stream)},
 					)
 			}, DRPCHostServer.PowerOff, true
 	case 8:
 		return "/nidus.Host/Reboot", drpcEncoding_File_nidus_proto{},
 			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
-				return srv.(DRPCHostServer).
+				return nil, srv.(DRPCHostServer).
 					Reboot(
-						ctx,
 						in1.(*HostRebootRequest),
+						&drpcHost_RebootStream{in2.(drpc.Stream)},
 					)
 			}, DRPCHostServer.Reboot, true
 	default:
@@ -493,34 +555,28 @@ func (x *drpcHost_DebugKeysStream) SendAndClose(m *Done) error {
 
 type DRPCHost_PowerOffStream interface {
 	drpc.Stream
-	SendAndClose(*Done) error
+	Send(*HostEndStep) error
 }
 
 type drpcHost_PowerOffStream struct {
 	drpc.Stream
 }
 
-func (x *drpcHost_PowerOffStream) SendAndClose(m *Done) error {
-	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
-		return err
-	}
-	return x.CloseSend()
+func (x *drpcHost_PowerOffStream) Send(m *HostEndStep) error {
+	return x.MsgSend(m, drpcEncoding_File_nidus_proto{})
 }
 
 type DRPCHost_RebootStream interface {
 	drpc.Stream
-	SendAndClose(*Done) error
+	Send(*HostEndStep) error
 }
 
 type drpcHost_RebootStream struct {
 	drpc.Stream
 }
 
-func (x *drpcHost_RebootStream) SendAndClose(m *Done) error {
-	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
-		return err
-	}
-	return x.CloseSend()
+func (x *drpcHost_RebootStream) Send(m *HostEndStep) error {
+	return x.MsgSend(m, drpcEncoding_File_nidus_proto{})
 }
 
 type DRPCDomainsClient interface {

@@ -43,7 +43,7 @@ func serve(t testing.TB, s *server.Server) net.Conn {
 }
 
 // streams are the methods that another test is about.
-var streams = []string{"ReadModule", "Upload", "FindUploaded", "Log", "ConsoleAttach", "Events", "XenstoreWatch"}
+var streams = []string{"ReadModule", "Upload", "FindUploaded", "Log", "ConsoleAttach", "Events", "XenstoreWatch", "PowerOff", "HostReboot"}
 
 // Every method of control.Plane asks and answers over the wire what it does without.
 func TestConformance(t *testing.T) {
@@ -394,6 +394,34 @@ func TestStreams(t *testing.T) {
 	}
 	if !slices.Equal(paths, []string{"/a", "/a/b"}) || last != context.Canceled || m.asked[0] != "/a" {
 		t.Error(paths, last, m.asked)
+	}
+
+	for name, do := range map[string]func(context.Context, control.HostEndOptions) (control.HostEndStream, error){"PowerOff": c.PowerOff, "HostReboot": c.HostReboot} {
+		want := []control.HostEndStep{{Kind: control.HostEndBegun, Text: "a"}, {Kind: control.HostEndStopped, ID: 7, Name: "n", Text: "b"}, {Kind: control.HostEndNow, Text: "c"}}
+		m.answers = []any{want, nil}
+		opt := control.HostEndOptions{Limit: time.Second, Force: true}
+		s, err := do(t.Context(), opt)
+		if err != nil || m.method != name || m.asked[0] != opt {
+			t.Fatal(name, err, m.method, m.asked)
+		}
+		var steps []control.HostEndStep
+		for {
+			step, err := s.Next(t.Context())
+			if err == io.EOF { // the last step is the stream's end, too
+				break
+			}
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			steps = append(steps, step)
+		}
+		if !slices.Equal(steps, want) {
+			t.Errorf("%s: %+v, want %+v", name, steps, want)
+		}
+		m.answers = []any{nil, control.Errorf(control.ErrBadArgument, "no")}
+		if _, err := do(t.Context(), opt); !errors.Is(err, control.ErrBadArgument) {
+			t.Error(name, err)
+		}
 	}
 
 	m.answers = []any{bytes.Repeat([]byte("log\n"), 50000), nil}

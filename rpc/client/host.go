@@ -66,16 +66,6 @@ func (c *Client) DebugKeys(ctx context.Context, keys string) error {
 	return only(c.host.DebugKeys(ctx, &api.DebugKeysRequest{Keys: keys}))
 }
 
-// PowerOff implements control.Plane.
-func (c *Client) PowerOff(ctx context.Context) error {
-	return only(c.host.PowerOff(ctx, &api.PowerOffRequest{}))
-}
-
-// HostReboot implements control.Plane.
-func (c *Client) HostReboot(ctx context.Context) error {
-	return only(c.host.Reboot(ctx, &api.HostRebootRequest{}))
-}
-
 // DeviceList implements control.Plane.
 func (c *Client) DeviceList(ctx context.Context, id control.DomID, kind control.DeviceKind) ([]control.DeviceInfo, error) {
 	r, err := c.devices.List(ctx, &api.DeviceListRequest{Id: uint32(id), Kind: api.DeviceKind(kind)})

@@ -94,8 +94,19 @@ func (m *mirror) Dmesg(_ context.Context, clear bool) ([]byte, error) {
 func (m *mirror) DebugKeys(_ context.Context, keys string) error {
 	return fail(m.call("DebugKeys", keys))
 }
-func (m *mirror) PowerOff(context.Context) error   { return fail(m.call("PowerOff")) }
-func (m *mirror) HostReboot(context.Context) error { return fail(m.call("HostReboot")) }
+func (m *mirror) PowerOff(_ context.Context, opt control.HostEndOptions) (control.HostEndStream, error) {
+	return m.end(m.call("PowerOff", opt))
+}
+func (m *mirror) HostReboot(_ context.Context, opt control.HostEndOptions) (control.HostEndStream, error) {
+	return m.end(m.call("HostReboot", opt))
+}
+func (m *mirror) end(answers []any) (control.HostEndStream, error) {
+	all, err := give[[]control.HostEndStep](answers)
+	if err != nil {
+		return nil, err
+	}
+	return &mirrorStream[control.HostEndStep]{all: all, closed: make(chan struct{})}, nil
+}
 func (m *mirror) ListDomains(context.Context) ([]control.DomainInfo, error) {
 	return give[[]control.DomainInfo](m.call("ListDomains"))
 }

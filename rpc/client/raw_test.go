@@ -41,7 +41,7 @@ func (w *waiter) Create(ctx context.Context, _ control.DomainConfig, _ control.C
 	return 0, ctx.Err()
 }
 
-func (w *waiter) PowerOff(context.Context) error { return nil }
+func (w *waiter) Destroy(context.Context, control.DomID) error { return nil }
 
 func (w *waiter) DebugKeys(context.Context, string) error { <-w.hold; return nil }
 
@@ -107,13 +107,13 @@ func TestCancel(t *testing.T) {
 	ctx, cancel = context.WithTimeout(t.Context(), time.Second) // time to begin
 	defer cancel()
 	end("too late", ctx, func() {}, context.DeadlineExceeded)
-	if err := c.PowerOff(t.Context()); err != nil {
+	if err := c.Destroy(t.Context(), 1); err != nil {
 		t.Error("the connection suffered:", err)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
 	end("server gone", ctx, kill, control.ErrDisconnected)
-	if err := c.PowerOff(t.Context()); !errors.Is(err, control.ErrDisconnected) {
+	if err := c.Destroy(t.Context(), 1); !errors.Is(err, control.ErrDisconnected) {
 		t.Error(err)
 	}
 	// A connection that breaks.
@@ -150,7 +150,7 @@ func TestCallsInFlight(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if err := c.PowerOff(short); !errors.Is(err, context.DeadlineExceeded) {
+	if err := c.Destroy(short, 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	close(w.hold)
@@ -169,7 +169,7 @@ func TestCallsInFlight(t *testing.T) {
 	if len(open) != wire.MaxCalls-spare {
 		t.Errorf("%d streams", len(open))
 	}
-	if err := c.PowerOff(t.Context()); err != nil {
+	if err := c.Destroy(t.Context(), 1); err != nil {
 		t.Error(err)
 	}
 	for range 3 * wire.MaxCalls { // a closed stream leaves its place
@@ -198,11 +198,11 @@ func TestTooManyCalls(t *testing.T) {
 	}
 	short, end := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer end()
-	if err := c.PowerOff(short); !errors.Is(err, context.DeadlineExceeded) {
+	if err := c.Destroy(short, 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error("served beside the others:", err)
 	}
 	cancel()
-	if err := c.PowerOff(t.Context()); err != nil {
+	if err := c.Destroy(t.Context(), 1); err != nil {
 		t.Error(err)
 	}
 }
@@ -220,7 +220,7 @@ func TestTooLong(t *testing.T) {
 		if err := c.DebugKeys(t.Context(), strings.Repeat("h", wire.MaxRequest)); !errors.Is(err, want) {
 			t.Errorf("limit %d: %v", limit, err)
 		}
-		if err := c.PowerOff(t.Context()); err != nil {
+		if err := c.Destroy(t.Context(), 1); err != nil {
 			t.Errorf("limit %d: the connection suffered: %v", limit, err)
 		}
 	}
@@ -276,8 +276,8 @@ func raw(t *testing.T, s *server.Server) caller {
 func TestServerVersions(t *testing.T) {
 	s := server.New(newWaiter(), server.Options{Name: "host 7"})
 	k := raw(t, s)
-	host, session := api.NewDRPCHostClient(k), api.NewDRPCSessionClient(k)
-	if _, err := host.PowerOff(t.Context(), &api.PowerOffRequest{}); !errors.Is(err, control.ErrVersion) {
+	domains, session := api.NewDRPCDomainsClient(k), api.NewDRPCSessionClient(k)
+	if _, err := domains.Destroy(t.Context(), &api.DomainRequest{Id: 1}); !errors.Is(err, control.ErrVersion) {
 		t.Error("without Hello:", err)
 	}
 	for _, major := range []uint32{0, api.Major + 1} {
@@ -286,7 +286,7 @@ func TestServerVersions(t *testing.T) {
 			t.Errorf("major %d: %v", major, err)
 		}
 	}
-	if _, err := host.PowerOff(t.Context(), &api.PowerOffRequest{}); !errors.Is(err, control.ErrVersion) {
+	if _, err := domains.Destroy(t.Context(), &api.DomainRequest{Id: 1}); !errors.Is(err, control.ErrVersion) {
 		t.Error("after a Hello that failed:", err)
 	}
 	// A newer client: its minor is higher, its messages have more fields.
@@ -295,7 +295,7 @@ func TestServerVersions(t *testing.T) {
 	if _, err := session.Hello(t.Context(), h); err != nil {
 		t.Error("newer minor:", err)
 	}
-	if _, err := host.PowerOff(t.Context(), &api.PowerOffRequest{}); err != nil {
+	if _, err := domains.Destroy(t.Context(), &api.DomainRequest{Id: 1}); err != nil {
 		t.Error(err)
 	}
 	err := k.Invoke(t.Context(), "/nidus.Host/Newer", plain{}, &api.Done{}, &api.Done{})

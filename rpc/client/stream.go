@@ -125,6 +125,36 @@ func (c *Client) XenstoreWatch(ctx context.Context, path string) (control.WatchS
 	return follow(ctx, cancel, s, func(m *api.Changed) (string, error) { return m.Path, nil }, first.Path), nil
 }
 
+// PowerOff implements control.Plane.
+func (c *Client) PowerOff(ctx context.Context, opt control.HostEndOptions) (control.HostEndStream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s, err := c.host.PowerOff(ctx, wire.Encode[api.PowerOffRequest](opt))
+	return steps(ctx, cancel, s, err)
+}
+
+// HostReboot implements control.Plane.
+func (c *Client) HostReboot(ctx context.Context, opt control.HostEndOptions) (control.HostEndStream, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	s, err := c.host.Reboot(ctx, wire.Encode[api.HostRebootRequest](opt))
+	return steps(ctx, cancel, s, err)
+}
+
+// steps follows the host's end. Its first step is there as soon as it has begun.
+func steps(ctx context.Context, cancel context.CancelFunc, s receiver[api.HostEndStep], err error) (control.HostEndStream, error) {
+	if err != nil {
+		return nil, broken(ctx, cancel, err)
+	}
+	m, err := opened(ctx, cancel, s)
+	if err != nil {
+		return nil, err
+	}
+	first, err := wire.Decode[control.HostEndStep](m)
+	if err != nil {
+		return nil, broken(ctx, cancel, err)
+	}
+	return follow(ctx, cancel, s, func(m *api.HostEndStep) (control.HostEndStep, error) { return wire.Decode[control.HostEndStep](m) }, first), nil
+}
+
 // Log implements control.Plane.
 func (c *Client) Log(ctx context.Context, history bool) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)

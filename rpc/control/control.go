@@ -40,10 +40,13 @@ type Plane interface {
 	// DebugKeys does what each of Xen's debug keys does; the output goes to
 	// the hypervisor's log. ErrBadArgument names a key without meaning.
 	DebugKeys(ctx context.Context, keys string) error
-	// PowerOff turns the machine off. Domains end without notice.
-	PowerOff(ctx context.Context) error
-	// HostReboot resets the machine. Domains end without notice.
-	HostReboot(ctx context.Context) error
+	// PowerOff asks the domains to power off, one after another, the newest first,
+	// destroys those that don't, and then turns the machine off. It goes on whatever
+	// becomes of ctx and the stream. From now on nothing can be created (ErrBadState).
+	// Asked for again, it destroys at once what is left; the last request's kind counts.
+	PowerOff(ctx context.Context, opt HostEndOptions) (HostEndStream, error)
+	// HostReboot does the same, and then resets the machine.
+	HostReboot(ctx context.Context, opt HostEndOptions) (HostEndStream, error)
 
 	// ListDomains returns all domains by ascending number. Domain 0 is there,
 	// and so first, even if it is the embedded one: scripts count lines.

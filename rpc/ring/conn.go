@@ -39,6 +39,8 @@ type Conn struct {
 	finish func() // what Close does last
 	ended  chan struct{}
 	left   sync.Once // closes ended
+
+	hostEnds *atomic.Bool // a host's: Listener.HostEnds was called
 }
 
 // An end is what reading and writing have alike.
@@ -108,7 +110,7 @@ func (c *Conn) read(p []byte) (int, error) {
 		}
 		if n == 0 {
 			if c.in.tail.closed {
-				return 0, io.EOF
+				return 0, c.closedByPeer(io.EOF)
 			}
 			c.rd.wait.wait(c.in.tail.word, c.in.tail.seen)
 			continue
@@ -149,7 +151,7 @@ func (c *Conn) write(p []byte) (done int, err error) {
 			return done, c.broken(err)
 		}
 		if c.out.head.closed {
-			return done, errRefused
+			return done, c.closedByPeer(errRefused)
 		}
 		if done == len(p) {
 			return done, nil
@@ -201,6 +203,14 @@ func (c *Conn) resetError() error {
 		why = endReason(uint32(w))
 	}
 	return resetBecause(why)
+}
+
+// closedByPeer is err, unless the peer is a host that has closed because it ends.
+func (c *Conn) closedByPeer(err error) error {
+	if w := c.last.Load(); !c.host && epochOf(w) == c.epoch && uint32(w)&0xff == endHost {
+		return c.fail(c.resetError())
+	}
+	return err
 }
 
 // broken ends the connection for what the peer's words hold, and returns why.
@@ -267,7 +277,7 @@ func (c *Conn) Close() error {
 	c.once.Do(func() {
 		why := c.fail(net.ErrClosed)
 		c.closed.Store(true)
-		// A host's last word on a connection that broke is its reason (listener.end).
+		// A host's last word on a connection that broke is its reason (Listener.end).
 		c.detach(why == net.ErrClosed || !c.host)
 		c.rd.deadline.set(time.Time{}, nil)
 		c.wr.deadline.set(time.Time{}, nil)
@@ -296,6 +306,9 @@ func (c *Conn) detach(say bool) {
 		return
 	}
 	c.outClosed = true
+	if c.host && c.hostEnds.Load() { // before the closed bits, with which it is read
+		c.last.Store(tagged(c.epoch, endHost))
+	}
 	c.out.publish(true)
 	c.in.publish(true)
 	if c.bell != nil {

@@ -21,6 +21,7 @@ func Dial(ctx context.Context, region []byte, opts Options) (net.Conn, error) {
 		return nil, err
 	}
 	d := &dialer{mem: mem, opts: opts.withDefaults()}
+	d.heart.since, d.heart.beat = time.Now(), mem.word(offHostBeat).Load()
 	d.wait.init(nil, d.opts.MaxPause)
 	unhook := context.AfterFunc(ctx, d.wait.poke)
 	defer unhook()
@@ -33,7 +34,7 @@ func Dial(ctx context.Context, region []byte, opts Options) (net.Conn, error) {
 			return nil, err
 		}
 		if e := context.Cause(ctx); e != nil {
-			return nil, fmt.Errorf("%w: %w", err, e)
+			return nil, fmt.Errorf("%w: %w", d.stale(err), e)
 		}
 		d.wait.sleep()
 	}
@@ -48,6 +49,23 @@ type dialer struct {
 	// A host whose heart stood still, and where: it has to beat before it is tried again.
 	silent   bool
 	lastBeat uint64
+
+	// What the host's heart was at when the attempt began. A region stays as it is when
+	// its host dies, with slots that look taken.
+	heart struct {
+		beat  uint64
+		since time.Time
+	}
+}
+
+// stale is err, unless the host's heart has not beaten once in the time of several.
+func (d *dialer) stale(err error) error {
+	const several = 3
+	stood := time.Since(d.heart.since)
+	if errors.Is(err, errSilent) || d.mem.word(offMagic).Load() != Magic || d.mem.word(offHostBeat).Load() != d.heart.beat || stood < several*d.opts.beat() {
+		return err
+	}
+	return fmt.Errorf("%w: there was one, but its heart has stood still for %v: it has died, or this is an old region", ErrNoHost, stood.Round(100*time.Millisecond))
 }
 
 var errSilent = fmt.Errorf("%w: there was one, but its heartbeat has stopped", ErrNoHost)
@@ -65,7 +83,7 @@ func (d *dialer) header() (header, error) {
 	switch magic := word(offMagic); magic {
 	case Magic:
 	case 0:
-		return header{}, fmt.Errorf("%w: nobody serves the region", ErrNoHost)
+		return header{}, fmt.Errorf("%w: nobody serves the region: none has started, or it has ended", ErrNoHost)
 	default:
 		return header{}, fmt.Errorf("%w: it starts with %#x, need %#x", ErrFormat, magic, uint64(Magic))
 	}

@@ -49,6 +49,7 @@ const (
 	endSilent    = 3 // the client's heartbeat stopped
 	endLinger    = 4 // the host closed, the client did not in time
 	endDead      = 5 // another client found the client dead
+	endHost      = 6 // the host itself ends; written before it closes
 )
 
 // hostReason is endReason from the host's side.
@@ -80,6 +81,8 @@ func endReason(low uint32) string {
 		return "the host closed it and did not wait longer"
 	case endDead:
 		return "another client found this one dead"
+	case endHost:
+		return "the host has ended"
 	}
 	return "the host gave no reason"
 }

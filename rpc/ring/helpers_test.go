@@ -50,14 +50,14 @@ func quick(o Options) Options {
 	return o
 }
 
-func listen(t testing.TB, region []byte, o Options) *listener {
+func listen(t testing.TB, region []byte, o Options) *Listener {
 	t.Helper()
 	l, err := Listen(region, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	return l.(*listener)
+	return l
 }
 
 func dial(t testing.TB, region []byte, o Options) *Conn {

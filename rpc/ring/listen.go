@@ -12,7 +12,7 @@ import (
 // Listen lays a region out (see Format) and serves it: the listener accepts a
 // connection for each client that attaches. The region may be unmapped when the
 // listener and every connection of it are closed.
-func Listen(region []byte, opts Options) (net.Listener, error) {
+func Listen(region []byte, opts Options) (*Listener, error) {
 	opts = opts.withDefaults()
 	f, err := format(region, opts)
 	if err != nil {
@@ -22,8 +22,8 @@ func Listen(region []byte, opts Options) (net.Listener, error) {
 }
 
 // serve starts the service of a region that is laid out.
-func serve(f *formatted, opts Options) *listener {
-	l := &listener{
+func serve(f *formatted, opts Options) *Listener {
+	l := &Listener{
 		formatted: f,
 		opts:      opts,
 		slots:     make([]hostSlot, f.geo.slots),
@@ -53,9 +53,11 @@ const (
 	idlePauseBell = 50 * time.Millisecond
 )
 
-type listener struct {
+// A Listener is a region's host. It is a net.Listener.
+type Listener struct {
 	*formatted
 	opts  Options
+	ends  atomic.Bool            // HostEnds was called
 	stops []func()               // of the doorbell's answers
 	conns []atomic.Pointer[Conn] // of each slot, for who rings
 
@@ -79,7 +81,7 @@ type hostSlot struct {
 }
 
 // rung answers a bell.
-func (l *listener) rung(slot int) {
+func (l *Listener) rung(slot int) {
 	c := l.conns[slot].Load()
 	if c != nil {
 		c.poke()
@@ -91,7 +93,7 @@ func (l *listener) rung(slot int) {
 
 // keep is the listener's goroutine: it opens slots for clients, ends them, and beats
 // the host's heart.
-func (l *listener) keep() {
+func (l *Listener) keep() {
 	defer close(l.done)
 	var beats uint64
 	tick := time.Now()
@@ -120,7 +122,7 @@ func (l *listener) keep() {
 
 // finished ends the service when the listener is closed, and says whether the last
 // connection is, too.
-func (l *listener) finished() bool {
+func (l *Listener) finished() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -131,7 +133,7 @@ func (l *listener) finished() bool {
 
 // look does what there is to do for slot i; beat says that a heartbeat's time has
 // passed since it last did. It reports whether the slot changed.
-func (l *listener) look(i int, beat bool) bool {
+func (l *Listener) look(i int, beat bool) bool {
 	s, at, epoch := &l.slots[i], l.geo.slot(i), l.epoch[i]
 	if epochOf(l.mem.word(at+offDead).Load()) == epoch {
 		l.end(i, endDead)
@@ -196,7 +198,7 @@ func (l *listener) look(i int, beat bool) bool {
 }
 
 // admit opens slot i for the client that said hello.
-func (l *listener) admit(i int, features uint32) {
+func (l *Listener) admit(i int, features uint32) {
 	offered := uint32(0)
 	if l.opts.Doorbell != nil {
 		offered = featureBell
@@ -212,7 +214,7 @@ func (l *listener) admit(i int, features uint32) {
 		bell = nil
 	}
 	c := newConn(l.mem, l.geo, i, l.epoch[i], true, bell, l.opts)
-	c.finish = l.release
+	c.finish, c.hostEnds = l.release, &l.ends
 	c.in.publish(false) // whatever was written over them
 	c.out.publish(false)
 	l.slots[i] = hostSlot{conn: c, beat: l.mem.word(l.geo.slot(i) + offClientBeat).Load()}
@@ -227,7 +229,7 @@ func (l *listener) admit(i int, features uint32) {
 }
 
 // end offers slot i anew, under the next epoch.
-func (l *listener) end(i int, why uint32) {
+func (l *Listener) end(i int, why uint32) {
 	reason := resetBecause(hostReason(why))
 	if c := l.slots[i].conn; c != nil {
 		if f := c.fail(reason); why&0xff == endViolation {
@@ -249,7 +251,7 @@ func (l *listener) end(i int, why uint32) {
 }
 
 // release is the end of a connection's Close.
-func (l *listener) release() {
+func (l *Listener) release() {
 	l.mu.Lock()
 	l.open--
 	last := l.closed && l.open == 0
@@ -261,7 +263,7 @@ func (l *listener) release() {
 }
 
 // Accept waits for the next client.
-func (l *listener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.queue) == 0 && !l.closed {
@@ -275,9 +277,21 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
+// HostEnds closes all connections and tells the clients that the host itself ends: when
+// they have read what there is, they get ErrPeerReset with that reason, instead of
+// io.EOF. One that is admitted later is told when it is closed.
+func (l *Listener) HostEnds() {
+	l.ends.Store(true)
+	for i := range l.conns {
+		if c := l.conns[i].Load(); c != nil {
+			c.Close()
+		}
+	}
+}
+
 // Close takes no more clients. Connections that were accepted go on; those that wait
 // for Accept end.
-func (l *listener) Close() error {
+func (l *Listener) Close() error {
 	l.mu.Lock()
 	if l.closed {
 		l.mu.Unlock()
@@ -299,12 +313,12 @@ func (l *listener) Close() error {
 	return nil
 }
 
-func (l *listener) closedError(op string) error {
+func (l *Listener) closedError(op string) error {
 	return &net.OpError{Op: op, Net: "ring", Addr: l.Addr(), Err: net.ErrClosed}
 }
 
 // Addr returns the listener's address, which says how many slots it has.
-func (l *listener) Addr() net.Addr { return listenAddr(l.geo.slots) }
+func (l *Listener) Addr() net.Addr { return listenAddr(l.geo.slots) }
 
 type listenAddr int
 

@@ -31,7 +31,7 @@ type machine struct{}
 func (machine) Info() control.HostInfo     { return control.HostInfo{} }
 func (machine) CPUList() []control.CPUInfo { return nil }
 func (machine) PowerOff() error            { return nil }
-func (machine) Reboot()                    {}
+func (machine) Reboot() error              { return nil }
 func (machine) Used() uint64               { return 0 }
 func (machine) BusyTimes() []time.Duration { return nil }
 func (machine) DebugKey(byte) bool         { return false }

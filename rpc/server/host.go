@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 
+	"google.golang.org/protobuf/proto"
+
 	"nidus/rpc/api"
 	"nidus/rpc/control"
 	"nidus/rpc/wire"
@@ -87,12 +89,40 @@ func (h host) DebugKeys(ctx context.Context, in *api.DebugKeysRequest) (*api.Don
 	return done(h.plane.DebugKeys(ctx, in.Keys))
 }
 
-func (h host) PowerOff(ctx context.Context, _ *api.PowerOffRequest) (*api.Done, error) {
-	return done(h.plane.PowerOff(ctx))
+func (h host) PowerOff(in *api.PowerOffRequest, stream api.DRPCHost_PowerOffStream) error {
+	return end(in, stream, h.plane.PowerOff)
 }
 
-func (h host) Reboot(ctx context.Context, _ *api.HostRebootRequest) (*api.Done, error) {
-	return done(h.plane.HostReboot(ctx))
+func (h host) Reboot(in *api.HostRebootRequest, stream api.DRPCHost_RebootStream) error {
+	return end(in, stream, h.plane.HostReboot)
+}
+
+// end sends the steps of the host's end.
+func end(in proto.Message, stream interface {
+	Context() context.Context
+	Send(*api.HostEndStep) error
+}, do func(context.Context, control.HostEndOptions) (control.HostEndStream, error)) error {
+	opt, err := wire.Decode[control.HostEndOptions](in)
+	if err != nil {
+		return err
+	}
+	steps, err := do(stream.Context(), opt)
+	if err != nil {
+		return err
+	}
+	defer steps.Close()
+	for {
+		s, err := steps.Next(stream.Context())
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(wire.Encode[api.HostEndStep](s)); err != nil || s.Kind == control.HostEndNow {
+			return err
+		}
+	}
 }
 
 // remote implements the service Remote.

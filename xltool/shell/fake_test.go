@@ -112,8 +112,25 @@ func (f *fakePlane) note(format string, args ...any) error {
 func (f *fakePlane) DebugKeys(_ context.Context, keys string) error {
 	return f.note("debug-keys %s", keys)
 }
-func (f *fakePlane) PowerOff(context.Context) error   { return f.note("poweroff") }
-func (f *fakePlane) HostReboot(context.Context) error { return f.note("host-reboot") }
+func (f *fakePlane) PowerOff(_ context.Context, opt control.HostEndOptions) (control.HostEndStream, error) {
+	return &fakeEnd{"poweroff"}, f.note("poweroff %v %v", opt.Limit, opt.Force)
+}
+func (f *fakePlane) HostReboot(_ context.Context, opt control.HostEndOptions) (control.HostEndStream, error) {
+	return &fakeEnd{"host-reboot"}, f.note("host-reboot %v %v", opt.Limit, opt.Force)
+}
+
+// fakeEnd is a host that has nothing to do before it ends.
+type fakeEnd struct{ what string }
+
+func (e *fakeEnd) Close() error { return nil }
+func (e *fakeEnd) Next(context.Context) (control.HostEndStep, error) {
+	if e.what == "" {
+		return control.HostEndStep{Kind: control.HostEndNow, Text: "now"}, nil
+	}
+	what := e.what
+	e.what = ""
+	return control.HostEndStep{Kind: control.HostEndBegun, Text: what + " begins"}, nil
+}
 
 func (f *fakePlane) ListDomains(ctx context.Context) ([]control.DomainInfo, error) {
 	f.mu.Lock()

@@ -19,8 +19,8 @@ func hostCommands() []*command {
 			options: []option{{short: "c", long: "clear", help: "empty the log afterwards"}}},
 		{name: "debug-keys", args: "KEYS", summary: "do what debug keys do; the output goes to dmesg", min: 1, max: 1, run: debugKeys},
 		{name: "modules", summary: "list the boot modules, which create reads", run: modules, options: []option{jsonOption}},
-		{name: "poweroff", summary: "turn the host off; all domains end", run: powerOff},
-		{name: "host-reboot", summary: "reboot the host; all domains end", run: hostReboot},
+		{name: "poweroff", summary: "shut down all domains, the newest first, and turn the host off", run: powerOff, options: endOptions},
+		{name: "host-reboot", summary: "shut down all domains, the newest first, and reboot the host", run: hostReboot, options: endOptions},
 	}
 }
 
@@ -168,35 +168,4 @@ func modules(ctx context.Context, c *call) error {
 		c.printf("%s\n", strings.TrimRight(fmt.Sprintf("%-40s %12d %s", printable(m.Name), m.Size, printable(m.Args)), " "))
 	}
 	return nil
-}
-
-func powerOff(ctx context.Context, c *call) error {
-	return endHost(ctx, c, "Turning the host off", c.Plane.PowerOff)
-}
-
-func hostReboot(ctx context.Context, c *call) error {
-	return endHost(ctx, c, "Rebooting the host", c.Plane.HostReboot)
-}
-
-// endHost doesn't ask, but says what ends with the host.
-func endHost(ctx context.Context, c *call, what string, do func(context.Context) error) error {
-	ds, err := c.Plane.ListDomains(ctx)
-	n := 0
-	for _, d := range ds {
-		if d.ID != 0 && d.State&(control.StateShutdown|control.StateDying) == 0 {
-			n++
-		}
-	}
-	switch {
-	case err != nil || n == 0:
-		c.printf("%s.\n", what)
-	case n == 1:
-		c.printf("%s; 1 running domain ends with it.\n", what)
-	default:
-		c.printf("%s; %d running domains end with it.\n", what, n)
-	}
-	if err = do(ctx); control.CodeOf(err) == control.ErrDisconnected {
-		return nil // a host that ends can't answer
-	}
-	return err
 }

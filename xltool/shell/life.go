@@ -159,6 +159,9 @@ func shutdown(ctx context.Context, c *call) error {
 
 func reboot(ctx context.Context, c *call) error {
 	if len(c.args) == 0 && !c.opt("a", "all") {
+		if c.opt("F") || c.opt("w", "wait") {
+			return c.usageError("-F and -w are for domains; \"host-reboot\" has options for the host")
+		}
 		return hostReboot(ctx, c)
 	}
 	return c.stop(ctx, "Rebooting domain", c.Plane.Reboot)

@@ -17,7 +17,7 @@ var scripts = map[string][]string{
 		"debug-keys q", "sysrq debian s", "sysrq debian ss", "trigger debian nmi", "trigger debian nmi 1", "trigger debian power 9", "trigger debian boom", "trigger debian",
 		"create -q debian.cfg name=deaf memory=16", "reboot debian", "shutdown", "shutdown -a debian", "shutdown -w deaf", "reboot -F deaf", "shutdown -F debian", "shutdown -w deux", "destroy 0", "destroy three", "destroy three", "create -q debian.cfg", "shutdown -aww", "list",
 		"help list", "help sched-credit2", "list --help", "help lst", "lst", "mem-set 0 5", "frobnicate", "exit", "ls", "xl halt", "list -x", "list --verbos", "list --json=1", "console", "console -t serial 0", "console -n x 0",
-		"create -q debian.cfg", "reboot", "poweroff",
+		"create -q debian.cfg", "reboot", "reboot -F", "host-reboot -F", "poweroff", "poweroff -t 5 --force", "poweroff --maxwait=86400", "poweroff -t 0", "poweroff -t 86401", "poweroff -t x", "poweroff now",
 	},
 	"resources": {
 		"create -q debian.cfg maxmem=512 maxvcpus=8", "mem-set debian 128", "mem-set debian 300m", "mem-set debian 1g", "mem-max debian 1g", "mem-set debian 1048576k", "mem-set debian 0", "mem-set debian -5", "mem-set debian 12x", "mem-set debian 99999999999t", "mem-set nobody 5", "mem-set debian", "list debian",

@@ -38,10 +38,13 @@ func (c *call) endHost(ctx context.Context, do func(context.Context, control.Hos
 	defer steps.Close()
 	for {
 		s, err := steps.Next(ctx)
-		if err != nil && ctx.Err() != nil {
+		switch code := control.CodeOf(err); {
+		case err == nil:
+		case ctx.Err() != nil:
 			return errors.New("interrupted; the host goes on to its end. Asked again, it destroys the domains that are left at once")
-		}
-		if err != nil {
+		case errors.Is(err, context.Canceled), code == control.ErrDisconnected:
+			return control.Errorf(control.ErrDisconnected, "the control plane has ended: %v. The next one goes on with the host's end; \"dmesg\" shows how far it is", err)
+		default:
 			return err
 		}
 		if !c.prompting {

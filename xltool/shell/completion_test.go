@@ -78,7 +78,7 @@ func TestBashCompletion(t *testing.T) {
 		{"xl sched-credit2 -w ", ""},
 		{"xl help xenstore-w", "xenstore-write xenstore-watch"},
 		{"xl completion ", "bash zsh fish"},
-		{"xl xentop -", "-b --batch -d --delay -i --iterations"},
+		{"xl xentop -", "-b --batch -d --delay -i --iterations -v --vcpus"},
 		{"xl nothing ", ""},
 	} {
 		words := strings.Split(tt.line, " ")

@@ -24,7 +24,7 @@ var scripts = map[string][]string{
 		"vcpu-set debian 1", "vcpu-set debian 5", "vcpu-set -i debian 5", "vcpu-set debian 9", "vcpu-set debian 0", "vcpu-set debian x",
 		"sched-credit2 -s", "sched-credit2 -s -p Pool-0", "sched-credit2 -p other", "sched-credit2 -s -r 500", "sched-credit2 -s -d debian",
 		"dominfo debian", "dominfo --json debian", "dominfo nobody", "dominfo", "info xen_major nr_cpus", "info xen_majr", "info zzzzzzz", "info -n",
-		"top -b -i 1", "xentop -b -i 2 -d 0.1", "top -i 1", "top -d 0", "top -i x",
+		"top -b -i 1", "top -bv -i 1", "xentop -b -i 2 -d 0.1", "top -i 1", "top -d 0", "top -i x",
 		"config-update debian debian.cfg memory=64", "config-update debian bad.cfg", "config-update nobody debian.cfg", "save debian /x", "restore /x", "migrate debian host", "config-update 1 debian.cfg name=other kernel=local:vmlinuz", "config-update debian debian.cfg memory=x", "cd-insert debian xvdb x.iso", "cd-eject debian xvdb", "cd-eject nobody xvdb", "cd-insert debian", `create -q debian.cfg name=p 'pci=["00:06.0,permissive=1"]'`, `create -qn debian.cfg name=p 'pci=["00:06.0@5,permissive=1","name=nic"]'`, "cpupool-list", "vm-list", "sched-credit", "help migrate",
 		"block-list debian", "block-attach debian file:a,xvda,w", "block-attach debian file:a,xvd,w", "block-attach debian", "block-detach debian xvda", "network-attach debian", "network-attach debian mac=1", "network-detach debian 0", "network-list debian", "pci-attach debian 00:06.0", "pci-attach debian 00:06", "pci-list debian",
 	},

@@ -22,6 +22,7 @@ type goRow struct {
 type goLine map[string]float64
 
 func microseconds(l goLine) float64 { return l["ns/op"] / 1e3 }
+func cpuTime(l goLine) float64      { return l["cpu-us/op"] }
 func perSecond(l goLine) float64    { return 1e9 / l["ns/op"] }
 func gigabytes(l goLine) float64    { return l["MB/s"] / 1e3 }
 
@@ -41,6 +42,7 @@ var rpcRows = []goRow{
 	{"BenchmarkCall/ring/one", "RPC over the ring: one call", "us", microseconds},
 	{"BenchmarkCall/unix/one", "RPC over a Unix socket: one call", "us", microseconds},
 	{"BenchmarkCall/ring/many", "RPC over the ring: calls, many in flight", "1/s", perSecond},
+	{"BenchmarkCall/ring/many", "RPC over the ring: CPU time of one of them", "us", cpuTime},
 	{"BenchmarkCall/unix/many", "RPC over a Unix socket: calls, many in flight", "1/s", perSecond},
 }
 

@@ -2,6 +2,7 @@ package ring
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -122,5 +123,26 @@ func TestSizes(t *testing.T) {
 	}
 	if got := Size(0, 0); got != 4096+8*(4096+2<<20) {
 		t.Errorf("default size %d", got)
+	}
+}
+
+// TestMinorVersions: a client and hosts of other minors.
+func TestMinorVersions(t *testing.T) {
+	for _, minor := range []uint32{0, VersionMinor, VersionMinor + 7} {
+		name, region := regionFile(t, Size(1, minRingSize))
+		l := listen(t, region, Options{Slots: 1, RingSize: minRingSize})
+		memory(region).word(offVersion).Store(tagged(VersionMajor, minor))
+		for i := 0x800; i < headerSize; i += 8 { // words that this version knows nothing of
+			memory(region).word(i).Store(uint64(minor))
+		}
+		c := dialFile(t, name)
+		host := accept(t, l)
+		go c.Write([]byte("hello"))
+		if _, err := io.ReadFull(host, make([]byte, 5)); err != nil {
+			t.Errorf("1.%d: %v", minor, err)
+		}
+		c.Close()
+		host.Close()
+		l.Close()
 	}
 }

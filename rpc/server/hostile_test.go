@@ -60,7 +60,9 @@ func TestClientThatOverfillsGoes(t *testing.T) {
 	}
 	ask(t, mux, "/nidus.Session/Hello", hello, 1)
 	// Behind smux's back: its frames for stream 99, until nobody takes them.
-	frame := func(cmd byte, n int) []byte { return append([]byte{2, cmd, byte(n), byte(n >> 8), 99, 0, 0, 0}, make([]byte, n)...) }
+	frame := func(cmd byte, n int) []byte {
+		return append([]byte{2, cmd, byte(n), byte(n >> 8), 99, 0, 0, 0}, make([]byte, n)...)
+	}
 	conn.SetWriteDeadline(time.Now().Add(2 * time.Second))
 	_, err = conn.Write(frame(0, 0))
 	// An invoke of Events in drpc's framing, then messages that nobody receives.

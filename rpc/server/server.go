@@ -264,6 +264,9 @@ func (c *session) handler() drpc.Handler {
 		}
 		ctx, cancel := wire.Timeout(stream.Context())
 		defer cancel()
+		if f, ok := stream.(interface{ SetManualFlush(bool) }); ok && unary[rpc] {
+			f.SetManualFlush(true) // the answer goes with the stream's end, in one write
+		}
 		err = mux.HandleRPC(call{stream, ctx}, rpc)
 		if errors.Is(err, proto.Error) {
 			c.s.opt.Log("control call %s: what is no message: %v", rpc, err)
@@ -298,6 +301,20 @@ func (c *session) may(what string, changes bool) error {
 	}
 	return c.peer.May(what, changes)
 }
+
+// unary are the names of the calls with one message and one answer.
+var unary = func() map[string]bool {
+	all := map[string]bool{}
+	services := api.File_nidus_proto.Services()
+	for i := range services.Len() {
+		s := services.Get(i)
+		for j := range s.Methods().Len() {
+			m := s.Methods().Get(j)
+			all[fmt.Sprintf("/%s/%s", s.FullName(), m.Name())] = !m.IsStreamingClient() && !m.IsStreamingServer()
+		}
+	}
+	return all
+}()
 
 type handlerFunc func(drpc.Stream, string) error
 

@@ -40,7 +40,7 @@ type vcpu struct {
 	exceptions uint32
 	code       [insn.MaxLen]byte // what Fetch fills
 	lengths    lengths
-	lme        uint64           // EFER.LME, as long as LMA isn't set
+	lme        uint64 // EFER.LME, as long as LMA isn't set
 	tscAux     uint64
 	tscRatio   uint64 // in the MSR's format, 8.32
 }

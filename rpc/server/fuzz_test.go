@@ -43,7 +43,7 @@ func newServer(f *testing.F) *server.Server {
 	f.Cleanup(cancel)
 	p := plane.New(ctx, core.New(m.Host, []core.Module{{Name: "k", Data: []byte("kernel")}}, 4), machine{})
 	return server.New(p, server.Options{MaxConns: 1000, Log: func(format string, args ...any) {
-		if strings.HasPrefix(format, "control call") {
+		if strings.HasPrefix(format, "a defect") {
 			panic(args) // a defect, which the server would live through
 		}
 	}})

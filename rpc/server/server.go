@@ -254,7 +254,7 @@ func (c *session) handler() drpc.Handler {
 	return handlerFunc(func(stream drpc.Stream, rpc string) (err error) {
 		defer func() {
 			if v := recover(); v != nil {
-				c.s.opt.Log("control call %s: %v\n%s", rpc, v, debug.Stack())
+				c.s.opt.Log("a defect ended control call %s: %v\n%s", rpc, v, debug.Stack())
 				err = control.Errorf(control.ErrInternal, "a defect of the control plane ended the call; the log has more")
 			}
 			err = wire.EncodeError(err)

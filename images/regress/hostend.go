@@ -97,14 +97,22 @@ func cleanShutdown() Case {
 // stopLimit is how long each domain has in clean-shutdown.
 const stopLimit = 8 * time.Second
 
-// endSteps are what xl poweroff has to print, in order.
+// The steps between which the deaf domain has its time.
+const (
+	deafAsked = `Domain 3 (deaf) is asked to power off`
+	deafEnded = `Domain 3 (deaf) is destroyed: it did not power off in time`
+)
+
+// endSteps are what xl poweroff has to print, in order. For stopLimit after its creation
+// mute would be waited for, which is a step more: its driver might yet start. But deaf,
+// which is newer, has had as long when it is mute's turn, however fast the machine is.
 var endSteps = []string{
 	`The host powers off; domains before it: 4, with 8s for each`,
-	`Domain 4 (mute) is destroyed: it has no driver that could hear`,
-	`Domain 3 (held) is unpaused and asked to power off`,
-	`Domain 3 (held) has shut down (poweroff)`,
-	`Domain 2 (deaf) is asked to power off`,
-	`Domain 2 (deaf) is destroyed: it did not power off in time`,
+	`Domain 4 (held) is unpaused and asked to power off`,
+	`Domain 4 (held) has shut down (poweroff)`,
+	deafAsked,
+	deafEnded,
+	`Domain 2 (mute) is destroyed: it has no driver that could hear`,
 	`Domain 1 (good) is asked to power off`,
 	`Domain 1 (good) has shut down (poweroff)`,
 	`No domain is left: the host powers off now`,
@@ -126,7 +134,6 @@ func (r *remote) follow(args ...string) (*follower, error) {
 }
 
 func shutsDown(t *T) error {
-	guests := []string{"good", "deaf", "held"}
 	r, err := t.shared(Boot{CPUs: 4, MemoryMiB: 1536, Line: fmt.Sprintf("xendomains_stop_maxwait=%d", stopLimit/time.Second)},
 		[]string{builder.Vmlinux, builder.Initrd, builder.Hostile}, map[string][]byte{
 			"good.cfg": linux("good", builder.Vmlinux, 1, "tick"), "deaf.cfg": linux("deaf", builder.Vmlinux, 1, "deaf"),
@@ -134,12 +141,12 @@ func shutsDown(t *T) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range append(guests, "mute") {
+	for _, g := range []string{"good", "mute", "deaf", "held"} {
 		if _, err := r.must("create", "-q", g+".cfg"); err != nil {
 			return err
 		}
 	}
-	for _, g := range guests {
+	for _, g := range []string{"good", "deaf", "held"} {
 		if err := r.consoleUntil(g, "NIDUS-GUEST-TICK 2"); err != nil {
 			return err
 		}
@@ -193,13 +200,13 @@ func (r *remote) endsAsItSays() error {
 	begin := time.Now()
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		said = append(said, lines.Text())
-		switch len(said) {
-		case 5:
+		switch lines.Text() {
+		case deafAsked:
 			asked = time.Since(begin)
 			if err := r.refuses(1, "shutting down: no domain can be created", "create", "-q", "good.cfg", `name="late"`); err != nil {
 				return err
 			}
-		case 6:
+		case deafEnded:
 			limit = time.Since(begin) - asked
 		}
 	}

@@ -29,6 +29,9 @@ import (
 	"nidus/rpc/authorized"
 )
 
+// dom0Ports bounds the event channels of all backends in the image.
+const dom0Ports = 1<<16 - 1
+
 // logSize is how much of the log xl dmesg shows, in bytes.
 const logSize = 128 << 10
 
@@ -87,7 +90,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 		log.Printf(console.LevelError, "%v; PVH domains can't be created", err)
 	}
 	hub := &evtchn.Hub{}
-	dom0, err := hub.NewDomain(evtchn.Config{ID: 0, VCPUs: 1, MaxPorts: 4095, Privileged: true})
+	dom0, err := hub.NewDomain(evtchn.Config{ID: 0, VCPUs: 1, MaxPorts: dom0Ports, Privileged: true})
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +117,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	h.core.Point = h.deathPoint
 	dh.MachineCheck = h.machineCheck
 	h.core.Hide7B = hide
+	h.core.ParseDisk = parseDisk
 	h.findShared()
 	h.sayNoNetwork()
 	return h, nil

@@ -102,6 +102,12 @@ func (pg Page) Read(off int, dst []byte) { copy(dst, pg.bytes(off, len(dst))) }
 // Write copies src into the page.
 func (pg Page) Write(off int, src []byte) { copy(pg.bytes(off, len(src)), src) }
 
+// Copy copies n bytes at srcOff of src to off.
+func (pg Page) Copy(off int, src Page, srcOff, n int) { copy(pg.bytes(off, n), src.bytes(srcOff, n)) }
+
+// Zero zeroes n bytes at off.
+func (pg Page) Zero(off, n int) { clear(pg.bytes(off, n)) }
+
 // Clear zeroes the page.
 func (pg Page) Clear() { clear(pg.bytes(0, PageSize)) }
 

@@ -90,15 +90,16 @@ const (
 	toRead  need = iota // RAM or a special frame
 	toWrite             // the same, writable by the guest
 	toPin               // writable RAM
+	toHold              // any RAM
 )
 
 // allows tells whether an access may reach memory of this type, and who owns it
 // then.
 func (s *Space) allows(t Type, n need) (DomID, bool) {
 	switch {
-	case t == TypeRAM || t.IsRAM() && n == toRead:
+	case t == TypeRAM || t.IsRAM() && (n == toRead || n == toHold):
 		return s.dom, true
-	case t == TypeSpecial && n != toPin:
+	case t == TypeSpecial && n < toPin:
 		return DomIDXen, true
 	}
 	return 0, false
@@ -212,6 +213,25 @@ func (s *Space) Unpin(g GFN) {
 		panic("mm: Unpin without Pin")
 	}
 }
+
+// Hold returns the machine frame of ordinary memory at g, writable if write is set,
+// and holds it as Pin does, until Drop: for who gives it to a device, or to a backend.
+func (s *Space) Hold(g GFN, write bool) (MFN, error) {
+	if write {
+		return s.hold(g, toPin)
+	}
+	return s.hold(g, toHold)
+}
+
+// Drop ends one Hold that returned m.
+func (s *Space) Drop(m MFN) {
+	if last, st := s.mem.Frames().Unref(m); last || st != FrameOK {
+		panic("mm: Drop without Hold")
+	}
+}
+
+// Page returns the page of a frame that Hold returned.
+func (s *Space) Page(m MFN) Page { return s.mem.Page(m) }
 
 // retire puts a block on the list of those that are freed after the next flush.
 // The lock is held.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 
 	"nidus/images/debian"
 	"nidus/images/guests"
@@ -13,14 +14,16 @@ import (
 
 // The parts of the guests; each is made once and kept under out/guest.
 const (
-	Vmlinuz   = "vmlinuz"   // Debian's kernel, a bzImage
-	Vmlinux   = "vmlinux"   // the ELF file in it
-	Initrd    = "initrd.gz" // busybox, the guests' init, the benchmark program
-	PVGrub    = "pvgrub"    // GRUB as a PVH guest
-	Hostile   = "hostile"   // the guest that misbehaves
-	Calls     = "calls"     // the guest that measures calls of the hypervisor
-	SIPI      = "sipi"      // the guest that starts its vcpus in every way
-	DebianCfg = "debian.cfg"
+	Vmlinuz    = "vmlinuz"        // Debian's kernel, a bzImage
+	Vmlinux    = "vmlinux"        // the ELF file in it
+	Initrd     = "initrd.gz"      // busybox, the guests' init, the benchmark program
+	RootInitrd = "initrd-disk.gz" // the same, and drivers for root=/dev/xvda
+	RootImage  = "root.img"       // busybox on ext4
+	PVGrub     = "pvgrub"         // GRUB as a PVH guest
+	Hostile    = "hostile"        // the guest that misbehaves
+	Calls      = "calls"          // the guest that measures calls of the hypervisor
+	SIPI       = "sipi"           // the guest that starts its vcpus in every way
+	DebianCfg  = "debian.cfg"
 )
 
 // Guests makes those of the parts that are named.
@@ -36,7 +39,11 @@ func (b *Builder) Guests(names ...string) error {
 				data, err = guests.Vmlinux(data)
 			}
 		case Initrd:
-			data, err = b.initrd()
+			data, err = b.initrd(false)
+		case RootInitrd:
+			data, err = b.initrd(true)
+		case RootImage:
+			data, err = b.rootImage()
 		case PVGrub:
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "grub-xen-host", Pattern: "usr/lib/grub-xen/grub-i386-xen_pvh.bin"})
 		case Hostile, Calls, SIPI:
@@ -64,7 +71,7 @@ func (b *Builder) vmlinuz() ([]byte, error) {
 	return debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: pkg, Pattern: "boot/vmlinuz-*"})
 }
 
-func (b *Builder) initrd() ([]byte, error) {
+func (b *Builder) initrd(disk bool) ([]byte, error) {
 	busybox, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "busybox-static", Pattern: "bin/busybox"})
 	if err != nil {
 		return nil, err
@@ -97,6 +104,16 @@ func (b *Builder) initrd() ([]byte, error) {
 			return nil, err
 		}
 		m.File("lib/"+name, 0o644, ko)
+	}
+	for i, name := range guests.DiskModules {
+		if !disk {
+			break
+		}
+		ko, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: kernel, Pattern: "lib/modules/*/kernel/" + name})
+		if err != nil {
+			return nil, err
+		}
+		m.File(fmt.Sprintf("lib/disk/%02d-%s", i, path.Base(name)), 0o644, ko)
 	}
 	for _, s := range guests.Scripts {
 		m.File(s.Name, 0o755, []byte(s.Text))

@@ -23,11 +23,16 @@ import (
 //go:embed init.sh
 var Init string
 
+// RootInit is /sbin/init of the ext4 root.
+//
+//go:embed root-init.sh
+var RootInit string
+
 // applets are the names of busybox in /bin.
 const applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dmesg uname free
 	grep sed cut head tail tr wc date ps kill env true false test seq setsid cttyhack
 	awk clear cp dd df find hostname id ln more mknod mv nproc printf rm stty taskset time
-	top uptime vi which insmod lsmod sync tar chroot`
+	top uptime vi which insmod lsmod sync tar chroot md5sum switch_root blockdev`
 
 // AppletNames returns the names of busybox in /bin.
 func AppletNames() []string { return strings.Fields(applets) }
@@ -44,6 +49,10 @@ type Script struct{ Name, Text string }
 
 // Modules are drivers of Debian's kernel that the benchmark loads from /lib.
 var Modules = [...]string{"xen-evtchn.ko"}
+
+// DiskModules are drivers of Debian's kernel that init loads before it mounts root=, in
+// this order; their folder is kernel/ of the modules.
+var DiskModules = [...]string{"crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/mbcache.ko", "fs/jbd2/jbd2.ko", "fs/ext4/ext4.ko", "drivers/block/xen-blkfront.ko"}
 
 // DebianConfig is the domain that run starts.
 const DebianConfig = `# Debian's kernel and a shell, as a PVH domain.

@@ -8,8 +8,17 @@ mount -t devtmpfs dev /dev
 exec </dev/console >/dev/console 2>&1
 echo "NIDUS-GUEST-UP cpus=$(nproc) mem=$(sed -n 's/MemTotal: *\([0-9]*\) .*/\1/p' /proc/meminfo) uptime=$up"
 for word in $(cat /proc/cmdline); do
-	case $word in test=*) test=${word#test=} ;; esac
+	case $word in
+	test=*) test=${word#test=} ;;
+	root=/dev/*) root=${word#root=} ;;
+	esac
 done
+if [ "$root" ]; then # go on there
+	for m in /lib/disk/*.ko; do insmod $m; done
+	until [ -b $root ]; do sleep 1; done
+	mount -t ext4 $root /mnt && exec switch_root /mnt /sbin/init
+	echo "NIDUS-GUEST-NO-ROOT $root"
+fi
 case $test in
 up) ;; # up and down again
 bench)

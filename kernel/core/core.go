@@ -48,6 +48,7 @@ type Entry struct {
 	config control.DomainConfig
 	next   *control.DomainConfig // see SetConfig; may be nil
 	taken  bool                  // see TakeEnd
+	disks  disks
 	// release lets go of the uploaded files of what a restart makes the domain from;
 	// once gone is set, it has been called.
 	release func()
@@ -103,8 +104,12 @@ type Core struct {
 	// request says so; 0 is control.DefaultStopLimit.
 	StopLimit time.Duration
 
+	// ParseDisk parses an element of disk=; nil: there are no disks.
+	ParseDisk func(spec string) (DiskSpec, error)
+
 	kernels *image.Cache
 	files   files
+	blocks  blocks
 	watcher atomic.Pointer[func(*Entry)]
 	trims   atomic.Int32 // asked for since the last one began
 

@@ -40,8 +40,13 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 	}
 	d, seen, err := c.build(ctx, id, group, &cfg)
 	if err == nil {
+		e := &Entry{Domain: d, name: cfg.Name, config: cfg, release: release}
+		d.OnDestroy(func() { c.closeDisks(e) })
 		if err = c.Pass(ctx, "create: built"); err == nil {
-			err = c.begin(&Entry{Domain: d, name: cfg.Name, config: cfg, release: release}, opt)
+			err = c.attachDisks(e)
+		}
+		if err == nil {
+			err = c.begin(e, opt)
 		}
 		if err != nil {
 			d.Destroy()
@@ -88,6 +93,11 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	}
 	if len(cfg.PCIs) > 0 {
 		return control.Errorf(control.ErrNotYet, "pci=[%q]: no device of the host can be passed through yet; remove pci= from the configuration", strings.Join(cfg.PCIs, `", "`))
+	}
+	for _, text := range cfg.Disks {
+		if _, err := c.parseDisk(text); err != nil {
+			return err
+		}
 	}
 	if c.Host.Virt == nil {
 		return control.Errorf(control.ErrBadConfig, "type=\"pvh\" needs hardware virtualization with nested paging, which this machine lacks or the firmware has switched off; dmesg says which")

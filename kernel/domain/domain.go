@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -69,6 +70,8 @@ type Domain struct {
 	emulated emulatedTSC
 
 	pv backends
+	// devices end the backends of devices; see OnDestroy.
+	devices []func()
 
 	mu        sync.Mutex
 	paused    atomic.Bool
@@ -299,6 +302,15 @@ func (d *Domain) Destroy() error {
 	return nil
 }
 
+// OnDestroy makes Destroy call fn once the vcpus have left, while memory, grants, event
+// channels and nodes are still there: for a backend that uses them. It is not called
+// after Destroy began. Functions run in reverse order.
+func (d *Domain) OnDestroy(fn func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.devices = append(d.devices, fn)
+}
+
 // releaseBatch is how many pages are freed between two looks at who else wants
 // to run.
 const releaseBatch = 512
@@ -306,6 +318,10 @@ const releaseBatch = 512
 // free gives back what the domain has, also of a half-built one.
 func (d *Domain) free() error {
 	d.watchdogs.stop()
+	for _, fn := range slices.Backward(d.devices) {
+		fn()
+	}
+	d.devices = nil
 	d.pv.close(d)
 	if d.Events != nil {
 		d.Events.Destroy()

@@ -177,7 +177,7 @@ type DomainConfig struct {
 	MaxGrantVersion   int `json:"max_grant_version,omitempty"`
 
 	// Disks and VIFs are the specifications as written; package xlcfg parses
-	// them, and nothing acts on them yet.
+	// them. Nothing acts on VIFs yet.
 	Disks []string `json:"disk,omitempty"`
 	VIFs  []string `json:"vif,omitempty"`
 	// PCIs are devices to pass through, likewise. Create refuses them.

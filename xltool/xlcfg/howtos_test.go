@@ -85,7 +85,7 @@ func TestHowtoLines(t *testing.T) {
 		{`extra = '/platform/i86xpv/kernel/amd64/unix -B zfs-bootfs=rpool/43,bootpath="/xpvd/xdf@0:a"'`, nothing, nothing,
 			func(c *DomainConfig) bool { return strings.HasSuffix(c.Cmdline, `bootpath="/xpvd/xdf@0:a"`) }},
 		{"# -*- mode: python; -*-\n#====\n\t# indented\nmemory = 128 # MiB", nothing, nothing, func(c *DomainConfig) bool { return c.MemoryBytes == 128<<20 }},
-		{"disk = [ 'phy:/dev/wd0k,0,w' ]\ndisk += [ 'phy:/dev/vnd0d,6:cdrom,r' ]", nothing, "disk is not acted on yet: no backend serves disks",
+		{"disk = [ 'phy:/dev/wd0k,0,w' ]\ndisk += [ 'phy:/dev/vnd0d,6:cdrom,r' ]", nothing, nothing,
 			func(c *DomainConfig) bool { return len(c.Disks) == 2 && c.Disks[1] == "phy:/dev/vnd0d,6:cdrom,r" }},
 		{`vif = [ '' ]`, nothing, "vif is not acted on yet: no backend serves networks", func(c *DomainConfig) bool { return len(c.VIFs) == 1 }},
 		{`pci = [ '0000:00:06.0', '0000:00:0a.0' ]`, nothing, "pci makes create fail: no device of the host can be passed through yet", nil},

@@ -1,0 +1,63 @@
+package regress
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"nidus/images/builder"
+)
+
+func diskCases() []Case {
+	return []Case{
+		{Name: "disk-debian-root", What: "a guest's root is ext4 on /dev/xvda, a boot module's copy in memory: what it writes comes back, and nothing is lost of the host",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: diskRoot},
+	}
+}
+
+// diskRoot boots a guest twice from one image: what the first wrote, the second, whose
+// disk is another copy, has not.
+func diskRoot(t *T) error {
+	cfg := config("g", builder.Vmlinux, 2, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ 'file:/%s,xvda,w', 'ram:8M,raw,xvdb,w' ]", builder.RootInitrd, builder.RootImage),
+		`root = "/dev/xvda rw"`, `extra = "console=hvc0 loglevel=4 panic=1 test=write"`)
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, map[string][]byte{"g.cfg": cfg})
+	if err != nil {
+		return err
+	}
+	free := 0
+	for i := range 2 {
+		if err := h.Send("xl create -c g.cfg\r"); err != nil {
+			return err
+		}
+		if _, err := h.guestUp(2, 2*time.Minute); err != nil {
+			return err
+		}
+		m, err := h.expect(`NIDUS-ROOT-UP ([^\n]*)`, time.Minute)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(m.Groups[1], "/dev/xvda / ext4 rw") {
+			return fmt.Errorf("the guest's root is %q", m.Groups[1])
+		}
+		for _, line := range []string{`NIDUS-ROOT-OK [0-9a-f]{32}`, `NIDUS-ROOT-RO`} {
+			if _, err := h.expect(line, time.Minute); err != nil {
+				return err
+			}
+		}
+		if err := h.prompt(time.Minute); err != nil { // the console ends with its domain
+			return err
+		}
+		if err := h.gone("g", 20*time.Second); err != nil {
+			return err
+		}
+		if i == 0 { // what Go's heap keeps after the first domain is no loss
+			if free, err = h.info("free_memory"); err != nil {
+				return err
+			}
+		}
+	}
+	if err := h.freeAgain(free); err != nil {
+		return err
+	}
+	return h.powerOff()
+}

@@ -1,0 +1,306 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"nidus/drivers/backend"
+	"nidus/drivers/blkback"
+	"nidus/drivers/block"
+	"nidus/drivers/block/ram"
+	"nidus/kernel/console"
+	"nidus/rpc/control"
+)
+
+// DiskSpec is an element of disk= (xl-disk-configuration(5)), as far as it matters here.
+type DiskSpec struct {
+	Text   string // as written
+	Target string
+	Format string
+	// Name and Number are the guest's: xvda, 51712.
+	Name            string
+	Number          uint32
+	ReadOnly, CDROM bool
+	NoDiscard       bool
+	Phy             bool // a device of the host, no file
+	// Missing is what it asks for that can't be had here; "" if nothing.
+	Missing string
+}
+
+const (
+	// maxDisks bounds a domain's disks.
+	maxDisks = 32
+	// ramPrefix begins the target of a disk that is empty memory: ram:64M.
+	ramPrefix = "ram:"
+)
+
+// OpenBlock opens a device of the host for one user at a time, or says who has it.
+type OpenBlock func(readOnly bool) (block.Device, error)
+
+// blocks are the devices of the host by name.
+type blocks struct {
+	mu   sync.Mutex
+	open map[string]OpenBlock
+}
+
+// RegisterBlock makes a device of the host known under names such as /dev/vda, for
+// phy:. A nil open takes the name away.
+func (c *Core) RegisterBlock(name string, open OpenBlock) {
+	b := &c.blocks
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open == nil {
+		b.open = map[string]OpenBlock{}
+	}
+	if open == nil {
+		delete(b.open, name)
+	} else {
+		b.open[name] = open
+	}
+}
+
+// Blocks returns the names of the host's devices.
+func (c *Core) Blocks() []string {
+	b := &c.blocks
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var names []string
+	for n := range b.open {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// disk is one that a domain has.
+type disk struct {
+	spec   DiskSpec
+	device block.Device
+	dev    *backend.Device // nil until it is served
+}
+
+// disks are those of a domain.
+type disks struct {
+	mu   sync.Mutex
+	all  []*disk
+	gone bool // the domain is being destroyed
+}
+
+// parseDisk parses an element of disk= and refuses what can't be had.
+func (c *Core) parseDisk(text string) (DiskSpec, error) {
+	if c.ParseDisk == nil {
+		return DiskSpec{}, control.Errorf(control.ErrNotYet, "disk: this host serves no disks")
+	}
+	s, err := c.ParseDisk(text)
+	if err != nil {
+		return s, control.Errorf(control.ErrBadConfig, "disk '%s': %v", text, err)
+	}
+	switch {
+	case s.Missing != "":
+		return s, control.Errorf(control.ErrNotYet, "disk '%s': %s", text, s.Missing)
+	case s.Format != "raw":
+		return s, control.Errorf(control.ErrNotYet, "disk '%s': the format %s can't be read yet; make it raw", text, s.Format)
+	case s.Target == "":
+		return s, control.Errorf(control.ErrNotYet, "disk '%s': a drive without a disc can't be had yet", text)
+	}
+	return s, nil
+}
+
+// openDisk opens what a specification names, and says what it is.
+func (c *Core) openDisk(s DiskSpec) (d block.Device, what string, err error) {
+	c.blocks.mu.Lock()
+	open := c.blocks.open[s.Target]
+	c.blocks.mu.Unlock()
+	switch size, isRAM := strings.CutPrefix(s.Target, ramPrefix); {
+	case open != nil:
+		if d, err = open(s.ReadOnly); err != nil {
+			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+		}
+		return d, "the host's " + s.Target, nil
+	case s.Phy:
+		return nil, "", control.Errorf(control.ErrNoFile, "disk '%s': the host has no device %s; it has: %s", s.Text, s.Target, strings.Join(append(c.Blocks(), "no other"), ", "))
+	case isRAM:
+		n, err := parseSize(size)
+		if err != nil {
+			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+		}
+		d, err = ram.New(ram.Config{Memory: c.Host.Memory, Bytes: n, ReadOnly: s.ReadOnly, Name: s.Target})
+		what = "memory of the host, empty; what the guest writes is lost with the domain"
+		return d, what, ramError(s, err)
+	case strings.HasPrefix(s.Target, control.UploadPrefix):
+		return nil, "", control.Errorf(control.ErrNotYet, "disk '%s': an uploaded file can't be a disk yet; name a boot module", s.Text)
+	}
+	m, err := c.Module(s.Target)
+	if err != nil {
+		return nil, "", fmt.Errorf("disk '%s': %w", s.Text, err)
+	}
+	d, err = ram.New(ram.Config{Memory: c.Host.Memory, Base: m.Data, ReadOnly: s.ReadOnly, Name: m.Name})
+	what = "the boot module " + m.Name
+	if !s.ReadOnly {
+		what += "; what the guest writes stays in memory, and is lost with the domain"
+	}
+	return d, what, ramError(s, err)
+}
+
+func ramError(s DiskSpec, err error) error {
+	if err != nil {
+		return control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+	}
+	return nil
+}
+
+// parseSize reads a number of bytes with K, M or G behind it.
+func parseSize(s string) (uint64, error) {
+	digits := strings.TrimRight(s, "KMG")
+	shift := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	by, ok := shift[s[len(digits):]]
+	if err != nil || !ok || n == 0 || n > maxMemory>>by {
+		return 0, fmt.Errorf("%q is no size; write a number with K, M or G behind it, such as ram:64M", s)
+	}
+	return n << by, nil
+}
+
+// attachDisks gives a domain that was just built its disks. What it began, the domain's
+// Destroy ends.
+func (c *Core) attachDisks(e *Entry) error {
+	for _, text := range e.config.Disks {
+		if _, err := c.attachDisk(e, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachDisk gives a domain one more disk.
+func (c *Core) attachDisk(e *Entry, text string) (*disk, error) {
+	s, err := c.parseDisk(text)
+	if err != nil {
+		return nil, err
+	}
+	l := &e.disks
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		return nil, control.Errorf(control.ErrNoDomain, "domain %d is being destroyed", e.ID)
+	}
+	if len(l.all) >= maxDisks {
+		return nil, control.Errorf(control.ErrBadConfig, "disk '%s': %d disks are the most that a domain can have", text, maxDisks)
+	}
+	for _, o := range l.all {
+		if o.spec.Number == s.Number {
+			return nil, control.Errorf(control.ErrExists, "disk '%s': the domain has %s already", text, o.spec.Name)
+		}
+	}
+	dev, what, err := c.openDisk(s)
+	if err != nil {
+		return nil, err
+	}
+	d := &disk{spec: s, device: dev}
+	if d.dev, err = c.serveDisk(e, d); err != nil {
+		return nil, errors.Join(err, dev.Close())
+	}
+	l.all = append(l.all, d)
+	c.Host.Log.Printf(console.LevelInfo, "d%d: %s (%d MiB) is %s", e.ID, s.Name, dev.Info().Sectors>>11, what)
+	return d, nil
+}
+
+// serveDisk starts the backend.
+func (c *Core) serveDisk(e *Entry, d *disk) (*backend.Device, error) {
+	s := &d.spec
+	guest := &backend.Guest{ID: e.ID, Grants: e.Grants, Space: e.Space, Local: c.Host.Dom0}
+	log := func(format string, args ...any) { c.Host.Log.Printf(console.LevelWarning, format, args...) }
+	kind, mode := "disk", "w"
+	if s.CDROM {
+		kind = "cdrom"
+	}
+	if s.ReadOnly || d.device.Info().ReadOnly {
+		mode = "r"
+	}
+	typ := "file"
+	if s.Phy {
+		typ = "phy"
+	}
+	return backend.New(backend.Config{
+		Guest: guest, Store: c.Host.Store, Kind: "vbd", ID: s.Number, Log: log,
+		Driver: &blkback.Disk{Guest: guest, Device: d.device, CDROM: s.CDROM, NoDiscard: s.NoDiscard, Log: log},
+		Front:  []backend.Node{backend.Num("virtual-device", s.Number), {Name: "device-type", Value: kind}},
+		Back: []backend.Node{{Name: "params", Value: s.Target}, {Name: "type", Value: typ}, {Name: "mode", Value: mode},
+			{Name: "dev", Value: s.Name}, {Name: "device-type", Value: kind}, backend.Flag("removable", d.device.Info().Removable || s.CDROM)},
+	})
+}
+
+// closeDisks ends all disks of a domain.
+func (c *Core) closeDisks(e *Entry) {
+	l := &e.disks
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, d := range l.all {
+		c.closeDisk(e, d)
+	}
+	l.all, l.gone = nil, true
+}
+
+func (c *Core) closeDisk(e *Entry, d *disk) {
+	d.dev.Close()
+	if err := d.device.Close(); err != nil {
+		c.Host.Log.Printf(console.LevelError, "d%d: %s: %v", e.ID, d.spec.Name, err)
+	}
+}
+
+func (d *disk) info() control.DeviceInfo {
+	return control.DeviceInfo{Kind: control.DeviceBlock, DevID: int(d.spec.Number), Name: d.spec.Name, Spec: d.spec.Text, State: int(d.dev.State())}
+}
+
+// Disks describes a domain's disks.
+func (e *Entry) Disks() []control.DeviceInfo {
+	e.disks.mu.Lock()
+	defer e.disks.mu.Unlock()
+	var out []control.DeviceInfo
+	for _, d := range e.disks.all {
+		out = append(out, d.info())
+	}
+	return out
+}
+
+// AttachDisk gives a domain that runs one more disk; spec is an element of disk=.
+func (c *Core) AttachDisk(e *Entry, spec string) (control.DeviceInfo, error) {
+	d, err := c.attachDisk(e, spec)
+	if err != nil {
+		return control.DeviceInfo{}, err
+	}
+	return d.info(), nil
+}
+
+// DetachDisk takes a disk from a domain, by name or number: once the guest has let go of
+// it, which it need not, or at once if force is set.
+func (c *Core) DetachDisk(ctx context.Context, e *Entry, ref string, force bool) error {
+	l := &e.disks
+	l.mu.Lock()
+	i := slices.IndexFunc(l.all, func(d *disk) bool {
+		return d.spec.Name == ref || strconv.FormatUint(uint64(d.spec.Number), 10) == ref
+	})
+	if i < 0 {
+		l.mu.Unlock()
+		return control.Errorf(control.ErrNoDevice, "domain %d has no disk %s; \"block-list\" shows its disks", e.ID, ref)
+	}
+	d := l.all[i]
+	l.mu.Unlock()
+	if !force {
+		if err := d.dev.Detach(ctx); err != nil {
+			return fmt.Errorf("%s: the guest has not let go of it (is it mounted?): %w", d.spec.Name, err)
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if i = slices.Index(l.all, d); i >= 0 { // nobody else was faster
+		l.all = slices.Delete(l.all, i, i+1)
+		c.closeDisk(e, d)
+	}
+	return nil
+}

@@ -151,6 +151,7 @@ func (d *dialer) try(ctx context.Context) (*Conn, error) {
 	for {
 		switch offer := c.offer.Load(); offer {
 		case tagged(epoch, stateOpen):
+			d.mem.word(at + offClientBeat).Store(1) // the host waits less long for the first
 			go k.keep(d.mem, d.opts)
 			return c, nil
 		case tagged(epoch, stateFree):
@@ -225,7 +226,7 @@ func (k *clientKeeper) keep(mem memory, opts Options) {
 	tick := time.NewTicker(opts.beat())
 	defer tick.Stop()
 	own, host := k.mem.word(k.geo.slot(k.slot)+offClientBeat), mem.word(offHostBeat)
-	var beats uint64
+	beats := uint64(1)
 	seen, missed := host.Load(), 0
 	for {
 		select {

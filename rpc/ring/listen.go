@@ -76,6 +76,7 @@ type Listener struct {
 type hostSlot struct {
 	conn   *Conn  // nil: free
 	beat   uint64 // the client's heart, when last seen
+	began  bool   // it has moved since the host opened the slot
 	missed int    // looks since it moved, or since the slot was claimed
 	linger int    // looks since the host closed
 }
@@ -139,21 +140,29 @@ func (l *Listener) look(i int, beat bool) bool {
 		l.end(i, endDead)
 		return true
 	}
+	state := uint32(stateFree)
+	if s.conn != nil {
+		state = stateOpen
+	}
+	if beat && l.mem.word(at+offOffer).Load() != tagged(epoch, state) {
+		// Nobody but the host may write it. With it nobody could claim the slot, and a
+		// client that has it takes its connection for reset.
+		l.end(i, endViolation|offOffer<<8)
+		return true
+	}
 	if s.conn == nil {
 		switch hello := l.mem.word(at + offHello).Load(); {
 		case epochOf(hello) == epoch:
 			l.admit(i, uint32(hello))
 			return true
-		case beat && l.mem.word(at+offOffer).Load() != tagged(epoch, stateFree):
-			// Nobody but the host may write it, and with it nobody could claim the slot.
-			l.end(i, endViolation|offOffer<<8)
-			return true
 		case beat && epochOf(l.mem.word(at+offClaim).Load()) == epoch:
 			// Claimed by a client that has not said hello: it died, or is about to.
-			if s.missed++; s.missed >= missedBeats {
+			if s.missed++; s.missed >= startBeats {
 				l.end(i, endSilent)
 				return true
 			}
+		case beat:
+			s.missed = 0
 		}
 		return false
 	}
@@ -187,9 +196,9 @@ func (l *Listener) look(i int, beat bool) bool {
 	if beat && !gone {
 		now := l.mem.word(at + offClientBeat).Load()
 		if s.missed++; now != s.beat {
-			s.beat, s.missed = now, 0
+			s.beat, s.began, s.missed = now, true, 0
 		}
-		if s.missed >= missedBeats {
+		if s.missed >= missedBeats || s.missed >= startBeats && (!s.began || c.closed.Load()) {
 			l.end(i, endSilent)
 			return true
 		}
@@ -232,7 +241,8 @@ func (l *Listener) admit(i int, features uint32) {
 func (l *Listener) end(i int, why uint32) {
 	reason := resetBecause(hostReason(why))
 	if c := l.slots[i].conn; c != nil {
-		if f := c.fail(reason); why&0xff == endViolation {
+		f := c.fail(reason)
+		if p := (*ProtocolError)(nil); why&0xff == endViolation && errors.As(f, &p) {
 			reason = f // it says what the word held
 		}
 		c.detach(false)
@@ -243,7 +253,7 @@ func (l *Listener) end(i int, why uint32) {
 	l.conns[i].Store(nil)
 	l.slots[i] = hostSlot{}
 	l.mem.word(l.geo.slot(i) + offLast).Store(tagged(l.epoch[i], why))
-	l.epoch[i] = nextEpoch(l.epoch[i])
+	l.advance(i)
 	l.offer(i)
 	if l.opts.Doorbell != nil {
 		l.opts.Doorbell.Ring(i)

@@ -37,7 +37,8 @@ type Options struct {
 	// another reason than that both sides had closed: the slot, and why. It must not
 	// block. Only for the host.
 	Dropped func(slot int, why error)
-	// PeerTimeout is how long the peer's heartbeat may stand still; 0 means 15 s. A heart
+	// PeerTimeout is how long the peer's heartbeat may stand still; 0 means 15 s. A client's
+	// may do so for a fifth of it before its first beat, and once the host has closed. A heart
 	// beats once a second, or PeerTimeout/15 if that is shorter: below a few seconds, both
 	// sides have to choose the same.
 	PeerTimeout time.Duration
@@ -56,6 +57,10 @@ const (
 	// connection. Looks are counted, not time: a side that was stopped itself (by a
 	// debugger, with its machine) must not take that for the peer's silence.
 	missedBeats = 15
+	// startBeats is how many are enough of a client that has nothing to lose yet, or any
+	// more: it has claimed its slot and says no hello, its heart has not begun to beat, or
+	// the host has closed.
+	startBeats = 3
 )
 
 func (o Options) withDefaults() Options {
@@ -164,6 +169,21 @@ func (f *formatted) offer(i int) {
 	f.mem.word(at + offHostRdWait).Store(0)
 	f.mem.word(at + offHostWrWait).Store(0)
 	f.mem.word(at + offOffer).Store(tagged(epoch, stateFree))
+}
+
+// advance chooses the epoch of slot i's next connection: the next one with which none of
+// the clients' words of state is tagged already. Nobody can have claimed it; who has
+// written it lies, and would otherwise have the slot again, for each word once.
+func (f *formatted) advance(i int) {
+	words := [...]int{offClaim, offHello, offDead}
+	f.epoch[i] = nextEpoch(f.epoch[i])
+	for range words { // each stands in the way of one epoch
+		for _, off := range words {
+			if epochOf(f.mem.word(f.geo.slot(i)+off).Load()) == f.epoch[i] {
+				f.epoch[i] = nextEpoch(f.epoch[i])
+			}
+		}
+	}
 }
 
 // nextEpoch skips 0, which is no epoch: zeroed words belong to none.

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 
 	"nidus/kernel/xenstore"
@@ -279,6 +280,10 @@ func (d *Device) removeNodes() {
 			if err := t.Rm(p); err != nil && !errors.Is(err, xenstore.ENOENT) {
 				return err
 			}
+		}
+		dir := d.back[:strings.LastIndexByte(d.back, '/')] // of all this domain's
+		if l, err := t.List(dir); err == nil && len(l) == 0 {
+			return t.Rm(dir)
 		}
 		return nil
 	})

@@ -12,6 +12,8 @@ func diskCases() []Case {
 	return []Case{
 		{Name: "disk-debian-root", What: "a guest's root is ext4 on /dev/xvda, a boot module's copy in memory: what it writes comes back, and nothing is lost of the host",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: diskRoot},
+		{Name: "block-hotplug", What: "a guest gets a disk while it runs, and loses it: with its consent, and without",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: blockHotplug},
 	}
 }
 

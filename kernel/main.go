@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"nidus/drivers/pci"
 	"nidus/kernel/baremetal"
 	"nidus/kernel/boot"
 	"nidus/kernel/console"
@@ -60,6 +61,9 @@ type host struct {
 	// shared is memory of programs beside QEMU, too; nil: none.
 	shared []byte
 	remote remote
+	// owners says which driver or domain has which PCI function.
+	owners pci.Registry
+	disks  disks
 }
 
 func bringUp(log *console.Log, tty *tty) (*host, error) {
@@ -119,6 +123,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	h.core.Hide7B = hide
 	h.core.ParseDisk = parseDisk
 	h.findShared()
+	h.findDisks(m.Devices(pool))
 	h.sayNoNetwork()
 	return h, nil
 }

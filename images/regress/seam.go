@@ -54,10 +54,11 @@ var selfTestDone = regexp.MustCompile(`selftest: done (\d+) passed, (\d+) failed
 
 // selfTest boots the self-test image and waits for its end. Where the CPUs were
 // when it stalled goes into the log.
-func (t *T) selfTest(cpus int, line string, timeout time.Duration) error {
+func (t *T) selfTest(cpus int, line string, timeout time.Duration, devices ...string) error {
 	monitor := filepath.Join(t.dir, "monitor")
 	args := append(QEMUArgs(cpus, 512), "-serial", "stdio", "-monitor", "unix:"+monitor+",server,nowait",
 		"-kernel", t.Out("nidus-selftest"), "-append", strings.TrimSpace(CommandLine+" "+line))
+	args = append(args, devices...)
 	m, err := qemu.Start(qemu.Command{Dir: t.dir, Args: args, Log: t.log, Fatal: regexp.MustCompile(`\*\*\* FATAL`)})
 	if err != nil {
 		return err

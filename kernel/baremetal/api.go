@@ -167,7 +167,11 @@ func WriteConsole(b []byte) {
 }
 
 // Load32 and Store32 reach device registers mapped by MapMMIO.
-func Load32(va uint64) uint32     { return ld32(va) }
+//
+//go:noinline
+func Load32(va uint64) uint32 { return ld32(va) }
+
+//go:noinline
 func Store32(va uint64, v uint32) { st32(va, v) }
 
 // Vectors that RouteISA may hand out.
@@ -175,6 +179,9 @@ const (
 	FirstDeviceVector = vecFirstDevice
 	LastDeviceVector  = vecLastDevice
 )
+
+// CPU is the one that the caller runs on, or just ran on.
+func CPU() int { return int(pcpuAt(cpuself()).id) }
 
 // APICID returns a CPU's local APIC id; X2APIC tells which mode is in use.
 func APICID(cpu int) uint32 { return uint32(cpus[cpu].apicid) }

@@ -4,8 +4,7 @@ package baremetal
 
 import (
 	"sync/atomic"
-	sys "syscall"
-	"unsafe"
+	_ "unsafe" // linkname
 
 	"nidus/drivers/ioapic"
 )
@@ -123,12 +122,16 @@ func WaitIRQ(v uint8, seen uint32) uint32 {
 		call(callServed, uint64(v), uint64(seen), 0, 0)
 	}
 	p := &irqs[v]
-	for *p == seen {
-		const futex, wait = 202, 128
-		sys.Syscall6(futex, uintptr(unsafe.Pointer(p)), wait, uintptr(seen), 0, 0, 0)
+	for atomic.LoadUint32(p) == seen {
+		futexBlock(p, seen)
 	}
-	return *p
+	return atomic.LoadUint32(p)
 }
+
+// futexBlock waits while *p is v, or less long. The overlay has it.
+//
+//go:linkname futexBlock runtime.nidusFutexBlock
+func futexBlock(p *uint32, v uint32)
 
 // IRQCount is how many interrupts of vector v there were.
 func IRQCount(v uint8) uint32 { return atomic.LoadUint32(&irqs[v]) }

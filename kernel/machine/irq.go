@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -15,6 +16,16 @@ import (
 type irqRouter struct {
 	mu   sync.Mutex
 	next uint8
+}
+
+// vector is the next that may be used; next is to be set behind it then.
+// Preconditions: mu.
+func (r *irqRouter) vector() (uint8, error) {
+	v := max(r.next, baremetal.FirstDeviceVector)
+	if v > baremetal.LastDeviceVector {
+		return 0, errors.New("all vectors are taken")
+	}
+	return v, nil
 }
 
 // RouteISA wires an ISA interrupt to a vector of CPU 0 and returns the vector,
@@ -35,9 +46,9 @@ func (m *Machine) RouteGSI(gsi uint32, low, level bool) (vector uint8, err error
 	}
 	m.irq.mu.Lock()
 	defer m.irq.mu.Unlock()
-	v := max(m.irq.next, baremetal.FirstDeviceVector)
-	if v > baremetal.LastDeviceVector {
-		return 0, fmt.Errorf("GSI %d: all vectors are taken", gsi)
+	v, err := m.irq.vector()
+	if err != nil {
+		return 0, fmt.Errorf("GSI %d: %w", gsi, err)
 	}
 	line := ioapic.Line{Vector: v, APICID: uint8(baremetal.APICID(0)), Low: low, Level: level}
 	for _, io := range m.ACPI.MADT.IOAPICs {

@@ -7,7 +7,6 @@ import (
 	"unsafe"
 
 	"nidus/drivers/ivshmem"
-	"nidus/drivers/pci"
 	"nidus/kernel/baremetal"
 	"nidus/kernel/boot"
 )
@@ -20,7 +19,7 @@ func (pciPorts) Out32(port uint16, v uint32) { baremetal.Out32(port, v) }
 // Shared maps up to most bytes of the memory that QEMU shares with programs beside it;
 // nil if it shares none. Call it once: what it maps stays mapped.
 func (m *Machine) Shared(most uint64) ([]byte, error) {
-	r, ok, err := ivshmem.Find(&pci.Mechanism1{Ports: pciPorts{}})
+	r, ok, err := ivshmem.Find(PCI)
 	if err != nil || !ok {
 		return nil, err
 	}

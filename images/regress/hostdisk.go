@@ -1,0 +1,101 @@
+package regress
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+func hostVirtioBlk() Case {
+	return Case{Name: "host-virtio-blk", What: "the driver of QEMU's virtio-blk disks reads, writes and flushes; disks and partitions are found at boot",
+		Timeout: 4 * time.Minute, Run: virtioBlk}
+}
+
+const (
+	testDiskSectors = 16 << 11 // of 512 bytes
+	testDiskFirst   = 2048     // of its one partition
+)
+
+// testDisk makes a disk as images/selftest wants it: one partition, in which each sector
+// holds 64 times its own number. first is the partition's table entry.
+func testDisk() []byte {
+	b := make([]byte, testDiskSectors*512)
+	le := binary.LittleEndian
+	b[446+4] = 0x83
+	le.PutUint32(b[446+8:], testDiskFirst)
+	le.PutUint32(b[446+12:], testDiskSectors-testDiskFirst)
+	b[510], b[511] = 0x55, 0xaa
+	for s := range uint64(testDiskSectors - testDiskFirst) {
+		copy(b[(testDiskFirst+s)*512:], sectorOf(s))
+	}
+	return b
+}
+
+func sectorOf(number uint64) []byte {
+	return bytes.Repeat(binary.LittleEndian.AppendUint64(nil, number), 64)
+}
+
+// virtioDisk are QEMU's arguments for a disk.
+func virtioDisk(file, options string) []string {
+	return []string{"-drive", "file=" + file + ",if=none,id=d,format=raw,cache=writeback", "-device", "virtio-blk-pci,drive=d" + options}
+}
+
+// virtioBlk has the self-test drive a disk in the ways that QEMU offers one, and reads the
+// file afterwards; the image then finds it.
+func virtioBlk(t *T) error {
+	if err := t.SelfTest(); err != nil {
+		return err
+	}
+	want := testDisk()
+	for _, s := range []uint64{0} {
+		copy(want[(testDiskFirst+s)*512:], sectorOf(^s))
+	}
+	const half = (testDiskSectors - testDiskFirst) / 2
+	for s := uint64(half); s < 2*half; s++ {
+		copy(want[(testDiskFirst+s)*512:], sectorOf(^s))
+	}
+	for _, c := range []struct {
+		cpus    int
+		options string
+	}{
+		{1, ""}, // "transitional", with a queue
+		{4, ",disable-legacy=on"},
+		{2, ",disable-legacy=on,indirect_desc=off"},
+		{2, ",disable-legacy=on,event_idx=off,queue-size=8,num-queues=1"},
+		{2, ",disable-legacy=on,packed=on,write-cache=off"}, // packed isn't taken
+	} {
+		if err := t.file("d.img", testDisk()); err != nil {
+			return err
+		}
+		if err := t.selfTest(c.cpus, "only=disk", time.Minute, virtioDisk("d.img", c.options)...); err != nil {
+			return fmt.Errorf("%d CPUs, virtio-blk-pci%s: %w", c.cpus, c.options, err)
+		}
+		got, err := os.ReadFile(filepath.Join(t.dir, "d.img"))
+		if err != nil {
+			return err
+		}
+		for s := range testDiskSectors {
+			if a, b := got[s*512:][:512], want[s*512:][:512]; !bytes.Equal(a, b) {
+				return fmt.Errorf("virtio-blk-pci%s: sector %d of the file begins with % x, not % x", c.options, s, a[:8], b[:8])
+			}
+		}
+	}
+	h, err := t.boot(Boot{Args: virtioDisk("d.img", ",logical_block_size=512,physical_block_size=4096")})
+	if err != nil {
+		return err
+	}
+	out, err := h.mustDo("xl dmesg")
+	if err != nil {
+		return err
+	}
+	for _, re := range []string{`disk vda: 16 MiB, sectors of 512 bytes, virtio-blk at \S+, with a write cache`, `vda1 has 15 MiB from sector 2048 on, type 83`} {
+		if !regexp.MustCompile(re).MatchString(out) {
+			return fmt.Errorf("xl dmesg has no %q", re)
+		}
+	}
+	return h.powerOff()
+}

@@ -217,12 +217,3 @@ func kernelFrame() uint64 {
 	clear64(DirectMap+f, page4K)
 	return f
 }
-
-// kernelFrame2M returns the physical address of 2 MiB, not zeroed; 0: none.
-func kernelFrame2M() uint64 {
-	m, ok := Frames.Alloc(9, mm.FrameKernel, mm.DomIDXen, mm.ZoneAny)
-	if !ok {
-		return 0
-	}
-	return uint64(m) << mm.PageShift
-}

@@ -10,9 +10,9 @@ import (
 
 // The VMap window: the Go runtime's memory, and the stacks that Go does not grow.
 //
-// Large ranges are mapped when touched: until then their entries hold a mark. What
-// the runtime gives back (MADV_DONTNEED, munmap) is unmapped on every CPU before
-// its frames are free again.
+// Large ranges are mapped when touched, touchSize at a time: until then their entries
+// hold a mark. What the runtime gives back (MADV_DONTNEED, munmap) is unmapped on every
+// CPU before its frames are free again.
 
 type vrange struct{ lo, hi uint64 }
 
@@ -24,6 +24,12 @@ const (
 	// on which the kernel itself writes.
 	lazyFrom = 64 << 10
 
+	// touchSize is what one touch maps, in bytes, as far as it is marked. The runtime
+	// does not know of it, and what it has not used it never gives back: it takes it
+	// for given back. So this is not 2 MiB, with which a heap that has been large
+	// keeps frames by the hundred that nothing is in.
+	touchSize = 64 << 10
+
 	maxRanges = 512
 )
 
@@ -33,15 +39,10 @@ var (
 	cached  [maxRanges]vrange // addresses given back
 	ncached int
 
-	gone    [256]goneBlock // unmapped, and not free before every CPU has forgotten them
+	gone    [256]mm.MFN // unmapped, and not free before every CPU has forgotten them
 	ngone   int
 	flushes uint64
 )
-
-type goneBlock struct {
-	m     mm.MFN
-	order uint
-}
 
 // reserve takes n bytes of addresses. Preconditions: memlock.
 func reserve(n, align uint64) uint64 {
@@ -55,13 +56,12 @@ func reserve(n, align uint64) uint64 {
 
 // slot returns the address of the entry for va at the level of shift (21 or 12),
 // making tables on the way; a marked 2 MiB entry is made a table of marks. 0: no
-// memory, or a 2 MiB page is in the way.
+// memory.
 func slot(va uint64, shift uint) uint64 {
 	t := hostL4
 	for s := uint(39); s > shift; s -= 9 {
 		e := table(t, va>>s&511)
-		switch v := ld64(e); {
-		case v == pteLazy:
+		if ld64(e) == pteLazy {
 			f := kernelFrame()
 			if f == 0 {
 				return 0
@@ -70,8 +70,6 @@ func slot(va uint64, shift uint) uint64 {
 				st64(table(f, i), pteLazy)
 			}
 			st64(e, f|ptePresent|pteWrite)
-		case v&pteLarge != 0 && s < 39:
-			return 0
 		}
 		if t = child(t, va>>s&511); t == 0 {
 			return 0
@@ -154,16 +152,14 @@ func touchLocked(va uint64) bool {
 	if e&pteLazy == 0 {
 		return false
 	}
-	base := va &^ (page2M - 1)
-	if s := slotIfThere(base); s != 0 && ld64(s) == pteLazy {
-		if f := kernelFrame2M(); f != 0 {
-			clear64(DirectMap+f, page2M)
-			st64(s, f|pteData|pteLarge)
-			return true
-		}
-	}
 	if !mapNew(va &^ (page4K - 1)) {
 		fatal("out of memory: no frame for the hypervisor's own heap")
+	}
+	lo := va &^ (touchSize - 1)
+	for a := lo; a < lo+touchSize; a += page4K {
+		if lookup(a) == pteLazy && !mapNew(a) {
+			break // it isn't needed yet
+		}
 	}
 	return true
 }
@@ -173,7 +169,7 @@ func slotIfThere(va uint64) uint64 {
 	t := hostL4
 	for s := uint(39); s > 21; s -= 9 {
 		e := ld64(table(t, va>>s&511))
-		if e&ptePresent == 0 || s < 39 && e&pteLarge != 0 {
+		if e&ptePresent == 0 {
 			return 0
 		}
 		t = e & pteAddr
@@ -204,30 +200,17 @@ func release(a, n, mark uint64) {
 			continue
 		}
 		e := ld64(s)
-		whole := a&(page2M-1) == 0 && end-a >= page2M
-		switch {
-		case e == pteLazy:
-			if whole {
+		if e == pteLazy {
+			if a&(page2M-1) == 0 && end-a >= page2M {
 				st64(s, mark)
 			}
 			a = a&^(page2M-1) + page2M
 			continue
-		case e&pteLarge != 0 && whole:
-			st64(s, mark)
-			retire(mm.MFN(e&pteAddr>>12), 9)
-			a += page2M
-			continue
-		case e&pteLarge != 0:
-			if !split(s, e) {
-				clear64(a, page4K) // no memory for a table: zeroes will do
-				a += page4K
-				continue
-			}
 		}
-		p := table(ld64(s)&pteAddr, a>>12&511)
+		p := table(e&pteAddr, a>>12&511)
 		if e := ld64(p); e&ptePresent != 0 {
 			st64(p, mark)
-			retire(mm.MFN(e&pteAddr>>12), 0)
+			retire(mm.MFN(e & pteAddr >> 12))
 		} else if e != 0 {
 			st64(p, mark)
 		}
@@ -236,21 +219,8 @@ func release(a, n, mark uint64) {
 	forget()
 }
 
-// split makes a table of a 2 MiB entry, with the same memory.
-func split(s, e uint64) bool {
-	f := kernelFrame()
-	if f == 0 {
-		return false
-	}
-	for i := uint64(0); i < 512; i++ {
-		st64(table(f, i), (e&pteAddr+i*page4K)|pteData)
-	}
-	st64(s, f|ptePresent|pteWrite)
-	return true
-}
-
-func retire(m mm.MFN, order uint) {
-	gone[ngone] = goneBlock{m, order}
+func retire(m mm.MFN) {
+	gone[ngone] = m
 	if ngone++; ngone == len(gone) {
 		forget()
 	}
@@ -262,8 +232,8 @@ func forget() {
 		return
 	}
 	flushAll()
-	for _, b := range gone[:ngone] {
-		Frames.Free(b.m, b.order)
+	for _, m := range gone[:ngone] {
+		Frames.Free(m, 0)
 	}
 	ngone = 0
 }

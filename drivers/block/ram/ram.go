@@ -140,7 +140,7 @@ func (d *Disk) write(at uint64, src mm.Page, off, n int) error {
 	m := d.pages[at>>mm.PageShift].Load()
 	if m == 0 {
 		var err error
-		if m, err = d.add(at >> mm.PageShift); err != nil {
+		if m, err = d.add(at>>mm.PageShift, src, n); err != nil {
 			return err
 		}
 	}
@@ -148,8 +148,9 @@ func (d *Disk) write(at uint64, src mm.Page, off, n int) error {
 	return nil
 }
 
-// add gives page i a frame of its own, with what the disk has there.
-func (d *Disk) add(i uint64) (uint64, error) {
+// add gives page i a frame of its own, with what the disk has there, or with all of src
+// if n, the bytes that are to be written, is a page. Nobody sees what the frame had.
+func (d *Disk) add(i uint64, src mm.Page, n int) (uint64, error) {
 	d.grow.Lock()
 	defer d.grow.Unlock()
 	if m := d.pages[i].Load(); m != 0 {
@@ -159,7 +160,11 @@ func (d *Disk) add(i uint64) (uint64, error) {
 	if !ok {
 		return 0, block.ErrNoSpace
 	}
-	d.readBase(i<<mm.PageShift, d.mem.Page(f), 0, mm.PageSize)
+	if pg := d.mem.Page(f); n == mm.PageSize {
+		pg.Copy(0, src, 0, n)
+	} else {
+		d.readBase(i<<mm.PageShift, pg, 0, mm.PageSize)
+	}
 	d.used.Add(1)
 	d.pages[i].Store(uint64(f) + 1)
 	return uint64(f) + 1, nil

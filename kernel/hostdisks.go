@@ -16,21 +16,6 @@ import (
 	"nidus/kernel/machine"
 )
 
-// disks are the host's disks and their partitions, by the names that phy: has for them
-// behind /dev/.
-type disks struct {
-	byName map[string]block.Device
-	names  []string // in the order in which they were found
-}
-
-func (d *disks) add(name string, dev block.Device) {
-	if d.byName == nil {
-		d.byName = map[string]block.Device{}
-	}
-	d.byName[name] = dev
-	d.names = append(d.names, name)
-}
-
 // findDisks sets up the disks that there are drivers for, and says what is there.
 func (h *host) findDisks(m device.Host) {
 	n := 0
@@ -68,7 +53,8 @@ func (h *host) foundDisk(m device.Memory, name string, d block.Device) {
 		}
 	}
 	h.log.Printf(console.LevelInfo, "disk %s: %d MiB, sectors of %d bytes, %s%s", name, i.Sectors>>11, i.SectorSize, i.Name, more)
-	h.disks.add(name, d)
+	disk := partition.NewDisk(d)
+	h.registerDisk(disk, name, i.Name, disk.Whole())
 	t, err := readTable(d, m)
 	if err != nil {
 		h.log.Printf(console.LevelError, "disk %s: its partitions are not known: %v", name, err)
@@ -80,8 +66,13 @@ func (h *host) foundDisk(m device.Memory, name string, d block.Device) {
 	for _, e := range t.Entries {
 		part := partition.DeviceName(name, e.Number)
 		h.log.Printf(console.LevelInfo, "disk %s: %s has %d MiB from sector %d on, type %s %s", name, part, e.Sectors>>11, e.First, e.Type, e.Name)
-		h.disks.add(part, partition.Open(d, e, fmt.Sprintf("%s of %s", part, i.Name)))
+		h.registerDisk(disk, part, fmt.Sprintf("%s of %s", part, i.Name), e)
 	}
+}
+
+// registerDisk makes a disk or a partition known to phy:, as /dev/NAME.
+func (h *host) registerDisk(d *partition.Disk, name, what string, e partition.Entry) {
+	h.core.RegisterBlock("/dev/"+name, func(readOnly bool) (block.Device, error) { return d.Open(e, what, readOnly) })
 }
 
 // readTable reads the partitions of a disk, unless that takes longer than any disk does: one

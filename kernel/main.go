@@ -63,7 +63,6 @@ type host struct {
 	remote remote
 	// owners says which driver or domain has which PCI function.
 	owners pci.Registry
-	disks  disks
 }
 
 func bringUp(log *console.Log, tty *tty) (*host, error) {

@@ -204,7 +204,7 @@ func status(s uint8) error {
 	return fmt.Errorf("virtio-blk: the device reports the status %#x, which is none", s)
 }
 
-// abandon ends what is in flight. Preconditions: shut, and the device was reset.
+// abandon ends what is in flight. Preconditions: shut, and the device does not reach memory.
 func (q *queue) abandon() {
 	q.mu.Lock()
 	var left []*block.Request

@@ -181,10 +181,10 @@ func (d *Disk) lose(why error) {
 	d.once.Do(func() {
 		d.gone.Store(true)
 		d.log("%s: %v; it is not used any more", d.info.Name, why)
-		// Only a device that was reset has let go of the requests' frames.
+		// A device that was reset has let go of the requests' frames. One that can't be
+		// is no master of the bus any more; only its queues' memory isn't used again.
 		if err := d.stop(); err != nil {
-			d.log("%s: %v; its last requests stay undone", d.info.Name, err)
-			return
+			d.log("%s: %v", d.info.Name, err)
 		}
 		for _, q := range d.queues {
 			q.abandon()

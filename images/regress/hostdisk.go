@@ -2,13 +2,83 @@ package regress
 
 import (
 	"bytes"
+	"crypto/md5"
 	"encoding/binary"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"nidus/images/builder"
 )
+
+// hostDiskCases show the host's own disks.
+func hostDiskCases() []Case {
+	return []Case{hostVirtioBlk(), {Name: "disk-phy", What: "a guest's root is a partition of the host's virtio disk; what it wrote is in the file afterwards",
+		Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskPhy}}
+}
+
+// diskPhy boots a guest from /dev/vda1 and compares what it wrote with what is there.
+func diskPhy(t *T) error {
+	root, err := os.ReadFile(t.Out("guest", builder.RootImage))
+	if err != nil {
+		return err
+	}
+	b := make([]byte, testDiskFirst*512, testDiskFirst*512+len(root))
+	le := binary.LittleEndian
+	b[446+4] = 0x83
+	le.PutUint32(b[446+8:], testDiskFirst)
+	le.PutUint32(b[446+12:], uint32(len(root)/512))
+	b[510], b[511] = 0x55, 0xaa
+	if err := t.file("d.img", append(b, root...)); err != nil {
+		return err
+	}
+	cfg := config("g", builder.Vmlinux, 1, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ 'phy:/dev/vda1,xvda,w' ]", builder.RootInitrd),
+		`root = "/dev/xvda rw"`, `extra = "console=hvc0 loglevel=4 panic=1 test=write"`)
+	h, err := t.bootGuests(Boot{CPUs: 3, Args: virtioDisk("d.img", "")}, []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": cfg})
+	if err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.expect(`NIDUS-ROOT-UP /dev/xvda / ext4 rw`, 2*time.Minute); err != nil {
+		return err
+	}
+	m, err := h.expect(`NIDUS-ROOT-OK ([0-9a-f]{32})`, time.Minute)
+	if err != nil {
+		return err
+	}
+	if _, err := h.expect(`NIDUS-ROOT-RO`, time.Minute); err != nil {
+		return err
+	}
+	if err := h.prompt(time.Minute); err != nil { // the console ends with its domain
+		return err
+	}
+	if err := h.gone("g", 20*time.Second); err != nil {
+		return err
+	}
+	if err := h.powerOff(); err != nil {
+		return err
+	}
+	got, err := os.ReadFile(filepath.Join(t.dir, "d.img"))
+	if err != nil {
+		return err
+	}
+	if err := t.file("root.img", got[testDiskFirst*512:]); err != nil {
+		return err
+	}
+	data, err := exec.Command("/sbin/debugfs", "-R", "cat /data", filepath.Join(t.dir, "root.img")).Output()
+	if err != nil {
+		return fmt.Errorf("debugfs: %w", err)
+	}
+	if sum := fmt.Sprintf("%x", md5.Sum(data)); sum != m.Groups[1] {
+		return fmt.Errorf("the file holds %d bytes with the sum %s, the guest wrote %s", len(data), sum, m.Groups[1])
+	}
+	return nil
+}
 
 func hostVirtioBlk() Case {
 	return Case{Name: "host-virtio-blk", What: "the driver of QEMU's virtio-blk disks reads, writes and flushes; disks and partitions are found at boot",

@@ -34,7 +34,7 @@ func diskRoot(t *T) error {
 		if _, err := h.guestUp(2, 2*time.Minute); err != nil {
 			return err
 		}
-		m, err := h.expect(`NIDUS-ROOT-UP ([^\n]*)`, time.Minute)
+		m, err := h.expect(`NIDUS-ROOT-UP ([^\n]*)\n`, time.Minute)
 		if err != nil {
 			return err
 		}

@@ -17,12 +17,21 @@ func diskCases() []Case {
 	}
 }
 
+// rootDisk is the root file system as a disk whose writes stay in memory.
+const rootDisk = "file:/" + builder.RootImage + ",xvda,w"
+
+// diskGuest is a configuration of Debian's kernel with a root on its first disk; test is
+// what the init there does.
+func diskGuest(vcpus int, test string, disks ...string) []byte {
+	return config("g", builder.Vmlinux, vcpus, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ '%s' ]", builder.RootInitrd, strings.Join(disks, "', '")),
+		`root = "/dev/xvda rw"`, fmt.Sprintf("extra = %q", "console=hvc0 loglevel=4 panic=1 test="+test))
+}
+
 // diskRoot boots a guest twice from one image: what the first wrote, the second, whose
 // disk is another copy, has not.
 func diskRoot(t *T) error {
-	cfg := config("g", builder.Vmlinux, 2, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ 'file:/%s,xvda,w', 'ram:8M,raw,xvdb,w' ]", builder.RootInitrd, builder.RootImage),
-		`root = "/dev/xvda rw"`, `extra = "console=hvc0 loglevel=4 panic=1 test=write"`)
-	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, map[string][]byte{"g.cfg": cfg})
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage},
+		map[string][]byte{"g.cfg": diskGuest(2, "write", rootDisk, "ram:8M,raw,xvdb,w")})
 	if err != nil {
 		return err
 	}

@@ -26,18 +26,11 @@ func diskPhy(t *T) error {
 	if err != nil {
 		return err
 	}
-	b := make([]byte, testDiskFirst*512, testDiskFirst*512+len(root))
-	le := binary.LittleEndian
-	b[446+4] = 0x83
-	le.PutUint32(b[446+8:], testDiskFirst)
-	le.PutUint32(b[446+12:], uint32(len(root)/512))
-	b[510], b[511] = 0x55, 0xaa
-	if err := t.file("d.img", append(b, root...)); err != nil {
+	if err := t.file("d.img", partitioned(root)); err != nil {
 		return err
 	}
-	cfg := config("g", builder.Vmlinux, 1, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ 'phy:/dev/vda1,xvda,w' ]", builder.RootInitrd),
-		`root = "/dev/xvda rw"`, `extra = "console=hvc0 loglevel=4 panic=1 test=write"`)
-	h, err := t.bootGuests(Boot{CPUs: 3, Args: virtioDisk("d.img", "")}, []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": cfg})
+	h, err := t.bootGuests(Boot{CPUs: 3, Args: virtioDisk("d.img", "")}, []string{builder.Vmlinux, builder.RootInitrd},
+		map[string][]byte{"g.cfg": diskGuest(1, "write", "phy:/dev/vda1,xvda,w")})
 	if err != nil {
 		return err
 	}
@@ -91,18 +84,24 @@ const (
 )
 
 // testDisk makes a disk as images/selftest wants it: one partition, in which each sector
-// holds 64 times its own number. first is the partition's table entry.
+// holds 64 times its own number.
 func testDisk() []byte {
-	b := make([]byte, testDiskSectors*512)
+	var b []byte
+	for s := range uint64(testDiskSectors - testDiskFirst) {
+		b = append(b, sectorOf(s)...)
+	}
+	return partitioned(b)
+}
+
+// partitioned makes a disk with an MBR, whose one partition, from testDiskFirst on, is data.
+func partitioned(data []byte) []byte {
+	b := make([]byte, testDiskFirst*512, testDiskFirst*512+len(data))
 	le := binary.LittleEndian
 	b[446+4] = 0x83
 	le.PutUint32(b[446+8:], testDiskFirst)
-	le.PutUint32(b[446+12:], testDiskSectors-testDiskFirst)
+	le.PutUint32(b[446+12:], uint32(len(data)/512))
 	b[510], b[511] = 0x55, 0xaa
-	for s := range uint64(testDiskSectors - testDiskFirst) {
-		copy(b[(testDiskFirst+s)*512:], sectorOf(s))
-	}
-	return b
+	return append(b, data...)
 }
 
 func sectorOf(number uint64) []byte {
@@ -121,9 +120,7 @@ func virtioBlk(t *T) error {
 		return err
 	}
 	want := testDisk()
-	for _, s := range []uint64{0} {
-		copy(want[(testDiskFirst+s)*512:], sectorOf(^s))
-	}
+	copy(want[testDiskFirst*512:], sectorOf(^uint64(0)))
 	const half = (testDiskSectors - testDiskFirst) / 2
 	for s := uint64(half); s < 2*half; s++ {
 		copy(want[(testDiskFirst+s)*512:], sectorOf(^s))

@@ -1,6 +1,7 @@
 package regress
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,7 +15,7 @@ import (
 // They are Long because ./build.sh test runs them as what they are.
 func hostTest(name, what string, tests []string, pkgs ...string) Case {
 	return Case{Name: name, What: what, Long: true, Timeout: 3 * time.Minute, Run: func(t *T) error {
-		return t.goTest(tests, pkgs)
+		return t.hostTests(tests, pkgs)
 	}}
 }
 
@@ -34,24 +35,28 @@ func hostCases() []Case {
 // passed matches the end of a test that passed, in the output of go test -v.
 var passed = regexp.MustCompile(`(?m)^--- PASS: (\w+) `)
 
-// goTest runs the tests with these names, each of which has to be there and to pass.
-func (t *T) goTest(tests, pkgs []string) error {
-	log, err := os.Create(t.log)
+// goTest runs go test in the repository. The output is there after an error, too.
+func (t *T) goTest(args ...string) (out string, err error) {
+	cmd := exec.CommandContext(t.ctx, "go", append([]string{"test"}, args...)...)
+	cmd.Dir = t.Root
+	b, err := cmd.CombinedOutput()
 	if err != nil {
-		return err
+		err = fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
 	}
-	defer log.Close()
-	var out strings.Builder
-	args := append([]string{"test", "-count=1", "-v", "-run", "^(" + strings.Join(tests, "|") + ")$"}, pkgs...)
-	cmd := exec.CommandContext(t.ctx, "go", args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = t.Root, &out, &out
-	err = cmd.Run()
-	fmt.Fprint(log, out.String())
+	return string(b), err
+}
+
+// hostTests runs the tests with these names, each of which has to be there and to pass.
+func (t *T) hostTests(tests, pkgs []string) error {
+	out, err := t.goTest(append([]string{"-count=1", "-v", "-run", "^(" + strings.Join(tests, "|") + ")$"}, pkgs...)...)
+	if logErr := os.WriteFile(t.log, []byte(out), 0o666); logErr != nil {
+		return errors.Join(err, logErr)
+	}
 	if err != nil {
-		return fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, failures(out.String()))
+		return fmt.Errorf("%w: %s", err, failures(out))
 	}
 	var ran []string
-	for _, m := range passed.FindAllStringSubmatch(out.String(), -1) {
+	for _, m := range passed.FindAllStringSubmatch(out, -1) {
 		ran = append(ran, m[1])
 	}
 	for _, name := range tests {

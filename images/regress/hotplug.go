@@ -9,9 +9,8 @@ import (
 
 // blockHotplug gives a guest a disk, and takes it away: with its consent, and without.
 func blockHotplug(t *T) error {
-	cfg := config("g", builder.Vmlinux, 1, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ 'file:/%s,xvda,w' ]", builder.RootInitrd, builder.RootImage),
-		`root = "/dev/xvda rw"`, `extra = "console=hvc0 loglevel=4 panic=1 test=shell"`)
-	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, map[string][]byte{"g.cfg": cfg})
+	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage},
+		map[string][]byte{"g.cfg": diskGuest(1, "shell", rootDisk)})
 	if err != nil {
 		return err
 	}

@@ -2,9 +2,7 @@ package regress
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -59,11 +57,9 @@ func ringSpeed(t *T) ([]Figure, error) {
 		{"./rpc/ring", "^(BenchmarkCall|BenchmarkCalls|BenchmarkBulk)$", ringRows},
 		{"./rpc/client", "^BenchmarkCall$", rpcRows},
 	} {
-		cmd := exec.CommandContext(t.ctx, "go", "test", "-run", "^$", "-bench", p.bench, "-benchtime", "300ms", "-count", strconv.Itoa(goRepeats), p.pkg)
-		cmd.Dir = t.Root
-		out, err := cmd.CombinedOutput()
+		out, err := t.goTest("-run", "^$", "-bench", p.bench, "-benchtime", "300ms", "-count", strconv.Itoa(goRepeats), p.pkg)
 		if err != nil {
-			return fs, fmt.Errorf("%v: %w: %s", cmd, err, out)
+			return fs, fmt.Errorf("%w: %s", err, out)
 		}
 		lines, err := parseGoBench(out)
 		if err != nil {
@@ -75,7 +71,7 @@ func ringSpeed(t *T) ([]Figure, error) {
 				values = append(values, r.value(l))
 			}
 			if len(values) == 0 {
-				return fs, fmt.Errorf("%v measured no %s", cmd, r.bench)
+				return fs, fmt.Errorf("the benchmarks of %s measured no %s", p.pkg, r.bench)
 			}
 			fs = append(fs, median(r.name, r.unit, values))
 		}
@@ -87,9 +83,9 @@ func ringSpeed(t *T) ([]Figure, error) {
 var cpuCount = regexp.MustCompile(`-\d+$`)
 
 // parseGoBench returns the lines of each benchmark.
-func parseGoBench(out []byte) (map[string][]goLine, error) {
+func parseGoBench(out string) (map[string][]goLine, error) {
 	all := map[string][]goLine{}
-	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
+	for s := bufio.NewScanner(strings.NewReader(out)); s.Scan(); {
 		f := strings.Fields(s.Text())
 		if len(f) < 4 || !strings.HasPrefix(f[0], "Benchmark") {
 			continue

@@ -96,13 +96,22 @@ func KeyPEM(key ed25519.PrivateKey) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: keyBlock, Bytes: der}), nil
 }
 
+// decodePEM returns what is in the first block of a text, which has to be of that kind.
+func decodePEM(text []byte, kind string) ([]byte, error) {
+	b, _ := pem.Decode(text)
+	if b == nil || b.Type != kind {
+		return nil, control.Errorf(control.ErrBadArgument, "it has no %s in PEM form", kind)
+	}
+	return b.Bytes, nil
+}
+
 // ParseKey is KeyPEM's inverse. ErrBadArgument.
 func ParseKey(text []byte) (ed25519.PrivateKey, error) {
-	b, _ := pem.Decode(text)
-	if b == nil || b.Type != keyBlock {
-		return nil, control.Errorf(control.ErrBadArgument, "it has no %s in PEM form", keyBlock)
+	der, err := decodePEM(text, keyBlock)
+	if err != nil {
+		return nil, err
 	}
-	any, err := x509.ParsePKCS8PrivateKey(b.Bytes)
+	any, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, control.Errorf(control.ErrBadArgument, "it is no private key: %v", err)
 	}
@@ -124,11 +133,11 @@ func ParseCertificate(text []byte) (control.Fingerprint, string, error) {
 }
 
 func certificate(text []byte) (*x509.Certificate, error) {
-	b, _ := pem.Decode(text)
-	if b == nil || b.Type != certBlock {
-		return nil, control.Errorf(control.ErrBadArgument, "it has no %s in PEM form", certBlock)
+	der, err := decodePEM(text, certBlock)
+	if err != nil {
+		return nil, err
 	}
-	c, err := x509.ParseCertificate(b.Bytes)
+	c, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, control.Errorf(control.ErrBadArgument, "it is no certificate: %v", err)
 	}

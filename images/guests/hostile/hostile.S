@@ -65,13 +65,7 @@ entry32:
 	# not the user's, so that SMEP and SMAP may be on
 	IDENTITY 3
 	movl	$(l1+3), l2
-	mov	$3, %eax
-	mov	$l1, %edi
-	mov	$512, %ecx
-1:	mov	%eax, (%edi)
-	add	$0x1000, %eax
-	add	$8, %edi
-	loop	1b
+	FILL	l1, 3, 0x1000, 512
 	andl	$~2, l1+(RDONLY>>12)*8
 	LONG_MODE 0x6a0			# PAE PGE OSFXSR OSXMMEXCPT
 	lgdt	gdtr

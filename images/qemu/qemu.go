@@ -205,10 +205,16 @@ func (m *Machine) consume(re *regexp.Regexp, at []int) Match {
 func (m *Machine) Send(text string) error {
 	m.log.note("typed: " + fmt.Sprintf("%q", text))
 	_, err := m.stdin.WriteString(text)
-	if err != nil {
-		return fmt.Errorf("typing %q: %w", text, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	// Its input is closed because it ended: how it did says more.
+	if status, ended := m.Wait(time.Second); ended == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		err = fmt.Errorf("%w (%s, status %d); the last output was %q", ErrEnded, exitText(m.exit), status, lastLines(m.buf))
+	}
+	return fmt.Errorf("typing %q: %w", text, err)
 }
 
 // Wait waits for the emulator's end and returns its exit status.

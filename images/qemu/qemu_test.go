@@ -56,6 +56,13 @@ func TestFailures(t *testing.T) {
 	if err := m.Close(); err != nil || time.Since(begin) > 10*time.Second {
 		t.Errorf("Close took %v: %v", time.Since(begin), err)
 	}
+	m, _ = shell(t, `echo last words; kill -SEGV $$`)
+	if _, err := m.Wait(30 * time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Send("x\n"); !errors.Is(err, ErrEnded) || !strings.Contains(err.Error(), "segmentation fault") || !strings.Contains(err.Error(), "last words") {
+		t.Errorf("Send = %v, want how the emulator ended", err)
+	}
 	m, _ = shell(t, `echo; echo PANIC here; echo trace; sleep 60`)
 	if _, err := m.Expect(regexp.MustCompile(`two`), 30*time.Second); !errors.Is(err, ErrFatal) || !strings.Contains(err.Error(), "PANIC here") {
 		t.Errorf("Expect = %v, want what died", err)

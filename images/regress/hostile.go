@@ -47,6 +47,7 @@ var attacks = []attack{
 	{"conflood", 1, true, `ended: poweroff`},
 	{"storeflood", 1, true, `ended: poweroff`},
 	{"storm", 4, true, `ended: `},
+	{"breaks", 4, true, `ended: poweroff`},
 	{"args", 1, true, `ended: poweroff`},
 	{"x2apic", 1, true, `ended: poweroff`},
 	{"strings", 1, true, `ended: poweroff`},

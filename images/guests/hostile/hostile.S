@@ -384,7 +384,7 @@ table:	.quad	w1, triple, w2, spin, w3, hypercalls, w4, events
 	.quad	w9, exec, w10, walk, w11, regs, w12, shrink
 	.quad	w13, physmap, w14, areas, w15, watchdog, w16, hlt
 	.quad	w17, timer, w18, conflood, w19, storeflood, w20, spin4
-	.quad	w21, storm, w22, args, w23, x2apic, w24, strings, w25, odd
+	.quad	w21, storm, w22, args, w23, x2apic, w24, strings, w25, odd, w26, breaks
 	.quad	0
 w1:	.asciz	"triple"
 w2:	.asciz	"spin"
@@ -411,6 +411,7 @@ w22:	.asciz	"args"
 w23:	.asciz	"x2apic"
 w24:	.asciz	"strings"
 w25:	.asciz	"odd"
+w26:	.asciz	"breaks"
 hello:	.asciz	"HOSTILE "
 begins:	.asciz	" begins\n"
 survived: .asciz " survived\n"

@@ -53,5 +53,38 @@ storm:	mov	$APIC, %ebx
 	call	ipi
 	ret
 
+# All vcpus change what their breakpoints are, without end, and this one 4000 times.
+# They are more than there are CPUs, and go from one to another with breakpoints on,
+# of which QEMU's TCG keeps lists of each CPU's own.
+breaks:	mov	$real_breaks, %esi
+	mov	$(breaks_end-real_breaks), %ecx
+	call	apcode
+	mov	$0x4500, %eax		# INIT
+	call	ipi
+	mov	$(0x4600+(RMODE>>12)), %eax	# SIPI
+	call	ipi
+	mov	$4000, %ecx
+1:	mov	%ecx, %eax
+	shl	$16, %eax		# DR7: what kinds, how long
+	or	$0x755, %eax		# all on
+	mov	%rax, %dr7
+	dec	%ecx
+	jnz	1b
+	mov	$0x400, %eax
+	mov	%rax, %dr7
+	ret
+
+	.code16
+real_breaks:
+	cli
+1:	inc	%ecx
+	mov	%ecx, %eax
+	shl	$16, %eax
+	or	$0x755, %eax
+	mov	%eax, %dr7
+	jmp	1b
+breaks_end:
+	.code64
+
 real_spin: .byte 0xfa, 0xeb, 0xfe	# cli; jmp .
 real_end:

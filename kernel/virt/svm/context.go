@@ -15,6 +15,7 @@ type context struct {
 	guestXCR0 uint64
 	drLive    uint64 // the guest uses DR0-DR3: switch them
 	dr        [4]uint64
+	hostDR7   uint64 // not 0: what breakpoints the guest leaves on go at exits (emulatorDR7)
 
 	constant
 
@@ -30,6 +31,13 @@ const (
 	fpuOffset = 1024
 	maxFPU    = 4096 - fpuOffset
 )
+
+// emulatorDR7 is the host's DR7 under QEMU's TCG: no breakpoint is on, and all four
+// are of the kind that watches I/O ports, of which the emulator's lists hold nothing.
+// VMRUN and #VMEXIT change DR7 there without these lists, and at the next change the
+// emulator takes out what was put in by another DR7, as what it isn't, and crashes
+// (docs/exit.md).
+const emulatorDR7 = 0x22220400
 
 // percpu is what a CPU keeps; only that CPU uses it, with interrupts off.
 type percpu struct {

@@ -47,6 +47,12 @@ TEXT ·interruptsOn(SB),NOSPLIT,$0
 	NOP
 	RET
 
+// func setDR7(x uint64)
+TEXT ·setDR7(SB),NOSPLIT,$0-8
+	MOVQ	x+0(FP), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xf8	// mov dr7, rax
+	RET
+
 // func enter(c *context)
 // One trip into the guest. Interrupts are off before and after; inside they are
 // on for the processor's decision whether to leave the guest (15.21.1: the host's
@@ -154,6 +160,19 @@ run:
 other:
 	MOVQ	32(SP), BX
 exit:
+	// The emulator's lists of breakpoints are the guest's, and DR7 is hostDR7, by
+	// which MOV takes nothing out of them: DR7 becomes the guest's, with none on, by
+	// which MOV takes out what is there.
+	CMPQ	context_hostDR7(DI), $0
+	JEQ	exited
+	TESTB	$0xff, VMCB_DR7(AX)
+	JEQ	exited
+	MOVL	VMCB_DR7(AX), AX
+	ANDL	$~0x20ff, AX		// nor is GD
+	BYTE $0x0f; BYTE $0x23; BYTE $0xf8	// mov dr7, rax
+	MOVQ	context_hostDR7(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xf8	// mov dr7, rax
+exited:
 	MOVQ	context_vmcbPA(DI), AX
 	VMSAVE
 	MOVQ	CX, RCX(DI)

@@ -28,6 +28,7 @@ func enter(c *context)
 func hostXCR0() (on bool, xcr0 uint64)
 func fxsave(p *[512 + 16]byte)
 func setSavePage(pa uint64)
+func setDR7(x uint64)
 
 //go:nosplit
 func writeMSR(msr uint32, v uint64) { cpu.WriteMSR(msr, v) }
@@ -89,6 +90,9 @@ func (m *Machine) Enable() error {
 	}
 	cpu.WriteMSR(msrHSave, p.hsavePA)
 	setSavePage(p.savePA)
+	if m.hostDR7 != 0 {
+		setDR7(m.hostDR7)
+	}
 	p.tags.generation++ // whatever the TLB holds from before, it is flushed
 	p.tags.next = p.tags.max + 1
 	p.loaded = 0

@@ -28,6 +28,7 @@ type Machine struct {
 	mitigated bool // spec may need something at entries
 	// losesVIRQ: QEMU's TCG, which may forget a virtual interrupt (docs/exit.md).
 	losesVIRQ bool
+	hostDR7   uint64 // emulatorDR7 under QEMU's TCG, or 0
 }
 
 // New makes the machine for CPUs 0 to cpus-1; each must call Enable before it
@@ -46,6 +47,9 @@ func newMachine(pages virt.Pages, cpus int, id identity, mxcsrMask uint32) (*Mac
 	m.spec = id.spec.Policy()
 	m.mitigated = m.spec.Any()
 	m.losesVIRQ = id.tcg
+	if id.tcg {
+		m.hostDR7 = emulatorDR7
+	}
 	if f.XCR0 != 0 {
 		m.fpuSize = int(id.xsaveSize)
 	}

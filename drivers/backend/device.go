@@ -199,14 +199,19 @@ func (d *Device) step() bool {
 	return true
 }
 
-// set tells the frontend of our state, and nodes before it.
+// set tells the frontend of our state, and nodes before it. Once Detach has asked for the
+// device, a frontend that just connected or came back is told so again.
 func (d *Device) set(s State, nodes ...Node) {
 	err := d.conn.Transact(context.Background(), func(t *xenstore.Tx) error {
 		// Whoever removed the directory doesn't want it back.
 		if _, err := t.Read(d.back + "/state"); err != nil {
 			return err
 		}
-		for _, n := range append(nodes, Num("state", s)) {
+		told := s
+		if on, err := t.Read(d.back + "/online"); err == nil && on == "0" && s < Closing {
+			told = Closing
+		}
+		for _, n := range append(nodes, Num("state", told)) {
 			if err := t.Write(d.back+"/"+n.Name, n.Value); err != nil {
 				return err
 			}

@@ -1,9 +1,11 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -19,6 +21,8 @@ type driver struct {
 	open atomic.Int32
 	made atomic.Int32
 	fail atomic.Pointer[func(error)]
+	// midway, if not nil, is called in Connect.
+	midway func()
 }
 
 func (d *driver) Offer() []Node { return []Node{{"feature-x", "1"}} }
@@ -32,6 +36,9 @@ func (d *driver) Connect(f Frontend, fail func(error)) (Conn, []Node, error) {
 	}
 	d.made.Add(1)
 	d.fail.Store(&fail)
+	if d.midway != nil {
+		d.midway()
+	}
 	return d, []Node{{"y", "2"}}, nil
 }
 
@@ -80,6 +87,61 @@ func TestRandomOrder(t *testing.T) {
 			t.Errorf("seed %d: state %d after the end", seed, s)
 		}
 		guest.Close()
+	}
+}
+
+// TestDetachMidway: a frontend that connects while the device is asked for is told to close,
+// and Detach ends when it has.
+func TestDetachMidway(t *testing.T) {
+	m := domaintest.New(t, 1024)
+	dom := m.Domain(t, domaintest.Options{})
+	drv := &driver{t: t}
+	dev, err := New(Config{Guest: &Guest{ID: 1, Grants: dom.Grants, Space: dom.Space, Local: m.Host.Dom0}, Store: m.Host.Store,
+		Kind: "vbd", ID: 7, Driver: drv, Log: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	detached := make(chan error, 1)
+	drv.midway = func() {
+		go func() { detached <- dev.Detach(t.Context()) }()
+		for dev.State() != Closing {
+			runtime.Gosched()
+		}
+	}
+	guest := m.Host.Store.Open(1)
+	defer guest.Close()
+	w, err := guest.Watch(dev.back + "/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := guest.Write("device/vbd/7/state", "3"); err != nil {
+		t.Fatal(err)
+	}
+	// with Connect's nodes comes the state that the frontend is told
+	for _, err := guest.Read(dev.back + "/y"); err != nil; _, err = guest.Read(dev.back + "/y") {
+		if _, err := w.Next(ctx); err != nil {
+			t.Fatalf("state %d, %d connections made: %v", dev.State(), drv.made.Load(), err)
+		}
+	}
+	if s := dev.State(); s != Closing {
+		t.Errorf("the frontend is told state %d, want %d", s, Closing)
+	}
+	for _, s := range []string{"5", "6"} {
+		if err := guest.Write("device/vbd/7/state", s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case err := <-detached:
+		if err != nil || drv.open.Load() != 0 {
+			t.Errorf("Detach: %v; %d connections", err, drv.open.Load())
+		}
+	case <-ctx.Done():
+		t.Errorf("Detach waits; state %d", dev.State())
 	}
 }
 

@@ -57,6 +57,8 @@ type Device struct {
 	closed      chan struct{} // closed when the guest has let go of a device that is offline
 	failed      chan error
 
+	// stepping is held by the worker while it follows the frontend, and by Tell.
+	stepping sync.Mutex
 	// Of the worker.
 	state State
 	link  Conn
@@ -160,6 +162,8 @@ func (d *Device) serve(ctx context.Context, w *xenstore.Watch) {
 // step looks at the frontend's state and does what follows. It returns false if the
 // device is closed for good.
 func (d *Device) step() bool {
+	d.stepping.Lock()
+	defer d.stepping.Unlock()
 	s, err := d.conn.Read(d.front + "/state")
 	if err != nil {
 		s = ""
@@ -222,6 +226,26 @@ func (d *Device) set(s State, nodes ...Node) {
 		d.cfg.Log("%s %d of d%d: state %d: %v", d.cfg.Kind, d.cfg.ID, d.cfg.Guest.ID, s, err)
 	}
 	d.state = s
+}
+
+// Tell writes nodes of the backend's, and the state again: a frontend that is connected
+// takes that for a hint to look at them. What Connect's nodes are from, the caller has
+// changed before.
+func (d *Device) Tell(nodes ...Node) error {
+	d.stepping.Lock()
+	defer d.stepping.Unlock()
+	return d.conn.Transact(context.Background(), func(t *xenstore.Tx) error {
+		s, err := t.Read(d.back + "/state")
+		if err != nil {
+			return err
+		}
+		for _, n := range append(nodes, Node{"state", s}) {
+			if err := t.Write(d.back+"/"+n.Name, n.Value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // report keeps the first error for the worker.

@@ -65,8 +65,10 @@ func (d *Disk) Offer() []backend.Node {
 	return nodes
 }
 
-// describe returns the nodes that say what the device is.
-func (d *Disk) describe() []backend.Node {
+// Describe returns the nodes that say what the device is. Linux looks at sectors again
+// when the backend writes its state once more; a frontend that doesn't, has the new ones
+// when it connects again.
+func (d *Disk) Describe() []backend.Node {
 	i, flags := d.Device.Info(), 0
 	if d.CDROM {
 		flags |= vdiskCDROM
@@ -125,7 +127,7 @@ func (d *Disk) Connect(f backend.Frontend, fail func(error)) (backend.Conn, []ba
 		c.workers.Go(func() { q.serve(ctx) })
 		q.poke() // the guest may have sent before we listened
 	}
-	return c, d.describe(), nil
+	return c, d.Describe(), nil
 }
 
 // conn is the connection to a frontend.

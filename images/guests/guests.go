@@ -50,9 +50,9 @@ type Script struct{ Name, Text string }
 // Modules are drivers of Debian's kernel that the benchmark loads from /lib.
 var Modules = [...]string{"xen-evtchn.ko"}
 
-// DiskModules are drivers of Debian's kernel that init loads before it mounts root=, in
+// DiskModules are drivers of Debian's kernel that init loads before it mounts root=, and for CDs, in
 // this order; their folder is kernel/ of the modules.
-var DiskModules = [...]string{"crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/mbcache.ko", "fs/jbd2/jbd2.ko", "fs/ext4/ext4.ko", "drivers/block/xen-blkfront.ko"}
+var DiskModules = [...]string{"crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/mbcache.ko", "fs/jbd2/jbd2.ko", "fs/ext4/ext4.ko", "drivers/cdrom/cdrom.ko", "fs/isofs/isofs.ko", "drivers/block/xen-blkfront.ko"}
 
 // DebianConfig is the domain that run starts.
 const DebianConfig = `# Debian's kernel and a shell, as a PVH domain.

@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"nidus/drivers/backend"
 	"nidus/drivers/blkback"
 	"nidus/drivers/block"
-	"nidus/drivers/block/ram"
+	"nidus/drivers/block/drive"
 	"nidus/kernel/console"
 	"nidus/rpc/control"
 )
@@ -32,12 +31,8 @@ type DiskSpec struct {
 	Missing string
 }
 
-const (
-	// maxDisks bounds a domain's disks.
-	maxDisks = 32
-	// ramPrefix begins the target of a disk that is empty memory: ram:64M.
-	ramPrefix = "ram:"
-)
+// maxDisks bounds a domain's disks.
+const maxDisks = 32
 
 // OpenBlock opens a device of the host for one user at a time, or says who has it.
 type OpenBlock func(readOnly bool) (block.Device, error)
@@ -81,6 +76,8 @@ func (c *Core) Blocks() []string {
 type disk struct {
 	spec   DiskSpec
 	device block.Device
+	drive  *drive.Drive // device, if that is a CD drive
+	back   *blkback.Disk
 	dev    *backend.Device // nil until it is served
 }
 
@@ -105,65 +102,8 @@ func (c *Core) parseDisk(text string) (DiskSpec, error) {
 		return s, control.Errorf(control.ErrNotYet, "disk '%s': %s", text, s.Missing)
 	case s.Format != "raw":
 		return s, control.Errorf(control.ErrNotYet, "disk '%s': the format %s can't be read yet; make it raw", text, s.Format)
-	case s.Target == "":
-		return s, control.Errorf(control.ErrNotYet, "disk '%s': a drive without a disc can't be had yet", text)
 	}
 	return s, nil
-}
-
-// openDisk opens what a specification names, and says what it is.
-func (c *Core) openDisk(s DiskSpec) (d block.Device, what string, err error) {
-	c.blocks.mu.Lock()
-	open := c.blocks.open[s.Target]
-	c.blocks.mu.Unlock()
-	switch size, isRAM := strings.CutPrefix(s.Target, ramPrefix); {
-	case open != nil:
-		if d, err = open(s.ReadOnly); err != nil {
-			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
-		}
-		return d, "the host's " + s.Target, nil
-	case s.Phy:
-		return nil, "", control.Errorf(control.ErrNoFile, "disk '%s': the host has no device %s; it has: %s", s.Text, s.Target, strings.Join(append(c.Blocks(), "no other"), ", "))
-	case isRAM:
-		n, err := parseSize(size)
-		if err != nil {
-			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
-		}
-		d, err = ram.New(ram.Config{Memory: c.Host.Memory, Bytes: n, ReadOnly: s.ReadOnly, Name: s.Target})
-		what = "memory of the host, empty; what the guest writes is lost with the domain"
-		return d, what, ramError(s, err)
-	case strings.HasPrefix(s.Target, control.UploadPrefix):
-		return nil, "", control.Errorf(control.ErrNotYet, "disk '%s': an uploaded file can't be a disk yet; name a boot module", s.Text)
-	}
-	m, err := c.Module(s.Target)
-	if err != nil {
-		return nil, "", fmt.Errorf("disk '%s': %w", s.Text, err)
-	}
-	d, err = ram.New(ram.Config{Memory: c.Host.Memory, Base: m.Data, ReadOnly: s.ReadOnly, Name: m.Name})
-	what = "the boot module " + m.Name
-	if !s.ReadOnly {
-		what += "; what the guest writes stays in memory, and is lost with the domain"
-	}
-	return d, what, ramError(s, err)
-}
-
-func ramError(s DiskSpec, err error) error {
-	if err != nil {
-		return control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
-	}
-	return nil
-}
-
-// parseSize reads a number of bytes with K, M or G behind it.
-func parseSize(s string) (uint64, error) {
-	digits := strings.TrimRight(s, "KMG")
-	shift := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30}
-	n, err := strconv.ParseUint(digits, 10, 64)
-	by, ok := shift[s[len(digits):]]
-	if err != nil || !ok || n == 0 || n > maxMemory>>by {
-		return 0, fmt.Errorf("%q is no size; write a number with K, M or G behind it, such as ram:64M", s)
-	}
-	return n << by, nil
 }
 
 // attachDisks gives a domain that was just built its disks. What it began, the domain's
@@ -197,42 +137,46 @@ func (c *Core) attachDisk(e *Entry, text string) (*disk, error) {
 			return nil, control.Errorf(control.ErrExists, "disk '%s': the domain has %s already", text, o.spec.Name)
 		}
 	}
-	dev, what, err := c.openDisk(s)
+	d := &disk{spec: s}
+	var what string
+	if s.CDROM {
+		what, err = d.openDrive(c)
+	} else {
+		d.device, what, err = c.openDisk(s)
+	}
 	if err != nil {
 		return nil, err
 	}
-	d := &disk{spec: s, device: dev}
-	if d.dev, err = c.serveDisk(e, d); err != nil {
-		return nil, errors.Join(err, dev.Close())
+	if err = c.serveDisk(e, d); err != nil {
+		return nil, errors.Join(err, d.device.Close())
 	}
 	l.all = append(l.all, d)
-	c.Host.Log.Printf(console.LevelInfo, "d%d: %s (%d MiB) is %s", e.ID, s.Name, dev.Info().Sectors>>11, what)
+	c.Host.Log.Printf(console.LevelInfo, "d%d: %s (%d MiB) is %s", e.ID, s.Name, d.device.Info().Sectors>>11, what)
 	return d, nil
 }
 
 // serveDisk starts the backend.
-func (c *Core) serveDisk(e *Entry, d *disk) (*backend.Device, error) {
+func (c *Core) serveDisk(e *Entry, d *disk) (err error) {
 	s := &d.spec
 	guest := &backend.Guest{ID: e.ID, Grants: e.Grants, Space: e.Space, Local: c.Host.Dom0}
 	log := func(format string, args ...any) { c.Host.Log.Printf(console.LevelWarning, format, args...) }
 	kind, mode := "disk", "w"
-	if s.CDROM {
+	// Linux leaves a "cdrom" of a guest that is not PV to the machine that is emulated
+	// for it, which no PVH guest has; info says that it is one, in any case.
+	if s.CDROM && e.config.Type == control.PV {
 		kind = "cdrom"
 	}
 	if s.ReadOnly || d.device.Info().ReadOnly {
 		mode = "r"
 	}
-	typ := "file"
-	if s.Phy {
-		typ = "phy"
-	}
-	return backend.New(backend.Config{
-		Guest: guest, Store: c.Host.Store, Kind: "vbd", ID: s.Number, Log: log,
-		Driver: &blkback.Disk{Guest: guest, Device: d.device, CDROM: s.CDROM, NoDiscard: s.NoDiscard, Log: log},
-		Front:  []backend.Node{backend.Num("virtual-device", s.Number), {Name: "device-type", Value: kind}},
-		Back: []backend.Node{{Name: "params", Value: s.Target}, {Name: "type", Value: typ}, {Name: "mode", Value: mode},
+	d.back = &blkback.Disk{Guest: guest, Device: d.device, CDROM: s.CDROM, NoDiscard: s.NoDiscard, Log: log}
+	d.dev, err = backend.New(backend.Config{
+		Guest: guest, Store: c.Host.Store, Kind: "vbd", ID: s.Number, Log: log, Driver: d.back,
+		Front: []backend.Node{backend.Num("virtual-device", s.Number), {Name: "device-type", Value: kind}},
+		Back: []backend.Node{{Name: "params", Value: s.Target}, {Name: "type", Value: s.backType()}, {Name: "mode", Value: mode},
 			{Name: "dev", Value: s.Name}, {Name: "device-type", Value: kind}, backend.Flag("removable", d.device.Info().Removable || s.CDROM)},
 	})
+	return err
 }
 
 // closeDisks ends all disks of a domain.
@@ -253,6 +197,14 @@ func (c *Core) closeDisk(e *Entry, d *disk) {
 	}
 }
 
+// backType is what xl calls the kind of its backend.
+func (s *DiskSpec) backType() string {
+	if s.Phy {
+		return "phy"
+	}
+	return "file"
+}
+
 func (d *disk) info() control.DeviceInfo {
 	return control.DeviceInfo{Kind: control.DeviceBlock, DevID: int(d.spec.Number), Name: d.spec.Name, Spec: d.spec.Text, State: int(d.dev.State())}
 }
@@ -266,6 +218,17 @@ func (e *Entry) Disks() []control.DeviceInfo {
 		out = append(out, d.info())
 	}
 	return out
+}
+
+// find returns the disk of a name or number. l.mu is held.
+func (l *disks) find(e *Entry, ref string) (*disk, error) {
+	i := slices.IndexFunc(l.all, func(d *disk) bool {
+		return d.spec.Name == ref || strconv.FormatUint(uint64(d.spec.Number), 10) == ref
+	})
+	if i < 0 {
+		return nil, control.Errorf(control.ErrNoDevice, "domain %d has no disk %s; \"block-list\" shows its disks", e.ID, ref)
+	}
+	return l.all[i], nil
 }
 
 // AttachDisk gives a domain that runs one more disk; spec is an element of disk=.
@@ -282,15 +245,11 @@ func (c *Core) AttachDisk(e *Entry, spec string) (control.DeviceInfo, error) {
 func (c *Core) DetachDisk(ctx context.Context, e *Entry, ref string, force bool) error {
 	l := &e.disks
 	l.mu.Lock()
-	i := slices.IndexFunc(l.all, func(d *disk) bool {
-		return d.spec.Name == ref || strconv.FormatUint(uint64(d.spec.Number), 10) == ref
-	})
-	if i < 0 {
-		l.mu.Unlock()
-		return control.Errorf(control.ErrNoDevice, "domain %d has no disk %s; \"block-list\" shows its disks", e.ID, ref)
-	}
-	d := l.all[i]
+	d, err := l.find(e, ref)
 	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if !force {
 		if err := d.dev.Detach(ctx); err != nil {
 			return fmt.Errorf("%s: the guest has not let go of it (is it mounted?): %w", d.spec.Name, err)
@@ -298,7 +257,7 @@ func (c *Core) DetachDisk(ctx context.Context, e *Entry, ref string, force bool)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if i = slices.Index(l.all, d); i >= 0 { // nobody else was faster
+	if i := slices.Index(l.all, d); i >= 0 { // nobody else was faster
 		l.all = slices.Delete(l.all, i, i+1)
 		c.closeDisk(e, d)
 	}

@@ -46,7 +46,7 @@ func fileName(name string, sum control.FileSum) string {
 	name = name[strings.LastIndexByte(name, '/')+1:]
 	name = name[:min(len(name), 64)]
 	plain := strings.Map(func(r rune) rune {
-		if r <= ' ' || r >= 0x7f || strings.ContainsRune(`\"'`, r) {
+		if r <= ' ' || r >= 0x7f || strings.ContainsRune(`\"',`, r) {
 			return '_'
 		}
 		return r
@@ -211,11 +211,24 @@ func (c *Core) filesChanged() {
 // Hold keeps the uploaded files of a configuration until release, which may be called
 // more than once.
 func (c *Core) Hold(cfg *control.DomainConfig) (release func(), err error) {
+	names := []string{cfg.Kernel, cfg.Ramdisk}
+	for _, text := range cfg.Disks {
+		s, err := c.parseDisk(text)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, s.Target)
+	}
+	return c.hold(names...)
+}
+
+// hold keeps those of the files that were uploaded.
+func (c *Core) hold(names ...string) (release func(), err error) {
 	f := &c.files
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var held []*upload
-	for _, name := range []string{cfg.Kernel, cfg.Ramdisk} {
+	for _, name := range names {
 		if !strings.HasPrefix(name, control.UploadPrefix) {
 			continue
 		}

@@ -37,6 +37,15 @@ func (p *Plane) DeviceAttach(ctx context.Context, id control.DomID, k control.De
 	return p.core.AttachDisk(e, spec)
 }
 
+// CDChange implements control.Devices.
+func (p *Plane) CDChange(_ context.Context, id control.DomID, ref, target string) (control.DeviceInfo, error) {
+	e, err := p.entry(id)
+	if err != nil {
+		return control.DeviceInfo{}, err
+	}
+	return p.core.ChangeCD(e, ref, target)
+}
+
 // DeviceDetach implements control.Devices.
 func (p *Plane) DeviceDetach(ctx context.Context, id control.DomID, k control.DeviceKind, ref string, force bool) error {
 	if k != control.DeviceBlock {

@@ -4294,6 +4294,68 @@ func (x *DeviceDetachRequest) GetForce() bool {
 	return false
 }
 
+type CDChangeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint32                 `protobuf:"varint,1,opt,name=id" json:"id,omitempty"`
+	// The drive's dev_id or name.
+	Ref string `protobuf:"bytes,2,opt,name=ref" json:"ref,omitempty"`
+	// The disc, as in disk=; empty takes out the one that is in.
+	Target        string `protobuf:"bytes,3,opt,name=target" json:"target,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CDChangeRequest) Reset() {
+	*x = CDChangeRequest{}
+	mi := &file_nidus_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CDChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CDChangeRequest) ProtoMessage() {}
+
+func (x *CDChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_nidus_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CDChangeRequest.ProtoReflect.Descriptor instead.
+func (*CDChangeRequest) Descriptor() ([]byte, []int) {
+	return file_nidus_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *CDChangeRequest) GetId() uint32 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *CDChangeRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *CDChangeRequest) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
 type ConsoleInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first message only.
@@ -4309,7 +4371,7 @@ type ConsoleInput struct {
 
 func (x *ConsoleInput) Reset() {
 	*x = ConsoleInput{}
-	mi := &file_nidus_proto_msgTypes[54]
+	mi := &file_nidus_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4321,7 +4383,7 @@ func (x *ConsoleInput) String() string {
 func (*ConsoleInput) ProtoMessage() {}
 
 func (x *ConsoleInput) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[54]
+	mi := &file_nidus_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4334,7 +4396,7 @@ func (x *ConsoleInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleInput.ProtoReflect.Descriptor instead.
 func (*ConsoleInput) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{54}
+	return file_nidus_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ConsoleInput) GetOpen() *ConsoleOpen {
@@ -4371,7 +4433,7 @@ type ConsoleOpen struct {
 
 func (x *ConsoleOpen) Reset() {
 	*x = ConsoleOpen{}
-	mi := &file_nidus_proto_msgTypes[55]
+	mi := &file_nidus_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4383,7 +4445,7 @@ func (x *ConsoleOpen) String() string {
 func (*ConsoleOpen) ProtoMessage() {}
 
 func (x *ConsoleOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[55]
+	mi := &file_nidus_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4396,7 +4458,7 @@ func (x *ConsoleOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleOpen.ProtoReflect.Descriptor instead.
 func (*ConsoleOpen) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{55}
+	return file_nidus_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ConsoleOpen) GetId() uint32 {
@@ -4432,7 +4494,7 @@ type ConsoleOutput struct {
 
 func (x *ConsoleOutput) Reset() {
 	*x = ConsoleOutput{}
-	mi := &file_nidus_proto_msgTypes[56]
+	mi := &file_nidus_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4444,7 +4506,7 @@ func (x *ConsoleOutput) String() string {
 func (*ConsoleOutput) ProtoMessage() {}
 
 func (x *ConsoleOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[56]
+	mi := &file_nidus_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4457,7 +4519,7 @@ func (x *ConsoleOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleOutput.ProtoReflect.Descriptor instead.
 func (*ConsoleOutput) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{56}
+	return file_nidus_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ConsoleOutput) GetData() []byte {
@@ -4483,7 +4545,7 @@ type ConsoleTaken struct {
 
 func (x *ConsoleTaken) Reset() {
 	*x = ConsoleTaken{}
-	mi := &file_nidus_proto_msgTypes[57]
+	mi := &file_nidus_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4495,7 +4557,7 @@ func (x *ConsoleTaken) String() string {
 func (*ConsoleTaken) ProtoMessage() {}
 
 func (x *ConsoleTaken) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[57]
+	mi := &file_nidus_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4508,7 +4570,7 @@ func (x *ConsoleTaken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConsoleTaken.ProtoReflect.Descriptor instead.
 func (*ConsoleTaken) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{57}
+	return file_nidus_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ConsoleTaken) GetCount() uint32 {
@@ -4527,7 +4589,7 @@ type PathRequest struct {
 
 func (x *PathRequest) Reset() {
 	*x = PathRequest{}
-	mi := &file_nidus_proto_msgTypes[58]
+	mi := &file_nidus_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4539,7 +4601,7 @@ func (x *PathRequest) String() string {
 func (*PathRequest) ProtoMessage() {}
 
 func (x *PathRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[58]
+	mi := &file_nidus_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4552,7 +4614,7 @@ func (x *PathRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathRequest.ProtoReflect.Descriptor instead.
 func (*PathRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{58}
+	return file_nidus_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *PathRequest) GetPath() string {
@@ -4571,7 +4633,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_nidus_proto_msgTypes[59]
+	mi := &file_nidus_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4583,7 +4645,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[59]
+	mi := &file_nidus_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4596,7 +4658,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{59}
+	return file_nidus_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ReadResponse) GetValue() []byte {
@@ -4616,7 +4678,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_nidus_proto_msgTypes[60]
+	mi := &file_nidus_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4628,7 +4690,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[60]
+	mi := &file_nidus_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4641,7 +4703,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{60}
+	return file_nidus_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *WriteRequest) GetPath() string {
@@ -4667,7 +4729,7 @@ type NamesResponse struct {
 
 func (x *NamesResponse) Reset() {
 	*x = NamesResponse{}
-	mi := &file_nidus_proto_msgTypes[61]
+	mi := &file_nidus_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4679,7 +4741,7 @@ func (x *NamesResponse) String() string {
 func (*NamesResponse) ProtoMessage() {}
 
 func (x *NamesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[61]
+	mi := &file_nidus_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4692,7 +4754,7 @@ func (x *NamesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamesResponse.ProtoReflect.Descriptor instead.
 func (*NamesResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{61}
+	return file_nidus_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *NamesResponse) GetNames() []string {
@@ -4713,7 +4775,7 @@ type PermsMessage struct {
 
 func (x *PermsMessage) Reset() {
 	*x = PermsMessage{}
-	mi := &file_nidus_proto_msgTypes[62]
+	mi := &file_nidus_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4725,7 +4787,7 @@ func (x *PermsMessage) String() string {
 func (*PermsMessage) ProtoMessage() {}
 
 func (x *PermsMessage) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[62]
+	mi := &file_nidus_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4738,7 +4800,7 @@ func (x *PermsMessage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermsMessage.ProtoReflect.Descriptor instead.
 func (*PermsMessage) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{62}
+	return file_nidus_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PermsMessage) GetPerms() []string {
@@ -4758,7 +4820,7 @@ type SetPermsRequest struct {
 
 func (x *SetPermsRequest) Reset() {
 	*x = SetPermsRequest{}
-	mi := &file_nidus_proto_msgTypes[63]
+	mi := &file_nidus_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4770,7 +4832,7 @@ func (x *SetPermsRequest) String() string {
 func (*SetPermsRequest) ProtoMessage() {}
 
 func (x *SetPermsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[63]
+	mi := &file_nidus_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4783,7 +4845,7 @@ func (x *SetPermsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetPermsRequest.ProtoReflect.Descriptor instead.
 func (*SetPermsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{63}
+	return file_nidus_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SetPermsRequest) GetPath() string {
@@ -4809,7 +4871,7 @@ type Changed struct {
 
 func (x *Changed) Reset() {
 	*x = Changed{}
-	mi := &file_nidus_proto_msgTypes[64]
+	mi := &file_nidus_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4821,7 +4883,7 @@ func (x *Changed) String() string {
 func (*Changed) ProtoMessage() {}
 
 func (x *Changed) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[64]
+	mi := &file_nidus_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4834,7 +4896,7 @@ func (x *Changed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Changed.ProtoReflect.Descriptor instead.
 func (*Changed) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{64}
+	return file_nidus_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Changed) GetPath() string {
@@ -4852,7 +4914,7 @@ type ModulesRequest struct {
 
 func (x *ModulesRequest) Reset() {
 	*x = ModulesRequest{}
-	mi := &file_nidus_proto_msgTypes[65]
+	mi := &file_nidus_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4864,7 +4926,7 @@ func (x *ModulesRequest) String() string {
 func (*ModulesRequest) ProtoMessage() {}
 
 func (x *ModulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[65]
+	mi := &file_nidus_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4877,7 +4939,7 @@ func (x *ModulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModulesRequest.ProtoReflect.Descriptor instead.
 func (*ModulesRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{65}
+	return file_nidus_proto_rawDescGZIP(), []int{66}
 }
 
 type ModulesResponse struct {
@@ -4889,7 +4951,7 @@ type ModulesResponse struct {
 
 func (x *ModulesResponse) Reset() {
 	*x = ModulesResponse{}
-	mi := &file_nidus_proto_msgTypes[66]
+	mi := &file_nidus_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4901,7 +4963,7 @@ func (x *ModulesResponse) String() string {
 func (*ModulesResponse) ProtoMessage() {}
 
 func (x *ModulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[66]
+	mi := &file_nidus_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4914,7 +4976,7 @@ func (x *ModulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ModulesResponse.ProtoReflect.Descriptor instead.
 func (*ModulesResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{66}
+	return file_nidus_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *ModulesResponse) GetModules() []*Module {
@@ -4939,7 +5001,7 @@ type Module struct {
 
 func (x *Module) Reset() {
 	*x = Module{}
-	mi := &file_nidus_proto_msgTypes[67]
+	mi := &file_nidus_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4951,7 +5013,7 @@ func (x *Module) String() string {
 func (*Module) ProtoMessage() {}
 
 func (x *Module) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[67]
+	mi := &file_nidus_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4964,7 +5026,7 @@ func (x *Module) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Module.ProtoReflect.Descriptor instead.
 func (*Module) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{67}
+	return file_nidus_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Module) GetName() string {
@@ -5001,7 +5063,7 @@ type ReadFileRequest struct {
 
 func (x *ReadFileRequest) Reset() {
 	*x = ReadFileRequest{}
-	mi := &file_nidus_proto_msgTypes[68]
+	mi := &file_nidus_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5013,7 +5075,7 @@ func (x *ReadFileRequest) String() string {
 func (*ReadFileRequest) ProtoMessage() {}
 
 func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[68]
+	mi := &file_nidus_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5026,7 +5088,7 @@ func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadFileRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{68}
+	return file_nidus_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ReadFileRequest) GetName() string {
@@ -5061,7 +5123,7 @@ type ReadFileResponse struct {
 
 func (x *ReadFileResponse) Reset() {
 	*x = ReadFileResponse{}
-	mi := &file_nidus_proto_msgTypes[69]
+	mi := &file_nidus_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5073,7 +5135,7 @@ func (x *ReadFileResponse) String() string {
 func (*ReadFileResponse) ProtoMessage() {}
 
 func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[69]
+	mi := &file_nidus_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5086,7 +5148,7 @@ func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadFileResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{69}
+	return file_nidus_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ReadFileResponse) GetData() []byte {
@@ -5119,7 +5181,7 @@ type UploadChunk struct {
 
 func (x *UploadChunk) Reset() {
 	*x = UploadChunk{}
-	mi := &file_nidus_proto_msgTypes[70]
+	mi := &file_nidus_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5131,7 +5193,7 @@ func (x *UploadChunk) String() string {
 func (*UploadChunk) ProtoMessage() {}
 
 func (x *UploadChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[70]
+	mi := &file_nidus_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5144,7 +5206,7 @@ func (x *UploadChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadChunk.ProtoReflect.Descriptor instead.
 func (*UploadChunk) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{70}
+	return file_nidus_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *UploadChunk) GetName() string {
@@ -5186,7 +5248,7 @@ type FindUploadedRequest struct {
 
 func (x *FindUploadedRequest) Reset() {
 	*x = FindUploadedRequest{}
-	mi := &file_nidus_proto_msgTypes[71]
+	mi := &file_nidus_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5198,7 +5260,7 @@ func (x *FindUploadedRequest) String() string {
 func (*FindUploadedRequest) ProtoMessage() {}
 
 func (x *FindUploadedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[71]
+	mi := &file_nidus_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5211,7 +5273,7 @@ func (x *FindUploadedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindUploadedRequest.ProtoReflect.Descriptor instead.
 func (*FindUploadedRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{71}
+	return file_nidus_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *FindUploadedRequest) GetSize() int64 {
@@ -5238,7 +5300,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_nidus_proto_msgTypes[72]
+	mi := &file_nidus_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5250,7 +5312,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[72]
+	mi := &file_nidus_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5263,7 +5325,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{72}
+	return file_nidus_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *UploadResponse) GetFile() string {
@@ -5282,7 +5344,7 @@ type DiscardRequest struct {
 
 func (x *DiscardRequest) Reset() {
 	*x = DiscardRequest{}
-	mi := &file_nidus_proto_msgTypes[73]
+	mi := &file_nidus_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5294,7 +5356,7 @@ func (x *DiscardRequest) String() string {
 func (*DiscardRequest) ProtoMessage() {}
 
 func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[73]
+	mi := &file_nidus_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5307,7 +5369,7 @@ func (x *DiscardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardRequest.ProtoReflect.Descriptor instead.
 func (*DiscardRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{73}
+	return file_nidus_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *DiscardRequest) GetFile() string {
@@ -5325,7 +5387,7 @@ type ClientsRequest struct {
 
 func (x *ClientsRequest) Reset() {
 	*x = ClientsRequest{}
-	mi := &file_nidus_proto_msgTypes[74]
+	mi := &file_nidus_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5337,7 +5399,7 @@ func (x *ClientsRequest) String() string {
 func (*ClientsRequest) ProtoMessage() {}
 
 func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[74]
+	mi := &file_nidus_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5350,7 +5412,7 @@ func (x *ClientsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsRequest.ProtoReflect.Descriptor instead.
 func (*ClientsRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{74}
+	return file_nidus_proto_rawDescGZIP(), []int{75}
 }
 
 type ClientsResponse struct {
@@ -5362,7 +5424,7 @@ type ClientsResponse struct {
 
 func (x *ClientsResponse) Reset() {
 	*x = ClientsResponse{}
-	mi := &file_nidus_proto_msgTypes[75]
+	mi := &file_nidus_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5374,7 +5436,7 @@ func (x *ClientsResponse) String() string {
 func (*ClientsResponse) ProtoMessage() {}
 
 func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[75]
+	mi := &file_nidus_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5387,7 +5449,7 @@ func (x *ClientsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientsResponse.ProtoReflect.Descriptor instead.
 func (*ClientsResponse) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{75}
+	return file_nidus_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ClientsResponse) GetClients() []*RemoteClient {
@@ -5411,7 +5473,7 @@ type RemoteClient struct {
 
 func (x *RemoteClient) Reset() {
 	*x = RemoteClient{}
-	mi := &file_nidus_proto_msgTypes[76]
+	mi := &file_nidus_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5423,7 +5485,7 @@ func (x *RemoteClient) String() string {
 func (*RemoteClient) ProtoMessage() {}
 
 func (x *RemoteClient) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[76]
+	mi := &file_nidus_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5436,7 +5498,7 @@ func (x *RemoteClient) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoteClient.ProtoReflect.Descriptor instead.
 func (*RemoteClient) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{76}
+	return file_nidus_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *RemoteClient) GetName() string {
@@ -5469,7 +5531,7 @@ type RevokeRequest struct {
 
 func (x *RevokeRequest) Reset() {
 	*x = RevokeRequest{}
-	mi := &file_nidus_proto_msgTypes[77]
+	mi := &file_nidus_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5481,7 +5543,7 @@ func (x *RevokeRequest) String() string {
 func (*RevokeRequest) ProtoMessage() {}
 
 func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_nidus_proto_msgTypes[77]
+	mi := &file_nidus_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5494,7 +5556,7 @@ func (x *RevokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeRequest.ProtoReflect.Descriptor instead.
 func (*RevokeRequest) Descriptor() ([]byte, []int) {
-	return file_nidus_proto_rawDescGZIP(), []int{77}
+	return file_nidus_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *RevokeRequest) GetName() string {
@@ -5769,7 +5831,11 @@ const file_nidus_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12%\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x11.nidus.DeviceKindR\x04kind\x12\x10\n" +
 	"\x03ref\x18\x03 \x01(\tR\x03ref\x12\x14\n" +
-	"\x05force\x18\x04 \x01(\bR\x05force\"^\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\"K\n" +
+	"\x0fCDChangeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\rR\x02id\x12\x10\n" +
+	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x16\n" +
+	"\x06target\x18\x03 \x01(\tR\x06target\"^\n" +
 	"\fConsoleInput\x12&\n" +
 	"\x04open\x18\x01 \x01(\v2\x12.nidus.ConsoleOpenR\x04open\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
@@ -5965,11 +6031,12 @@ const file_nidus_proto_rawDesc = "" +
 	"\tMemoryMax\x12\x17.nidus.MemorySetRequest\x1a\v.nidus.Done\x12'\n" +
 	"\x04Save\x12\x12.nidus.SaveRequest\x1a\v.nidus.Done\x127\n" +
 	"\aRestore\x12\x15.nidus.RestoreRequest\x1a\x15.nidus.CreateResponse\x123\n" +
-	"\x06Events\x12\x14.nidus.EventsRequest\x1a\f.nidus.Event\"\x03\x90\x02\x010\x012\xb7\x01\n" +
+	"\x06Events\x12\x14.nidus.EventsRequest\x1a\f.nidus.Event\"\x03\x90\x02\x010\x012\xee\x01\n" +
 	"\aDevices\x12@\n" +
 	"\x04List\x12\x18.nidus.DeviceListRequest\x1a\x19.nidus.DeviceListResponse\"\x03\x90\x02\x01\x127\n" +
 	"\x06Attach\x12\x1a.nidus.DeviceAttachRequest\x1a\x11.nidus.DeviceInfo\x121\n" +
-	"\x06Detach\x12\x1a.nidus.DeviceDetachRequest\x1a\v.nidus.Done2C\n" +
+	"\x06Detach\x12\x1a.nidus.DeviceDetachRequest\x1a\v.nidus.Done\x125\n" +
+	"\bChangeCD\x12\x16.nidus.CDChangeRequest\x1a\x11.nidus.DeviceInfo2C\n" +
 	"\bConsoles\x127\n" +
 	"\x06Attach\x12\x13.nidus.ConsoleInput\x1a\x14.nidus.ConsoleOutput(\x010\x012\xe9\x02\n" +
 	"\bXenstore\x124\n" +
@@ -6004,7 +6071,7 @@ func file_nidus_proto_rawDescGZIP() []byte {
 }
 
 var file_nidus_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_nidus_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
+var file_nidus_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
 var file_nidus_proto_goTypes = []any{
 	(ErrorCode)(0),              // 0: nidus.ErrorCode
 	(HostEndKind)(0),            // 1: nidus.HostEndKind
@@ -6071,30 +6138,31 @@ var file_nidus_proto_goTypes = []any{
 	(*DeviceListResponse)(nil),  // 62: nidus.DeviceListResponse
 	(*DeviceAttachRequest)(nil), // 63: nidus.DeviceAttachRequest
 	(*DeviceDetachRequest)(nil), // 64: nidus.DeviceDetachRequest
-	(*ConsoleInput)(nil),        // 65: nidus.ConsoleInput
-	(*ConsoleOpen)(nil),         // 66: nidus.ConsoleOpen
-	(*ConsoleOutput)(nil),       // 67: nidus.ConsoleOutput
-	(*ConsoleTaken)(nil),        // 68: nidus.ConsoleTaken
-	(*PathRequest)(nil),         // 69: nidus.PathRequest
-	(*ReadResponse)(nil),        // 70: nidus.ReadResponse
-	(*WriteRequest)(nil),        // 71: nidus.WriteRequest
-	(*NamesResponse)(nil),       // 72: nidus.NamesResponse
-	(*PermsMessage)(nil),        // 73: nidus.PermsMessage
-	(*SetPermsRequest)(nil),     // 74: nidus.SetPermsRequest
-	(*Changed)(nil),             // 75: nidus.Changed
-	(*ModulesRequest)(nil),      // 76: nidus.ModulesRequest
-	(*ModulesResponse)(nil),     // 77: nidus.ModulesResponse
-	(*Module)(nil),              // 78: nidus.Module
-	(*ReadFileRequest)(nil),     // 79: nidus.ReadFileRequest
-	(*ReadFileResponse)(nil),    // 80: nidus.ReadFileResponse
-	(*UploadChunk)(nil),         // 81: nidus.UploadChunk
-	(*FindUploadedRequest)(nil), // 82: nidus.FindUploadedRequest
-	(*UploadResponse)(nil),      // 83: nidus.UploadResponse
-	(*DiscardRequest)(nil),      // 84: nidus.DiscardRequest
-	(*ClientsRequest)(nil),      // 85: nidus.ClientsRequest
-	(*ClientsResponse)(nil),     // 86: nidus.ClientsResponse
-	(*RemoteClient)(nil),        // 87: nidus.RemoteClient
-	(*RevokeRequest)(nil),       // 88: nidus.RevokeRequest
+	(*CDChangeRequest)(nil),     // 65: nidus.CDChangeRequest
+	(*ConsoleInput)(nil),        // 66: nidus.ConsoleInput
+	(*ConsoleOpen)(nil),         // 67: nidus.ConsoleOpen
+	(*ConsoleOutput)(nil),       // 68: nidus.ConsoleOutput
+	(*ConsoleTaken)(nil),        // 69: nidus.ConsoleTaken
+	(*PathRequest)(nil),         // 70: nidus.PathRequest
+	(*ReadResponse)(nil),        // 71: nidus.ReadResponse
+	(*WriteRequest)(nil),        // 72: nidus.WriteRequest
+	(*NamesResponse)(nil),       // 73: nidus.NamesResponse
+	(*PermsMessage)(nil),        // 74: nidus.PermsMessage
+	(*SetPermsRequest)(nil),     // 75: nidus.SetPermsRequest
+	(*Changed)(nil),             // 76: nidus.Changed
+	(*ModulesRequest)(nil),      // 77: nidus.ModulesRequest
+	(*ModulesResponse)(nil),     // 78: nidus.ModulesResponse
+	(*Module)(nil),              // 79: nidus.Module
+	(*ReadFileRequest)(nil),     // 80: nidus.ReadFileRequest
+	(*ReadFileResponse)(nil),    // 81: nidus.ReadFileResponse
+	(*UploadChunk)(nil),         // 82: nidus.UploadChunk
+	(*FindUploadedRequest)(nil), // 83: nidus.FindUploadedRequest
+	(*UploadResponse)(nil),      // 84: nidus.UploadResponse
+	(*DiscardRequest)(nil),      // 85: nidus.DiscardRequest
+	(*ClientsRequest)(nil),      // 86: nidus.ClientsRequest
+	(*ClientsResponse)(nil),     // 87: nidus.ClientsResponse
+	(*RemoteClient)(nil),        // 88: nidus.RemoteClient
+	(*RevokeRequest)(nil),       // 89: nidus.RevokeRequest
 }
 var file_nidus_proto_depIdxs = []int32{
 	0,  // 0: nidus.Error.code:type_name -> nidus.ErrorCode
@@ -6131,10 +6199,10 @@ var file_nidus_proto_depIdxs = []int32{
 	60, // 31: nidus.DeviceListResponse.devices:type_name -> nidus.DeviceInfo
 	9,  // 32: nidus.DeviceAttachRequest.kind:type_name -> nidus.DeviceKind
 	9,  // 33: nidus.DeviceDetachRequest.kind:type_name -> nidus.DeviceKind
-	66, // 34: nidus.ConsoleInput.open:type_name -> nidus.ConsoleOpen
-	68, // 35: nidus.ConsoleOutput.taken:type_name -> nidus.ConsoleTaken
-	78, // 36: nidus.ModulesResponse.modules:type_name -> nidus.Module
-	87, // 37: nidus.ClientsResponse.clients:type_name -> nidus.RemoteClient
+	67, // 34: nidus.ConsoleInput.open:type_name -> nidus.ConsoleOpen
+	69, // 35: nidus.ConsoleOutput.taken:type_name -> nidus.ConsoleTaken
+	79, // 36: nidus.ModulesResponse.modules:type_name -> nidus.Module
+	88, // 37: nidus.ClientsResponse.clients:type_name -> nidus.RemoteClient
 	10, // 38: nidus.RemoteClient.role:type_name -> nidus.Role
 	13, // 39: nidus.Session.Hello:input_type -> nidus.HelloRequest
 	15, // 40: nidus.Host.Info:input_type -> nidus.InfoRequest
@@ -6173,77 +6241,79 @@ var file_nidus_proto_depIdxs = []int32{
 	61, // 73: nidus.Devices.List:input_type -> nidus.DeviceListRequest
 	63, // 74: nidus.Devices.Attach:input_type -> nidus.DeviceAttachRequest
 	64, // 75: nidus.Devices.Detach:input_type -> nidus.DeviceDetachRequest
-	65, // 76: nidus.Consoles.Attach:input_type -> nidus.ConsoleInput
-	69, // 77: nidus.Xenstore.Read:input_type -> nidus.PathRequest
-	71, // 78: nidus.Xenstore.Write:input_type -> nidus.WriteRequest
-	69, // 79: nidus.Xenstore.List:input_type -> nidus.PathRequest
-	69, // 80: nidus.Xenstore.Remove:input_type -> nidus.PathRequest
-	69, // 81: nidus.Xenstore.Perms:input_type -> nidus.PathRequest
-	74, // 82: nidus.Xenstore.SetPerms:input_type -> nidus.SetPermsRequest
-	69, // 83: nidus.Xenstore.Watch:input_type -> nidus.PathRequest
-	76, // 84: nidus.Files.Modules:input_type -> nidus.ModulesRequest
-	79, // 85: nidus.Files.Read:input_type -> nidus.ReadFileRequest
-	81, // 86: nidus.Files.Upload:input_type -> nidus.UploadChunk
-	82, // 87: nidus.Files.FindUploaded:input_type -> nidus.FindUploadedRequest
-	84, // 88: nidus.Files.Discard:input_type -> nidus.DiscardRequest
-	85, // 89: nidus.Remote.Clients:input_type -> nidus.ClientsRequest
-	87, // 90: nidus.Remote.Allow:input_type -> nidus.RemoteClient
-	88, // 91: nidus.Remote.Revoke:input_type -> nidus.RevokeRequest
-	14, // 92: nidus.Session.Hello:output_type -> nidus.HelloResponse
-	16, // 93: nidus.Host.Info:output_type -> nidus.HostInfo
-	18, // 94: nidus.Host.CPUs:output_type -> nidus.CPUsResponse
-	21, // 95: nidus.Host.Memory:output_type -> nidus.MemoryInfo
-	23, // 96: nidus.Host.Scheduler:output_type -> nidus.SchedulerInfo
-	25, // 97: nidus.Host.Dmesg:output_type -> nidus.DmesgResponse
-	27, // 98: nidus.Host.Log:output_type -> nidus.LogChunk
-	12, // 99: nidus.Host.DebugKeys:output_type -> nidus.Done
-	31, // 100: nidus.Host.PowerOff:output_type -> nidus.HostEndStep
-	31, // 101: nidus.Host.Reboot:output_type -> nidus.HostEndStep
-	34, // 102: nidus.Domains.List:output_type -> nidus.ListDomainsResponse
-	36, // 103: nidus.Domains.Get:output_type -> nidus.DomainInfo
-	37, // 104: nidus.Domains.GetConfig:output_type -> nidus.DomainConfig
-	43, // 105: nidus.Domains.Create:output_type -> nidus.CreateResponse
-	44, // 106: nidus.Domains.CreateWatched:output_type -> nidus.CreateProgress
-	12, // 107: nidus.Domains.SetConfig:output_type -> nidus.Done
-	12, // 108: nidus.Domains.Destroy:output_type -> nidus.Done
-	12, // 109: nidus.Domains.Rename:output_type -> nidus.Done
-	12, // 110: nidus.Domains.Pause:output_type -> nidus.Done
-	12, // 111: nidus.Domains.Unpause:output_type -> nidus.Done
-	12, // 112: nidus.Domains.Shutdown:output_type -> nidus.Done
-	12, // 113: nidus.Domains.Reboot:output_type -> nidus.Done
-	12, // 114: nidus.Domains.Sysrq:output_type -> nidus.Done
-	12, // 115: nidus.Domains.Inject:output_type -> nidus.Done
-	50, // 116: nidus.Domains.VCPUList:output_type -> nidus.VCPUListResponse
-	12, // 117: nidus.Domains.VCPUPin:output_type -> nidus.Done
-	12, // 118: nidus.Domains.VCPUSet:output_type -> nidus.Done
-	41, // 119: nidus.Domains.GetSched:output_type -> nidus.SchedParams
-	12, // 120: nidus.Domains.SetSched:output_type -> nidus.Done
-	12, // 121: nidus.Domains.MemorySet:output_type -> nidus.Done
-	12, // 122: nidus.Domains.MemoryMax:output_type -> nidus.Done
-	12, // 123: nidus.Domains.Save:output_type -> nidus.Done
-	43, // 124: nidus.Domains.Restore:output_type -> nidus.CreateResponse
-	59, // 125: nidus.Domains.Events:output_type -> nidus.Event
-	62, // 126: nidus.Devices.List:output_type -> nidus.DeviceListResponse
-	60, // 127: nidus.Devices.Attach:output_type -> nidus.DeviceInfo
-	12, // 128: nidus.Devices.Detach:output_type -> nidus.Done
-	67, // 129: nidus.Consoles.Attach:output_type -> nidus.ConsoleOutput
-	70, // 130: nidus.Xenstore.Read:output_type -> nidus.ReadResponse
-	12, // 131: nidus.Xenstore.Write:output_type -> nidus.Done
-	72, // 132: nidus.Xenstore.List:output_type -> nidus.NamesResponse
-	12, // 133: nidus.Xenstore.Remove:output_type -> nidus.Done
-	73, // 134: nidus.Xenstore.Perms:output_type -> nidus.PermsMessage
-	12, // 135: nidus.Xenstore.SetPerms:output_type -> nidus.Done
-	75, // 136: nidus.Xenstore.Watch:output_type -> nidus.Changed
-	77, // 137: nidus.Files.Modules:output_type -> nidus.ModulesResponse
-	80, // 138: nidus.Files.Read:output_type -> nidus.ReadFileResponse
-	83, // 139: nidus.Files.Upload:output_type -> nidus.UploadResponse
-	83, // 140: nidus.Files.FindUploaded:output_type -> nidus.UploadResponse
-	12, // 141: nidus.Files.Discard:output_type -> nidus.Done
-	86, // 142: nidus.Remote.Clients:output_type -> nidus.ClientsResponse
-	12, // 143: nidus.Remote.Allow:output_type -> nidus.Done
-	12, // 144: nidus.Remote.Revoke:output_type -> nidus.Done
-	92, // [92:145] is the sub-list for method output_type
-	39, // [39:92] is the sub-list for method input_type
+	65, // 76: nidus.Devices.ChangeCD:input_type -> nidus.CDChangeRequest
+	66, // 77: nidus.Consoles.Attach:input_type -> nidus.ConsoleInput
+	70, // 78: nidus.Xenstore.Read:input_type -> nidus.PathRequest
+	72, // 79: nidus.Xenstore.Write:input_type -> nidus.WriteRequest
+	70, // 80: nidus.Xenstore.List:input_type -> nidus.PathRequest
+	70, // 81: nidus.Xenstore.Remove:input_type -> nidus.PathRequest
+	70, // 82: nidus.Xenstore.Perms:input_type -> nidus.PathRequest
+	75, // 83: nidus.Xenstore.SetPerms:input_type -> nidus.SetPermsRequest
+	70, // 84: nidus.Xenstore.Watch:input_type -> nidus.PathRequest
+	77, // 85: nidus.Files.Modules:input_type -> nidus.ModulesRequest
+	80, // 86: nidus.Files.Read:input_type -> nidus.ReadFileRequest
+	82, // 87: nidus.Files.Upload:input_type -> nidus.UploadChunk
+	83, // 88: nidus.Files.FindUploaded:input_type -> nidus.FindUploadedRequest
+	85, // 89: nidus.Files.Discard:input_type -> nidus.DiscardRequest
+	86, // 90: nidus.Remote.Clients:input_type -> nidus.ClientsRequest
+	88, // 91: nidus.Remote.Allow:input_type -> nidus.RemoteClient
+	89, // 92: nidus.Remote.Revoke:input_type -> nidus.RevokeRequest
+	14, // 93: nidus.Session.Hello:output_type -> nidus.HelloResponse
+	16, // 94: nidus.Host.Info:output_type -> nidus.HostInfo
+	18, // 95: nidus.Host.CPUs:output_type -> nidus.CPUsResponse
+	21, // 96: nidus.Host.Memory:output_type -> nidus.MemoryInfo
+	23, // 97: nidus.Host.Scheduler:output_type -> nidus.SchedulerInfo
+	25, // 98: nidus.Host.Dmesg:output_type -> nidus.DmesgResponse
+	27, // 99: nidus.Host.Log:output_type -> nidus.LogChunk
+	12, // 100: nidus.Host.DebugKeys:output_type -> nidus.Done
+	31, // 101: nidus.Host.PowerOff:output_type -> nidus.HostEndStep
+	31, // 102: nidus.Host.Reboot:output_type -> nidus.HostEndStep
+	34, // 103: nidus.Domains.List:output_type -> nidus.ListDomainsResponse
+	36, // 104: nidus.Domains.Get:output_type -> nidus.DomainInfo
+	37, // 105: nidus.Domains.GetConfig:output_type -> nidus.DomainConfig
+	43, // 106: nidus.Domains.Create:output_type -> nidus.CreateResponse
+	44, // 107: nidus.Domains.CreateWatched:output_type -> nidus.CreateProgress
+	12, // 108: nidus.Domains.SetConfig:output_type -> nidus.Done
+	12, // 109: nidus.Domains.Destroy:output_type -> nidus.Done
+	12, // 110: nidus.Domains.Rename:output_type -> nidus.Done
+	12, // 111: nidus.Domains.Pause:output_type -> nidus.Done
+	12, // 112: nidus.Domains.Unpause:output_type -> nidus.Done
+	12, // 113: nidus.Domains.Shutdown:output_type -> nidus.Done
+	12, // 114: nidus.Domains.Reboot:output_type -> nidus.Done
+	12, // 115: nidus.Domains.Sysrq:output_type -> nidus.Done
+	12, // 116: nidus.Domains.Inject:output_type -> nidus.Done
+	50, // 117: nidus.Domains.VCPUList:output_type -> nidus.VCPUListResponse
+	12, // 118: nidus.Domains.VCPUPin:output_type -> nidus.Done
+	12, // 119: nidus.Domains.VCPUSet:output_type -> nidus.Done
+	41, // 120: nidus.Domains.GetSched:output_type -> nidus.SchedParams
+	12, // 121: nidus.Domains.SetSched:output_type -> nidus.Done
+	12, // 122: nidus.Domains.MemorySet:output_type -> nidus.Done
+	12, // 123: nidus.Domains.MemoryMax:output_type -> nidus.Done
+	12, // 124: nidus.Domains.Save:output_type -> nidus.Done
+	43, // 125: nidus.Domains.Restore:output_type -> nidus.CreateResponse
+	59, // 126: nidus.Domains.Events:output_type -> nidus.Event
+	62, // 127: nidus.Devices.List:output_type -> nidus.DeviceListResponse
+	60, // 128: nidus.Devices.Attach:output_type -> nidus.DeviceInfo
+	12, // 129: nidus.Devices.Detach:output_type -> nidus.Done
+	60, // 130: nidus.Devices.ChangeCD:output_type -> nidus.DeviceInfo
+	68, // 131: nidus.Consoles.Attach:output_type -> nidus.ConsoleOutput
+	71, // 132: nidus.Xenstore.Read:output_type -> nidus.ReadResponse
+	12, // 133: nidus.Xenstore.Write:output_type -> nidus.Done
+	73, // 134: nidus.Xenstore.List:output_type -> nidus.NamesResponse
+	12, // 135: nidus.Xenstore.Remove:output_type -> nidus.Done
+	74, // 136: nidus.Xenstore.Perms:output_type -> nidus.PermsMessage
+	12, // 137: nidus.Xenstore.SetPerms:output_type -> nidus.Done
+	76, // 138: nidus.Xenstore.Watch:output_type -> nidus.Changed
+	78, // 139: nidus.Files.Modules:output_type -> nidus.ModulesResponse
+	81, // 140: nidus.Files.Read:output_type -> nidus.ReadFileResponse
+	84, // 141: nidus.Files.Upload:output_type -> nidus.UploadResponse
+	84, // 142: nidus.Files.FindUploaded:output_type -> nidus.UploadResponse
+	12, // 143: nidus.Files.Discard:output_type -> nidus.Done
+	87, // 144: nidus.Remote.Clients:output_type -> nidus.ClientsResponse
+	12, // 145: nidus.Remote.Allow:output_type -> nidus.Done
+	12, // 146: nidus.Remote.Revoke:output_type -> nidus.Done
+	93, // [93:147] is the sub-list for method output_type
+	39, // [39:93] is the sub-list for method input_type
 	39, // [39:39] is the sub-list for extension type_name
 	39, // [39:39] is the sub-list for extension extendee
 	0,  // [0:39] is the sub-list for field type_name
@@ -6260,7 +6330,7 @@ func file_nidus_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_nidus_proto_rawDesc), len(file_nidus_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   78,
+			NumMessages:   79,
 			NumExtensions: 0,
 			NumServices:   8,
 		},

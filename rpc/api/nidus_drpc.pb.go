@@ -1636,6 +1636,7 @@ type DRPCDevicesClient interface {
 	List(ctx context.Context, in *DeviceListRequest) (*DeviceListResponse, error)
 	Attach(ctx context.Context, in *DeviceAttachRequest) (*DeviceInfo, error)
 	Detach(ctx context.Context, in *DeviceDetachRequest) (*Done, error)
+	ChangeCD(ctx context.Context, in *CDChangeRequest) (*DeviceInfo, error)
 }
 
 type drpcDevicesClient struct {
@@ -1675,10 +1676,20 @@ func (c *drpcDevicesClient) Detach(ctx context.Context, in *DeviceDetachRequest)
 	return out, nil
 }
 
+func (c *drpcDevicesClient) ChangeCD(ctx context.Context, in *CDChangeRequest) (*DeviceInfo, error) {
+	out := new(DeviceInfo)
+	err := c.cc.Invoke(ctx, "/nidus.Devices/ChangeCD", drpcEncoding_File_nidus_proto{}, in, out)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 type DRPCDevicesServer interface {
 	List(context.Context, *DeviceListRequest) (*DeviceListResponse, error)
 	Attach(context.Context, *DeviceAttachRequest) (*DeviceInfo, error)
 	Detach(context.Context, *DeviceDetachRequest) (*Done, error)
+	ChangeCD(context.Context, *CDChangeRequest) (*DeviceInfo, error)
 }
 
 type DRPCDevicesUnimplementedServer struct{}
@@ -1695,9 +1706,13 @@ func (s *DRPCDevicesUnimplementedServer) Detach(context.Context, *DeviceDetachRe
 	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
 }
 
+func (s *DRPCDevicesUnimplementedServer) ChangeCD(context.Context, *CDChangeRequest) (*DeviceInfo, error) {
+	return nil, drpcerr.WithCode(errors.New("Unimplemented"), drpcerr.Unimplemented)
+}
+
 type DRPCDevicesDescription struct{}
 
-func (DRPCDevicesDescription) NumMethods() int { return 3 }
+func (DRPCDevicesDescription) NumMethods() int { return 4 }
 
 func (DRPCDevicesDescription) Method(n int) (string, drpc.Encoding, drpc.Receiver, interface{}, bool) {
 	switch n {
@@ -1728,6 +1743,15 @@ func (DRPCDevicesDescription) Method(n int) (string, drpc.Encoding, drpc.Receive
 						in1.(*DeviceDetachRequest),
 					)
 			}, DRPCDevicesServer.Detach, true
+	case 3:
+		return "/nidus.Devices/ChangeCD", drpcEncoding_File_nidus_proto{},
+			func(srv interface{}, ctx context.Context, in1, in2 interface{}) (drpc.Message, error) {
+				return srv.(DRPCDevicesServer).
+					ChangeCD(
+						ctx,
+						in1.(*CDChangeRequest),
+					)
+			}, DRPCDevicesServer.ChangeCD, true
 	default:
 		return "", nil, nil, nil, false
 	}
@@ -1779,6 +1803,22 @@ type drpcDevices_DetachStream struct {
 }
 
 func (x *drpcDevices_DetachStream) SendAndClose(m *Done) error {
+	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
+		return err
+	}
+	return x.CloseSend()
+}
+
+type DRPCDevices_ChangeCDStream interface {
+	drpc.Stream
+	SendAndClose(*DeviceInfo) error
+}
+
+type drpcDevices_ChangeCDStream struct {
+	drpc.Stream
+}
+
+func (x *drpcDevices_ChangeCDStream) SendAndClose(m *DeviceInfo) error {
 	if err := x.MsgSend(m, drpcEncoding_File_nidus_proto{}); err != nil {
 		return err
 	}

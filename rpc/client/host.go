@@ -82,6 +82,11 @@ func (c *Client) DeviceDetach(ctx context.Context, id control.DomID, kind contro
 	return only(c.devices.Detach(ctx, &api.DeviceDetachRequest{Id: uint32(id), Kind: api.DeviceKind(kind), Ref: ref, Force: force}))
 }
 
+// CDChange implements control.Plane.
+func (c *Client) CDChange(ctx context.Context, id control.DomID, ref, target string) (control.DeviceInfo, error) {
+	return value[control.DeviceInfo](c.devices.ChangeCD(ctx, &api.CDChangeRequest{Id: uint32(id), Ref: ref, Target: target}))
+}
+
 // XenstoreRead implements control.Plane.
 func (c *Client) XenstoreRead(ctx context.Context, path string) ([]byte, error) {
 	r, err := c.store.Read(ctx, &api.PathRequest{Path: path})

@@ -61,6 +61,9 @@ func (m *mirror) DeviceAttach(_ context.Context, id control.DomID, k control.Dev
 func (m *mirror) DeviceDetach(_ context.Context, id control.DomID, k control.DeviceKind, ref string, force bool) error {
 	return fail(m.call("DeviceDetach", id, k, ref, force))
 }
+func (m *mirror) CDChange(_ context.Context, id control.DomID, ref, target string) (control.DeviceInfo, error) {
+	return give[control.DeviceInfo](m.call("CDChange", id, ref, target))
+}
 func (m *mirror) XenstoreRead(_ context.Context, path string) ([]byte, error) {
 	return give[[]byte](m.call("XenstoreRead", path))
 }

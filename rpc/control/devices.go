@@ -12,6 +12,11 @@ type Devices interface {
 	// DeviceDetach takes one away: ref is its DevID or name. With force it
 	// doesn't wait for the guest's consent. ErrNoDevice.
 	DeviceDetach(ctx context.Context, id DomID, kind DeviceKind, ref string, force bool) error
+	// CDChange puts a disc into a domain's CD drive, in place of the one that is in it;
+	// ref is the drive's DevID or name, target what disk= has there, "" takes the disc
+	// out. The guest is not asked. ErrNoDevice, ErrNoFile; ErrBadState if the device is
+	// no CD drive.
+	CDChange(ctx context.Context, id DomID, ref, target string) (DeviceInfo, error)
 }
 
 // DeviceKind is a kind of devices.

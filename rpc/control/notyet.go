@@ -52,6 +52,11 @@ func (NotYet) DeviceDetach(_ context.Context, _ DomID, k DeviceKind, _ string, _
 	return notYet(k.String() + "-detach")
 }
 
+// CDChange implements Devices.
+func (NotYet) CDChange(context.Context, DomID, string, string) (DeviceInfo, error) {
+	return DeviceInfo{}, notYet("a CD drive")
+}
+
 // XenstoreRead implements Store.
 func (NotYet) XenstoreRead(context.Context, string) ([]byte, error) { return nil, notYet("xenstore") }
 

@@ -173,6 +173,14 @@ func (d devices) Detach(ctx context.Context, in *api.DeviceDetachRequest) (*api.
 	return done(d.plane.DeviceDetach(ctx, id, kind, in.Ref, in.Force))
 }
 
+func (d devices) ChangeCD(ctx context.Context, in *api.CDChangeRequest) (*api.DeviceInfo, error) {
+	id, err := wire.DomID(in.Id)
+	if err != nil {
+		return nil, err
+	}
+	return message[api.DeviceInfo](d.plane.CDChange(ctx, id, in.Ref, in.Target))
+}
+
 func device(id uint32, kind api.DeviceKind) (control.DomID, control.DeviceKind, error) {
 	if kind < api.DeviceKind_DEVICE_BLOCK || kind > 0xff {
 		return 0, 0, control.Errorf(control.ErrBadArgument, "%d is no kind of devices", kind)

@@ -44,6 +44,13 @@ func deviceCommands() []*command {
 					if err != nil {
 						return err
 					}
+					up := uploads{call: c}
+					defer up.discard(ctx)
+					if d.kind == control.DeviceBlock {
+						if spec, err = up.disk(ctx, spec); err != nil {
+							return err
+						}
+					}
 					_, err = c.Plane.DeviceAttach(ctx, dom.ID, d.kind, spec)
 					return err
 				}},
@@ -59,15 +66,29 @@ func deviceCommands() []*command {
 				run: func(ctx context.Context, c *call) error { return listDevices(ctx, c, d.kind, d.head) }})
 	}
 	return append(out,
-		&command{name: "cd-insert", args: "DOM VDEV TARGET", summary: "put a CD into a domain's drive (not yet)", min: 3, max: 3, kinds: kinds, run: noCD},
-		&command{name: "cd-eject", args: "DOM VDEV", summary: "take the CD out of a domain's drive (not yet)", min: 2, max: 2, kinds: kinds, run: noCD})
+		&command{name: "cd-insert", args: "DOM VDEV TARGET", summary: "put a CD into a domain's drive", min: 3, max: 3, kinds: kinds, options: []option{jsonOption}, run: changeCD},
+		&command{name: "cd-eject", args: "DOM VDEV", summary: "take the CD out of a domain's drive", min: 2, max: 2, kinds: kinds, options: []option{jsonOption}, run: changeCD})
 }
 
-func noCD(ctx context.Context, c *call) error {
-	if _, err := c.domain(ctx, c.args[0]); err != nil {
+// changeCD is cd-insert, and without a third argument cd-eject.
+func changeCD(ctx context.Context, c *call) error {
+	dom, err := c.domain(ctx, c.args[0])
+	if err != nil {
 		return err
 	}
-	return control.Errorf(control.ErrNotYet, "not yet supported: CD drives come with the disks")
+	target := ""
+	if len(c.args) > 2 {
+		up := uploads{call: c}
+		defer up.discard(ctx)
+		if target, err = up.name(ctx, c.args[2]); err != nil {
+			return err
+		}
+	}
+	info, err := c.Plane.CDChange(ctx, dom.ID, c.args[1], target)
+	if err != nil || !c.opt("json") {
+		return err
+	}
+	return c.printJSON(info)
 }
 
 func listDevices(ctx context.Context, c *call, kind control.DeviceKind, head string) error {

@@ -215,6 +215,16 @@ func (p *devicePlane) DeviceAttach(_ context.Context, id control.DomID, k contro
 	return d, nil
 }
 
+func (p *devicePlane) CDChange(_ context.Context, id control.DomID, ref, target string) (control.DeviceInfo, error) {
+	for i, d := range p.devs[id] {
+		if d.Name == ref {
+			p.devs[id][i].Spec = "target=" + target
+			return p.devs[id][i], nil
+		}
+	}
+	return control.DeviceInfo{}, control.Errorf(control.ErrNoDevice, "domain %d has no disk %s", id, ref)
+}
+
 func (p *devicePlane) DeviceDetach(_ context.Context, id control.DomID, k control.DeviceKind, ref string, force bool) error {
 	n := len(p.devs[id])
 	p.devs[id] = slices.DeleteFunc(p.devs[id], func(d control.DeviceInfo) bool { return d.Kind == k && d.Name == ref })

@@ -29,7 +29,7 @@ var scripts = map[string][]string{
 		"block-list debian", "block-attach debian file:a,xvda,w", "block-attach debian file:a,xvd,w", "block-attach debian", "block-detach debian xvda", "network-attach debian", "network-attach debian mac=1", "network-detach debian 0", "network-list debian", "pci-attach debian 00:06.0", "pci-attach debian 00:06", "pci-list debian",
 	},
 	"devices": {
-		"create -q debian.cfg", "block-attach debian file:a,xvda,w", "block-attach debian phy:b xvdb r", "block-list debian", "block-list --json debian 0", "block-list nobody", "network-attach debian mac=00:16:3e:00:00:01 bridge=br0", "network-attach debian", "network-list debian",
+		"create -q debian.cfg", "block-attach debian file:a,xvda,w", "block-attach debian phy:b xvdb r", "block-list debian", "block-list --json debian 0", "cd-insert debian block0 x.iso", "cd-insert --json debian block0 y.iso", "cd-eject debian xvdz", "cd-insert debian block0 local:x.iso", "block-list nobody", "network-attach debian mac=00:16:3e:00:00:01 bridge=br0", "network-attach debian", "network-list debian",
 		"pci-attach debian 00:06.0", "pci-list debian", "network-detach debian network2", "network-detach --force debian network2", "network-list debian",
 	},
 	"xenstore": {

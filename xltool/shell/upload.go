@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"nidus/rpc/control"
@@ -20,32 +21,68 @@ type File interface {
 	Stat() (fs.FileInfo, error)
 }
 
-// upload replaces a configuration's local: files by what they are called on the host,
-// which has them then. They stay there until discard, or as long as a domain made from
-// them does.
-func (c *call) upload(ctx context.Context, cfg *xlcfg.DomainConfig) (discard func(), err error) {
-	var names []string
-	discard = func() {
-		for _, n := range names { // the connection's end does it too
-			_ = c.Plane.Discard(context.WithoutCancel(ctx), n)
-		}
+// uploads are local: files that the host has for a command, until discard or as long as
+// a domain made from them does.
+type uploads struct {
+	*call
+	names []string
+}
+
+func (u *uploads) discard(ctx context.Context) {
+	for _, n := range u.names { // the connection's end does it too
+		_ = u.Plane.Discard(context.WithoutCancel(ctx), n)
 	}
+}
+
+// name returns what a file is called on the host: another name if it is a local: one,
+// which the host has then.
+func (u *uploads) name(ctx context.Context, file string) (string, error) {
+	local, ok := strings.CutPrefix(file, control.LocalPrefix)
+	if !ok {
+		return file, nil
+	}
+	name, err := u.uploadFile(ctx, local)
+	if err != nil {
+		return "", err
+	}
+	u.names = append(u.names, name)
+	return name, nil
+}
+
+// disk does the same with the target of an element of disk=.
+func (u *uploads) disk(ctx context.Context, spec string) (string, error) {
+	d, err := xlcfg.ParseDisk(spec)
+	if err != nil || !strings.HasPrefix(d.Target, control.LocalPrefix) {
+		return spec, err
+	}
+	name, err := u.name(ctx, d.Target)
+	return strings.Replace(spec, d.Target, name, 1), err
+}
+
+// upload replaces a configuration's local: files by what they are called on the host,
+// which has them until discard.
+func (c *call) upload(ctx context.Context, cfg *xlcfg.DomainConfig) (discard func(), err error) {
+	u := &uploads{call: c}
+	discard = func() { u.discard(ctx) }
 	for _, f := range []struct {
 		key  string
 		name *string
 	}{{"kernel", &cfg.Kernel}, {"ramdisk", &cfg.Ramdisk}} {
-		local, ok := strings.CutPrefix(*f.name, control.LocalPrefix)
-		if !ok {
-			continue
-		}
-		name, err := c.uploadFile(ctx, local)
+		name, err := u.name(ctx, *f.name)
 		if err != nil {
 			discard()
 			return nil, fmt.Errorf("%s = %q: %w", f.key, *f.name, err)
 		}
 		*f.name = name
-		names = append(names, name)
 	}
+	disks := slices.Clone(cfg.Disks) // the caller's may be kept
+	for i := range disks {
+		if disks[i], err = u.disk(ctx, disks[i]); err != nil {
+			discard()
+			return nil, fmt.Errorf("disk = %q: %w", cfg.Disks[i], err)
+		}
+	}
+	cfg.Disks = disks
 	return discard, nil
 }
 

@@ -1,0 +1,98 @@
+package core
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"nidus/drivers/block"
+	"nidus/drivers/block/ram"
+	"nidus/rpc/control"
+)
+
+// ramPrefix begins the target of a disk that is empty memory: ram:64M.
+const ramPrefix = "ram:"
+
+// openDisk opens what a specification names, and says what it is.
+func (c *Core) openDisk(s DiskSpec) (d block.Device, what string, err error) {
+	c.blocks.mu.Lock()
+	open := c.blocks.open[s.Target]
+	c.blocks.mu.Unlock()
+	switch size, isRAM := strings.CutPrefix(s.Target, ramPrefix); {
+	case open != nil:
+		if d, err = open(s.ReadOnly); err != nil {
+			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+		}
+		return d, "the host's " + s.Target, nil
+	case s.Phy:
+		return nil, "", control.Errorf(control.ErrNoFile, "disk '%s': the host has no device %s; it has: %s", s.Text, s.Target, strings.Join(append(c.Blocks(), "no other"), ", "))
+	case isRAM:
+		n, err := parseSize(size)
+		if err != nil {
+			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+		}
+		d, err = ram.New(ram.Config{Memory: c.Host.Memory, Bytes: n, ReadOnly: s.ReadOnly, Name: s.Target})
+		what = "memory of the host, empty; what the guest writes is lost with the domain"
+		return d, what, ramError(s, err)
+	}
+	return c.openModule(s)
+}
+
+// openModule opens a boot module or an uploaded file, of which the disk is a copy in
+// memory where it is written.
+func (c *Core) openModule(s DiskSpec) (d block.Device, what string, err error) {
+	release, err := c.hold(s.Target)
+	if err != nil {
+		return nil, "", fmt.Errorf("disk '%s': %w", s.Text, err)
+	}
+	m, err := c.Module(s.Target)
+	if err == nil {
+		d, err = ram.New(ram.Config{Memory: c.Host.Memory, Base: m.Data, ReadOnly: s.ReadOnly, Name: m.Name})
+		err = ramError(s, err)
+	} else {
+		err = fmt.Errorf("disk '%s': %w", s.Text, err)
+	}
+	if err != nil {
+		release()
+		return nil, "", err
+	}
+	what = "the boot module " + m.Name
+	if strings.HasPrefix(m.Name, control.UploadPrefix) {
+		what = "the uploaded file " + m.Name
+	}
+	if !s.ReadOnly {
+		what += "; what the guest writes stays in memory, and is lost with the domain"
+	}
+	return held{d, release}, what, nil
+}
+
+// held is a device that keeps what it is made of until it is closed.
+type held struct {
+	block.Device
+	release func()
+}
+
+// Close implements block.Device.
+func (h held) Close() error {
+	defer h.release()
+	return h.Device.Close()
+}
+
+func ramError(s DiskSpec, err error) error {
+	if err != nil {
+		return control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+	}
+	return nil
+}
+
+// parseSize reads a number of bytes with K, M or G behind it.
+func parseSize(s string) (uint64, error) {
+	digits := strings.TrimRight(s, "KMG")
+	shift := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	by, ok := shift[s[len(digits):]]
+	if err != nil || !ok || n == 0 || n > maxMemory>>by {
+		return 0, fmt.Errorf("%q is no size; write a number with K, M or G behind it, such as ram:64M", s)
+	}
+	return n << by, nil
+}

@@ -123,6 +123,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	h.core.ParseDisk = parseDisk
 	h.findShared()
 	h.findDisks(m.Devices(pool))
+	h.findNICs(m.Devices(pool))
 	h.sayNoNetwork()
 	return h, nil
 }

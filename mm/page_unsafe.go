@@ -111,6 +111,11 @@ func (pg Page) Zero(off, n int) { clear(pg.bytes(off, n)) }
 // Clear zeroes the page.
 func (pg Page) Clear() { clear(pg.bytes(0, PageSize)) }
 
+// Bytes is n bytes at off as they are in the page.
+//
+// Preconditions: no guest has the page, and it is not used any more once it is given back.
+func (pg Page) Bytes(off, n int) []byte { return pg.bytes(off, n)[:n:n] }
+
 func (pg Page) bytes(off, n int) []byte {
 	if uint(off) > PageSize || uint(n) > uint(PageSize-off) {
 		panic("mm: bad range of a page")

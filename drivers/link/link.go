@@ -8,6 +8,7 @@ package link
 
 import (
 	"errors"
+	"fmt"
 
 	"nidus/mm"
 )
@@ -94,6 +95,11 @@ type Offloads struct {
 
 // MAC is an Ethernet address.
 type MAC [6]byte
+
+// String writes an address as 52:54:00:12:34:56.
+func (m MAC) String() string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+}
 
 // Info is what a port is. It does not change.
 type Info struct {

@@ -196,8 +196,9 @@ func (d *Device) Dead() bool {
 }
 
 // Negotiate takes what the device offers of the features that are wanted, and returns
-// that. Version 1 is always among them.
-func (d *Device) Negotiate(want uint64) (uint64, error) {
+// that. Version 1 is always among them. drop may take some of them away that need others
+// which are not offered; it may be nil.
+func (d *Device) Negotiate(want uint64, drop func(uint64) uint64) (uint64, error) {
 	var offer uint64
 	for i := range uint32(2) {
 		d.common.Store32(regDeviceSelect, i)
@@ -207,6 +208,9 @@ func (d *Device) Negotiate(want uint64) (uint64, error) {
 		return 0, d.unusable("it offers no version 1")
 	}
 	d.features = offer & (want | FeatureVersion1 | FeatureAccess)
+	if drop != nil {
+		d.features = drop(d.features)
+	}
 	for i := range uint32(2) {
 		d.common.Store32(regDriverSelect, i)
 		d.common.Store32(regDriverBits, uint32(d.features>>(32*i)))
@@ -247,7 +251,7 @@ func (d *Device) NumQueues() int { return int(d.common.Load16(regNumQueues)) }
 // OnConfig has handle called when the device's configuration or state changes. It takes
 // the first vector.
 func (d *Device) OnConfig(handle func()) error {
-	if err := d.vector(0, 0, handle); err != nil {
+	if err := d.Vector(0, 0, handle); err != nil {
 		return err
 	}
 	d.common.Store16(regConfigVector, 0)
@@ -257,7 +261,9 @@ func (d *Device) OnConfig(handle func()) error {
 	return nil
 }
 
-func (d *Device) vector(entry, hint int, handle func()) error {
+// Vector has handle called for the interrupts of a vector below Vectors. hint is that of
+// device.Host.Interrupt.
+func (d *Device) Vector(entry, hint int, handle func()) error {
 	if entry >= d.msix.Len() {
 		return d.unusable("it has %d interrupts, and needs %d", d.msix.Len(), entry+1)
 	}
@@ -272,6 +278,23 @@ func (d *Device) vector(entry, hint int, handle func()) error {
 // Queue sets queue number index up, with at most size descriptors, a power of two, and
 // vector index+1. handle is called when the device is done with something.
 func (d *Device) Queue(index, size int, handle func()) (*Queue, error) {
+	if err := d.Vector(index+1, index, handle); err != nil {
+		return nil, err
+	}
+	return d.QueueOn(QueueOptions{Index: index, Size: size, Vector: index + 1})
+}
+
+// QueueOptions are what QueueOn makes a queue of.
+type QueueOptions struct {
+	Index  int
+	Size   int  // descriptors at most, a power of two
+	Vector int  // that tells when the device is done with something; it has a handler
+	Direct bool // no indirect descriptors: for chains of one buffer
+}
+
+// QueueOn sets a queue up whose vector is shared with others.
+func (d *Device) QueueOn(o QueueOptions) (*Queue, error) {
+	index, size := o.Index, o.Size
 	if index >= d.NumQueues() {
 		return nil, d.unusable("it has no queue %d", index)
 	}
@@ -286,16 +309,17 @@ func (d *Device) Queue(index, size int, handle func()) (*Queue, error) {
 	if at&1 != 0 || at+2 > d.notify.Size() {
 		return nil, d.unusable("its queue %d is told at %#x, beyond its registers", index, at)
 	}
-	q, err := newQueue(d.host, n, d.features, func() { d.notify.Store16(at, uint16(index)) })
+	features := d.features
+	if o.Direct {
+		features &^= FeatureIndirect
+	}
+	q, err := newQueue(d.host, n, features, func() { d.notify.Store16(at, uint16(index)) })
 	if err != nil {
 		return nil, err
 	}
 	d.queues = append(d.queues, q)
-	if err := d.vector(index+1, index, handle); err != nil {
-		return nil, err
-	}
 	c.Store16(regQueueSize, n)
-	c.Store16(regQueueVector, uint16(index+1))
+	c.Store16(regQueueVector, uint16(o.Vector))
 	if c.Load16(regQueueVector) == noVector {
 		return nil, d.unusable("it has no interrupt for queue %d", index)
 	}

@@ -86,7 +86,7 @@ func Open(h device.Host, f *pci.Function, log func(format string, args ...any)) 
 }
 
 func (d *Disk) setup() error {
-	got, err := d.dev.Negotiate(wanted)
+	got, err := d.dev.Negotiate(wanted, nil)
 	if err != nil {
 		return err
 	}

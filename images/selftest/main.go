@@ -43,6 +43,7 @@ func main() {
 	passed, failed := 0, 0
 	checks = append(checks, check{"level-irq", func() (string, error) { return levelIRQ(m) }})
 	asked["disk"] = func() (string, error) { return disk(m) }
+	asked["nic"] = func() (string, error) { return network(m) }
 	for _, c := range chosen(m.Info.CommandLine) {
 		begin := time.Now()
 		detail, err := run(c)

@@ -110,6 +110,7 @@ type Core struct {
 	kernels *image.Cache
 	files   files
 	blocks  blocks
+	nics    nics
 	watcher atomic.Pointer[func(*Entry)]
 	trims   atomic.Int32 // asked for since the last one began
 

@@ -27,6 +27,8 @@ type Device struct {
 	Corrupt func(id, written *uint32)
 	// Hold keeps requests back until Kick, when true.
 	Hold bool
+	// Waits tells which queues' chains are kept for Input; nil: none.
+	Waits func(queue int) bool
 
 	mu     sync.Mutex
 	rnd    *rand.Rand
@@ -131,7 +133,7 @@ func (d *Device) work() {
 	defer d.ended.Done()
 	for i := range d.kicks {
 		d.mu.Lock()
-		if i < len(d.queues) && !d.Hold {
+		if i < len(d.queues) && !d.Hold && (d.Waits == nil || !d.Waits(i)) {
 			d.run(i)
 		}
 		d.mu.Unlock()

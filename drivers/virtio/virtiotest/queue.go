@@ -5,6 +5,7 @@ import (
 	"runtime"
 
 	"nidus/drivers/virtio"
+	"nidus/mm"
 )
 
 // queue is the device's side of a virtqueue.
@@ -73,6 +74,63 @@ func (d *Device) run(i int) {
 				return // it was reset
 			}
 		}
+	}
+}
+
+// Input does the next n chains of a queue of Waits, all at once: fill writes into them and
+// says how much. It is false, and nothing happens, if there are less.
+func (d *Device) Input(i, n int, fill func(chains [][]virtio.Buffer) []uint32) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := &d.queues[i]
+	if !q.on || d.common[20]&4 == 0 || d.regs[1]&4 == 0 || int(d.load16(q.avail+2)-q.taken) < n {
+		return false
+	}
+	var chains [][]virtio.Buffer
+	var heads []uint16
+	for range n {
+		heads = append(heads, d.load16(q.avail+4+2*uint64(q.taken%q.size)))
+		chains = append(chains, d.chain(q, heads[len(heads)-1]))
+		q.taken++
+	}
+	before := q.done
+	for k, written := range fill(chains) {
+		id := uint32(heads[k])
+		if d.Corrupt != nil {
+			d.Corrupt(&id, &written)
+		}
+		at := q.used + 4 + 8*uint64(q.done%q.size)
+		d.store32(at, id)
+		d.store32(at+4, written)
+		q.done++
+	}
+	d.store32(q.used, uint32(q.done)<<16)
+	event := d.load16(q.avail + 4 + 2*uint64(q.size))
+	if d.got&virtio.FeatureEventIndex == 0 || q.done-event-1 < q.done-before {
+		d.interrupt(q.vector)
+	}
+	return true
+}
+
+// Copy writes data into a chain's buffers, or reads as much from them.
+func (d *Device) Copy(bufs []virtio.Buffer, data []byte, toDriver bool) {
+	for _, b := range bufs {
+		if b.Write != toDriver {
+			panic("virtiotest: a buffer of the wrong direction")
+		}
+		for at, left := b.Addr, int(b.Len); left > 0 && len(data) > 0; {
+			p, off := d.Host.At(at)
+			n := min(left, len(data), mm.PageSize-off)
+			if toDriver {
+				p.Write(off, data[:n])
+			} else {
+				p.Read(off, data[:n])
+			}
+			data, at, left = data[n:], at+uint64(n), left-n
+		}
+	}
+	if len(data) > 0 {
+		panic("virtiotest: more than fits into the buffers")
 	}
 }
 

@@ -157,6 +157,25 @@ func (f *Frames) unclaim(mfn, n MFN) {
 	}
 }
 
+// Disown gives back the reference that a frame's owner has, and leaves the frame to
+// those who hold it: it is nobody's (DomIDInvalid) until the last of them frees it.
+// last says that there is none, and that the caller has to free it.
+func (f *Frames) Disown(mfn MFN, owner DomID) (last bool, s FrameStatus) {
+	if uint64(mfn) >= uint64(len(f.meta)) {
+		return false, FrameBadRange
+	}
+	e := &f.meta[mfn]
+	for {
+		s := e.load()
+		if !usable(s.kind()) || s.owner() != owner || s.refs() == 0 {
+			return false, FrameBadState
+		}
+		if e.cas(s, makeState(s.refs()-1, DomIDInvalid, s.kind())) {
+			return s.refs() == 1, FrameOK
+		}
+	}
+}
+
 // SetOwner moves a frame that only its owner references to another domain. The
 // caller has flushed every translation to it.
 func (f *Frames) SetOwner(mfn MFN, from, to DomID) FrameStatus {

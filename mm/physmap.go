@@ -183,8 +183,9 @@ func (s *Space) RemoveFromPhysmap(g GFN) error {
 // and in the end its page tables; it returns true when that is done. The
 // domain's vcpus don't run any more.
 //
-// Frames that are pinned, and grants that are mapped, stay. When only they are
-// left, the error wraps ErrBusy; call it again when they may be gone.
+// A frame that somebody else holds, another domain by a grant, is nobody's from then
+// on, and freed with the last reference. Grants that are mapped here, which have to be
+// unmapped before, stay: when only they are left, the error wraps ErrBusy.
 func (s *Space) Release(n int) (done bool, err error) {
 	s.p2m.mu.Lock()
 	for g := s.cursor; ; {
@@ -215,17 +216,25 @@ func (s *Space) Release(n int) (done bool, err error) {
 	return true, nil
 }
 
-// releasePage removes one page, or of a large page with pinned frames the others.
+// releasePage removes one page. If a part of it is held, it goes frame by frame.
 func (s *Space) releasePage(g GFN, e Entry) error {
 	err := s.remove(g, e.Order, e)
-	if err == nil || e.Order == 0 || !e.Type.IsRAM() {
+	if err == nil || !e.Type.IsRAM() {
 		return err
 	}
-	for i := GFN(0); i < 1<<e.Order; i++ {
-		sub := Entry{e.MFN + MFN(i), e.Type, 0}
-		if err2 := s.remove(g+i, 0, sub); err2 != nil {
-			err = err2
+	if err := s.p2m.unmapLocked(g, e.Order); err != nil {
+		return err
+	}
+	s.settle()
+	for m := e.MFN; m < e.MFN+1<<e.Order; m++ {
+		last, st := s.mem.Frames().Disown(m, s.dom)
+		if st != FrameOK {
+			panic("mm: a domain's frame that is not its own: " + st.String())
+		}
+		if last {
+			s.mem.FreeFrames(m, 0)
 		}
 	}
-	return err
+	s.tot.Add(-(uint64(1) << e.Order))
+	return nil
 }

@@ -69,8 +69,7 @@ func NewSpace(c SpaceConfig) (*Space, error) {
 	return s, nil
 }
 
-// P2M returns the domain's nested page table. Who maps grants there keeps the
-// books of their frames. RAM, special and foreign frames are mapped and unmapped
+// P2M returns the domain's nested page table. What has a frame is mapped and unmapped
 // by the Space only; ChangeType may be used on RAM.
 func (s *Space) P2M() *P2M { return s.p2m }
 
@@ -223,10 +222,15 @@ func (s *Space) Hold(g GFN, write bool) (MFN, error) {
 	return s.hold(g, toHold)
 }
 
-// Drop ends one Hold that returned m.
+// Drop ends one Hold that returned m. If the domain's memory was released meanwhile,
+// the last Drop frees the frame.
 func (s *Space) Drop(m MFN) {
-	if last, st := s.mem.Frames().Unref(m); last || st != FrameOK {
+	last, st := s.mem.Frames().Unref(m)
+	switch {
+	case st != FrameOK || last && s.mem.Frames().Info(m).Owner != DomIDInvalid:
 		panic("mm: Drop without Hold")
+	case last:
+		s.mem.FreeFrames(m, 0)
 	}
 }
 
@@ -305,7 +309,7 @@ func (s *Space) removed(order uint, e Entry) {
 	case TypeSpecial:
 		s.mem.Frames().SetGFN(e.MFN, InvalidGFN)
 		s.retire(e.MFN, order, e.Type)
-	case TypeRAM, TypeRAMRO, TypeLogDirty, TypeBroken, TypeForeign:
+	case TypeRAM, TypeRAMRO, TypeLogDirty, TypeBroken, TypeForeign, TypeGrantRW, TypeGrantRO:
 		s.retire(e.MFN, order, e.Type)
 	}
 }

@@ -35,13 +35,18 @@ func spaceModel(t *testing.T, f *Format, r *rand.Rand) {
 	for i := range special {
 		special[i], _ = k.AllocFrames(0, FrameSpecial, DomIDXen, ZoneAny)
 	}
+	granted := [4]MFN{} // of domain 9
+	for i := range granted {
+		granted[i], _ = k.AllocFrames(0, FrameGuest, 9, ZoneAny)
+	}
+	grants := map[GFN]bool{}
 	pins := map[GFN]int{}
 	owner := map[MFN]GFN{}
 	for range 2000 {
 		g := GFN(r.IntN(2048))
 		order := []uint{0, 0, 0, 0, 2, 9}[r.IntN(6)]
 		a := g >> order << order
-		switch r.IntN(10) {
+		switch r.IntN(12) {
 		case 0, 1:
 			s.PopulatePhysmap([]GFN{a, a + 512}, order)
 		case 2, 3:
@@ -64,6 +69,18 @@ func spaceModel(t *testing.T, f *Format, r *rand.Rand) {
 				}
 				break
 			}
+		case 10:
+			if s.AddGrant(g, granted[r.IntN(len(granted))], 9, r.IntN(2) == 0) == nil {
+				grants[g] = true
+			}
+		case 11:
+			for g := range grants {
+				if err := s.RemoveGrant(g); err != nil {
+					t.Fatal(err)
+				}
+				delete(grants, g)
+			}
+			s.Settle()
 		case 9:
 			for i := g; i < g+100; i++ {
 				if e := s.p2m.Lookup(i); e.Type != TypeNone {
@@ -88,18 +105,29 @@ func spaceModel(t *testing.T, f *Format, r *rand.Rand) {
 				if e.Type == TypeRAM {
 					ram++
 				}
-				if old, ok := owner[e.MFN+i]; ok {
+				if old, ok := owner[e.MFN+i]; ok && !grants[g] {
 					t.Fatalf("frame %#x is at %#x and %#x", e.MFN+i, old, g)
 				}
 				owner[e.MFN+i] = g
 			}
 		}
-		if st := k.Stats(); ram != s.TotPages() || st.Kinds[FrameGuest] != ram || st.Kinds[FrameTable] != uint64(s.p2m.Tables()) {
+		if st := k.Stats(); ram != s.TotPages() || st.Kinds[FrameGuest] != ram+uint64(len(granted)) || st.Kinds[FrameTable] != uint64(s.p2m.Tables()) {
 			t.Fatalf("%d frames mapped, %d counted, machine %v", ram, s.TotPages(), st.Kinds)
 		}
 	}
 	if flushes == 0 {
 		t.Error("no flush in the whole run")
+	}
+	for g := range grants {
+		if s.p2m.Lookup(g).Type != TypeGrantRO && s.p2m.Lookup(g).Type != TypeGrantRW {
+			t.Errorf("guest frame %#x lost its grant", g)
+		}
+		s.RemoveGrant(g)
+	}
+	for _, m := range granted { // their owner ends while they may be mapped
+		if last, _ := k.Frames().Disown(m, 9); last {
+			k.FreeFrames(m, 0)
+		}
 	}
 	for g, n := range pins {
 		for range n {

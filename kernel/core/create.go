@@ -9,6 +9,7 @@ import (
 
 	"nidus/kernel/console"
 	"nidus/kernel/domain"
+	"nidus/kernel/gnttab"
 	"nidus/mm"
 	"nidus/personalities/cpuid"
 	"nidus/personalities/image"
@@ -121,8 +122,14 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	if cfg.MaxGrantVersion < 0 || cfg.MaxGrantVersion > 2 {
 		return control.Errorf(control.ErrBadConfig, "max_grant_version=%d: there are 1 and 2", cfg.MaxGrantVersion)
 	}
-	if cfg.MaxEventChannels < 0 || cfg.MaxGrantFrames < 0 {
-		return control.Errorf(control.ErrBadConfig, "max_event_channels=%d, max_grant_frames=%d: not less than 0", cfg.MaxEventChannels, cfg.MaxGrantFrames)
+	if cfg.MaxEventChannels < 0 {
+		return control.Errorf(control.ErrBadConfig, "max_event_channels=%d: not less than 0", cfg.MaxEventChannels)
+	}
+	if n := cfg.MaxGrantFrames; n < 0 || n > gnttab.MaxMaxFrames {
+		return control.Errorf(control.ErrBadConfig, "max_grant_frames=%d: 1 to %d, or 0 for %d", n, gnttab.MaxMaxFrames, gnttab.DefaultMaxFrames)
+	}
+	if n := cfg.MaxMaptrackFrames; n < 0 || n > gnttab.MaxMaxMaptrack {
+		return control.Errorf(control.ErrBadConfig, "max_maptrack_frames=%d: 1 to %d, or 0 for %d", n, gnttab.MaxMaxMaptrack, gnttab.DefaultMaxMaptrack)
 	}
 	if cfg.Sched.Weight == 0 {
 		cfg.Sched.Weight = control.DefaultWeight
@@ -284,9 +291,9 @@ func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig) (dom
 	}
 	p := domain.Params{
 		ID: id, UUID: cfg.UUID, VCPUs: cfg.MaxVCPUs, MaxPorts: uint32(cfg.MaxEventChannels), MaxGrants: cfg.MaxGrantFrames,
-		MaxGrantVersion: cfg.MaxGrantVersion,
-		Sched:           domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0)},
-		Policy:          policy,
+		MaxMaptrack: cfg.MaxMaptrackFrames, MaxGrantVersion: cfg.MaxGrantVersion,
+		Sched:  domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0)},
+		Policy: policy,
 	}
 	for i := range cfg.MaxVCPUs {
 		s := p.Sched

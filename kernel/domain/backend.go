@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nidus/kernel/console"
+	"nidus/kernel/xenabi"
 	"nidus/kernel/xenstore"
 	"nidus/mm"
 )
@@ -45,6 +46,13 @@ func (d *Domain) Connect(consoleGFN, storeGFN mm.GFN) (consolePort, storePort ui
 	cp, err := pin(consoleGFN)
 	if err != nil {
 		return 0, 0, fmt.Errorf("console ring: %w", err)
+	}
+	// As Xen's tools do: a backend elsewhere would reach the rings by these.
+	if err := d.Grants.SetReserved(xenabi.GnttabReservedConsole, d.Host.Dom0.ID(), consoleGFN); err != nil {
+		return 0, 0, fmt.Errorf("console ring: %w", err)
+	}
+	if err := d.Grants.SetReserved(xenabi.GnttabReservedXenstore, d.Host.Dom0.ID(), storeGFN); err != nil {
+		return 0, 0, fmt.Errorf("xenstore ring: %w", err)
 	}
 	b.console = console.NewRing(cp)
 	b.input = make(chan struct{}, 1)

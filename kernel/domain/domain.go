@@ -28,6 +28,9 @@ type Params struct {
 	VCPUs     int    // that the domain can have
 	MaxPorts  uint32 // quota of event channels; 0 is the default
 	MaxGrants int    // quota of grant frames; 0 is the default
+	// MaxMaptrack is the quota of frames that record the grants that the domain maps; 0
+	// is the default.
+	MaxMaptrack int
 	// MaxGrantVersion is the highest version of the grant table: 1 or 2; 0: 2.
 	MaxGrantVersion int
 	Sched           Sched
@@ -143,7 +146,10 @@ func (d *Domain) build(p Params) (err error) {
 	if d.shared, err = d.allocSpecial(); err != nil {
 		return err
 	}
-	if d.Grants, err = gnttab.New(gnttab.Config{ID: p.ID, MaxFrames: p.MaxGrants, MaxVersion: p.MaxGrantVersion, Frames: d, FrameNumber: d.grantFrame}); err != nil {
+	if d.Grants, err = gnttab.New(gnttab.Config{
+		ID: p.ID, MaxFrames: p.MaxGrants, MaxMaptrack: p.MaxMaptrack, MaxVersion: p.MaxGrantVersion,
+		Frames: d, FrameNumber: d.grantFrame, Space: d.Space, Tables: &h.Grants,
+	}); err != nil {
 		return err
 	}
 	if d.Events, err = h.Hub.NewDomain(evtchn.Config{

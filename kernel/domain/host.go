@@ -10,6 +10,7 @@ package domain
 import (
 	"nidus/kernel/console"
 	"nidus/kernel/evtchn"
+	"nidus/kernel/gnttab"
 	"nidus/kernel/machine/mca"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenstore"
@@ -24,6 +25,7 @@ type Host struct {
 	// Dom0 holds the hypervisor's ends of the guests' console and store.
 	Dom0   *evtchn.Domain
 	Store  *xenstore.Store
+	Grants gnttab.Tables // of the domains
 	Log    *console.Log
 	Clock  Clock
 	Thread Threads

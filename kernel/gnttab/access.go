@@ -17,14 +17,20 @@ const (
 	// Copy is a copy by the hypervisor, which may use grants of a part of a
 	// page; without it the use is a mapping.
 	Copy Use = 1 << 1
+	// Transit, with Copy, takes a transitive grant too.
+	Transit Use = 1 << 2
 )
 
 // Access is what a pinned entry gives: bytes Off to Off+Len of frame GFN of the
+// granting domain. A transitive one gives what grant Ref of domain Dom gives to the
 // granting domain.
 type Access struct {
-	GFN      mm.GFN
-	Off, Len int
-	Readonly bool
+	GFN        mm.GFN
+	Off, Len   int
+	Readonly   bool
+	Transitive bool
+	Dom        mm.DomID
+	Ref        uint32
 }
 
 // activeEntry is the hypervisor's own record of an entry in use. While it is
@@ -59,7 +65,6 @@ func (a *activeEntry) pinned() bool {
 // GTF_writing. Each must be ended by a Release with the same use. It returns
 // GNTST_bad_gntref for a reference that is none, GNTST_general_error if the
 // entry does not allow the use, and GNTST_no_space if it has too many users.
-// Transitive grants are refused for now.
 func (t *Table) Acquire(ref uint32, by mm.DomID, use Use) (Access, xenabi.GnttabStatus) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -71,7 +76,7 @@ func (t *Table) Acquire(ref uint32, by mm.DomID, use Use) (Access, xenabi.Gnttab
 	defer a.mu.Unlock()
 	fresh := a.readers+a.writers == 0
 	switch {
-	case !fresh && (a.dom != by || use&Write != 0 && a.access.Readonly || use&Copy == 0 && a.access.Len != mm.PageSize):
+	case !fresh && (a.dom != by || !a.access.allows(use)):
 		return Access{}, xenabi.GNTSTGeneralError
 	case a.readers+a.writers >= maxPins:
 		return Access{}, xenabi.GNTSTNoSpace
@@ -82,8 +87,8 @@ func (t *Table) Acquire(ref uint32, by mm.DomID, use Use) (Access, xenabi.Gnttab
 			return Access{}, xenabi.GNTSTGeneralError
 		}
 		if fresh {
-			acc, ok := accessOf(t.readBody(ref, h), use)
-			if !ok {
+			acc := accessOf(t.readBody(ref, h))
+			if !acc.allows(use) {
 				t.clearFlags(ref, xenabi.GTFReading|xenabi.GTFWriting)
 				return Access{}, xenabi.GNTSTGeneralError
 			}
@@ -130,20 +135,27 @@ func (t *Table) Release(ref uint32, use Use) {
 
 // allowed tells whether an entry with header h lets domain by use it.
 func (h header) allowed(by mm.DomID, use Use) bool {
-	return h.flags()&xenabi.GTFTypeMask == xenabi.GTFPermitAccess && h.dom() == by &&
+	typ := h.flags() & xenabi.GTFTypeMask
+	return (typ == xenabi.GTFPermitAccess || typ == xenabi.GTFTransitive && use&Transit != 0) && h.dom() == by &&
 		(use&Write == 0 || h.flags()&xenabi.GTFReadonly == 0)
 }
 
-// accessOf checks an entry's body and returns what it gives.
-func accessOf(e Entry, use Use) (Access, bool) {
+// allows tells whether a can be used so.
+func (a *Access) allows(use Use) bool {
+	return (use&Write == 0 || !a.Readonly) && (use&Copy != 0 || a.Len == mm.PageSize) &&
+		(use&Transit != 0 || !a.Transitive) && a.Off+a.Len <= mm.PageSize
+}
+
+// accessOf returns what an entry gives.
+func accessOf(e Entry) Access {
 	acc := Access{GFN: mm.GFN(e.Frame), Len: mm.PageSize, Readonly: e.Flags&xenabi.GTFReadonly != 0}
-	if e.Flags&xenabi.GTFSubPage != 0 {
+	switch {
+	case e.Type() == xenabi.GTFTransitive:
+		acc.Transitive, acc.Dom, acc.Ref = true, e.TransDomID, e.TransRef
+	case e.Flags&xenabi.GTFSubPage != 0:
 		acc.Off, acc.Len = int(e.PageOff), int(e.Length)
-		if use&Copy == 0 || acc.Off+acc.Len > mm.PageSize {
-			return Access{}, false
-		}
 	}
-	return acc, true
+	return acc
 }
 
 // useFlags returns the flags that tell a guest of the use.
@@ -163,8 +175,8 @@ func (t *Table) setFlags(ref uint32, by mm.DomID, use Use) (header, bool) {
 	}
 	for range flagTries {
 		h := header(pg.Load32(off))
-		// GTF_sub_page does not exist in version 1.
-		if !h.allowed(by, use) || h.flags()&xenabi.GTFSubPage != 0 {
+		// GTF_sub_page and GTF_transitive don't exist in version 1.
+		if !h.allowed(by, use&^Transit) || h.flags()&xenabi.GTFSubPage != 0 {
 			return 0, false
 		}
 		if pg.CompareAndSwap32(off, uint32(h), uint32(h)|useFlags(use)) {

@@ -409,6 +409,12 @@ func TestRevokeRace(t *testing.T) {
 	}
 }
 
+// Hypercall is Caller.Hypercall by a new one.
+func (t *Table) Hypercall(w xenabi.Width, cmd uint32, mem Memory, arg mm.GuestVirt, count uint32) (uint32, error) {
+	n, _, err := new(Caller).Hypercall(t, w, cmd, mem, arg, count)
+	return n, err
+}
+
 // call does one operation as a guest would, with its structure at 0x100.
 func call(g *Table, w xenabi.Width, r ram, cmd uint32, s xenabi.Struct) error {
 	xenabi.Encode(w, r[0x100:], s)
@@ -420,15 +426,10 @@ func call(g *Table, w xenabi.Width, r ram, cmd uint32, s xenabi.Struct) error {
 func TestHypercall(t *testing.T) {
 	const self = uint16(mm.DomIDSelf)
 	for _, w := range []xenabi.Width{xenabi.Guest64, xenabi.Guest32} {
-		other, _ := newTable(t, func(c *Config) { c.ID = 2 })
-		peer := func(id mm.DomID) *Table {
-			if id == 2 {
-				return other
-			}
-			return nil
-		}
+		all := new(Tables)
+		newTable(t, func(c *Config) { c.ID, c.Tables = 2, all })
 		g, _ := newTable(t, func(c *Config) {
-			c.Peer = peer
+			c.Tables = all
 			c.FrameNumber = func(m mm.MFN) uint64 { return 0x1000 + uint64(m) }
 		})
 		r := make(ram, 0x3000)
@@ -553,56 +554,4 @@ func TestHypercall(t *testing.T) {
 			t.Errorf("array past the end: %d, %v", n, err)
 		}
 	}
-}
-
-// FuzzGrantOp feeds hypercalls of a guest with any bytes, between which it
-// scribbles over its table. Nothing panics, no quota is passed, and every frame
-// is given back.
-func FuzzGrantOp(f *testing.F) {
-	seed := func(cmd uint32, s xenabi.Struct) []byte {
-		b := make([]byte, 4+48)
-		b[0] = byte(cmd)
-		b[1] = 1
-		xenabi.Encode(xenabi.Guest64, b[4:], s)
-		return b
-	}
-	f.Add(append(seed(xenabi.GnttabOpSetVersion, &xenabi.GnttabSetVersion{Version: 2}),
-		seed(xenabi.GnttabOpSetupTable, &xenabi.GnttabSetupTable{DomID: 0x7ff0, NrFrames: 5, FrameList: 64})...), false)
-	f.Add(append(seed(xenabi.GnttabOpSwapGrantRef, &xenabi.GnttabSwapGrantRef{RefA: 1, RefB: 2}),
-		seed(xenabi.GnttabOpGetStatusFrames, &xenabi.GnttabGetStatusFrames{NrFrames: 1, DomID: 1})...), true)
-	f.Add(seed(xenabi.GnttabOpCopy, &xenabi.GnttabCopy{SourceDomID: 1, DestDomID: 1, Flags: 3}), false)
-	f.Fuzz(func(t *testing.T, b []byte, narrow bool) {
-		w := xenabi.Guest64
-		if narrow {
-			w = xenabi.Guest32
-		}
-		const limit = 6
-		g, fr := newTable(t, func(c *Config) { c.MaxFrames, c.Privileged = limit, true })
-		for n := 0; len(b) >= 4 && n < 100; n++ {
-			cmd, count, x, y := uint32(b[0]&0x1f), uint32(b[1]), uint32(b[2]), b[3]
-			r := make(ram, 512)
-			b = b[4:]
-			used := copy(r, b[:min(len(b), 48)])
-			b = b[used:]
-			g.Hypercall(w, cmd, r, 0, count)
-			if x < g.refs() {
-				pg, off := g.place(x)
-				pg.Store32(off, uint32(y)|1<<16)
-				pg.Store32(off+4, binary.LittleEndian.Uint32(r))
-				if acc, st := g.Acquire(x, 1, Use(y>>6)); st == 0 {
-					if acc.Off < 0 || acc.Off+acc.Len > mm.PageSize {
-						t.Fatalf("access outside a page: %+v", acc)
-					}
-					g.Release(x, Use(y>>6))
-				}
-			}
-			if s, st, _ := g.Sizes(); s > limit || st > 1 || len(fr.live) != s+st || g.Pins() != 0 {
-				t.Fatalf("%d and %d frames, %d live, %d pins", s, st, len(fr.live), g.Pins())
-			}
-		}
-		g.Destroy()
-		if len(fr.live) != 0 {
-			t.Fatalf("%d frames left", len(fr.live))
-		}
-	})
 }

@@ -17,115 +17,146 @@ type Memory interface {
 // guest's count does not decide how long the hypervisor is busy.
 const MaxBatch = 64
 
-// Hypercall does grant_table_op cmd for the domain's guest: count structures of
-// width w at guest address arg. It does at most MaxBatch of them and returns how
-// many it did; the caller lets the guest make the call again for the rest. The
-// error is an xenabi.Errno: ENOSYS for an unknown operation, EFAULT for a bad
-// address, and what the operation says; the status of each structure is in it.
-func (t *Table) Hypercall(w xenabi.Width, cmd uint32, mem Memory, arg mm.GuestVirt, count uint32) (done uint32, err error) {
-	c := caller{t: t, w: w, mem: mem}
-	single := false
-	switch cmd {
-	case xenabi.GnttabOpSetupTable, xenabi.GnttabOpQuerySize, xenabi.GnttabOpGetStatusFrames,
-		xenabi.GnttabOpSetVersion, xenabi.GnttabOpGetVersion:
-		single = true
-	}
-	op, s := c.operation(cmd)
-	switch {
-	case op == nil:
-		return 0, xenabi.ENOSYS
-	case single && count != 1:
-		return 0, xenabi.EINVAL
-	}
-	size := xenabi.Size(w, s)
-	var buf [64]byte
-	b := buf[:size]
-	for ; done < min(count, MaxBatch); done++ {
-		at := arg + mm.GuestVirt(done)*mm.GuestVirt(size)
-		if mem.CopyIn(at, b) != nil {
-			return done, xenabi.EFAULT
-		}
-		xenabi.Decode(w, b, s)
-		if err := op(); err != nil {
-			return done, err
-		}
-		xenabi.Encode(w, b, s)
-		if mem.CopyOut(at, b) != nil {
-			return done, xenabi.EFAULT
-		}
-	}
-	return done, nil
-}
-
-// caller is one hypercall.
-type caller struct {
+// Caller is one who makes the calls: a vcpu has one, so that a call allocates nothing.
+// The zero value is ready.
+type Caller struct {
 	t   *Table
 	w   xenabi.Width
 	mem Memory
+
+	// What the call has unmapped, until finish.
+	ended  [MaxBatch]mapping
+	nended int
+
+	buf  [64]byte
+	args struct {
+		mapRef       xenabi.GnttabMapGrantRef
+		unmapRef     xenabi.GnttabUnmapGrantRef
+		setupTable   xenabi.GnttabSetupTable
+		transfer     xenabi.GnttabTransfer
+		copy         xenabi.GnttabCopy
+		querySize    xenabi.GnttabQuerySize
+		unmapReplace xenabi.GnttabUnmapAndReplace
+		setVersion   xenabi.GnttabSetVersion
+		statusFrames xenabi.GnttabGetStatusFrames
+		getVersion   xenabi.GnttabGetVersion
+		swap         xenabi.GnttabSwapGrantRef
+		cacheFlush   xenabi.GnttabCacheFlush
+	}
 }
 
-// operation returns the structure of operation cmd and what works on it, or nil.
-func (c *caller) operation(cmd uint32) (func() error, xenabi.Struct) {
-	switch cmd {
-	case xenabi.GnttabOpSetupTable:
-		a := new(xenabi.GnttabSetupTable)
-		return func() error { return c.setupTable(a) }, a
-	case xenabi.GnttabOpQuerySize:
-		a := new(xenabi.GnttabQuerySize)
-		return func() error { c.querySize(a); return nil }, a
-	case xenabi.GnttabOpSetVersion:
-		a := new(xenabi.GnttabSetVersion)
-		return func() error {
-			err := c.t.SetVersion(a.Version)
-			a.Version = c.t.Version()
-			return err
-		}, a
-	case xenabi.GnttabOpGetStatusFrames:
-		a := new(xenabi.GnttabGetStatusFrames)
-		return func() error { return c.statusFrames(a) }, a
-	case xenabi.GnttabOpGetVersion:
-		a := new(xenabi.GnttabGetVersion)
-		return func() error { return c.getVersion(a) }, a
-	case xenabi.GnttabOpSwapGrantRef:
-		a := new(xenabi.GnttabSwapGrantRef)
-		return func() error { a.Status = c.t.Swap(a.RefA, a.RefB); return nil }, a
-	case xenabi.GnttabOpCacheFlush:
-		a := new(xenabi.GnttabCacheFlush)
-		return func() error { return cacheFlush(a) }, a
+// Hypercall does grant_table_op cmd for the guest of table t: count structures of
+// width w at guest address arg. It does at most MaxBatch of them and returns how
+// many it did, and where the next one is; the caller lets the guest make the call again
+// for the rest. The error is an xenabi.Errno: ENOSYS for an unknown operation, EFAULT
+// for a bad address, and what the operation says; the status of each structure is in it.
+func (c *Caller) Hypercall(t *Table, w xenabi.Width, cmd uint32, mem Memory, arg mm.GuestVirt, count uint32) (done uint32, next mm.GuestVirt, err error) {
+	c.t, c.w, c.mem = t, w, mem
+	defer c.finish()
+	s, single := c.arg(cmd)
+	switch {
+	case s == nil:
+		return 0, arg, xenabi.ENOSYS
+	case single && count != 1:
+		return 0, arg, xenabi.EINVAL
+	}
+	b := c.buf[:xenabi.Size(w, s)]
+	for ; done < min(count, MaxBatch); done++ {
+		if mem.CopyIn(arg, b) != nil {
+			return done, arg, xenabi.EFAULT
+		}
+		xenabi.Decode(w, b, s)
+		if err := c.run(cmd); err != nil {
+			return done, arg, err
+		}
+		xenabi.Encode(w, b, s)
+		if mem.CopyOut(arg, b) != nil {
+			return done, arg, xenabi.EFAULT
+		}
+		arg += mm.GuestVirt(len(b))
+	}
+	return done, arg, nil
+}
+
+// arg returns the structure of operation cmd, nil if there is no such operation, and
+// whether it takes only one.
+func (c *Caller) arg(cmd uint32) (s xenabi.Struct, single bool) {
+	switch a := &c.args; cmd {
 	case xenabi.GnttabOpMapGrantRef:
-		a := new(xenabi.GnttabMapGrantRef)
-		return func() error { a.Status = c.mapRef(a); return nil }, a
+		return &a.mapRef, false
 	case xenabi.GnttabOpUnmapGrantRef:
-		a := new(xenabi.GnttabUnmapGrantRef) // there are no handles yet
-		return func() error { a.Status = xenabi.GNTSTBadHandle; return nil }, a
-	case xenabi.GnttabOpUnmapAndReplace:
-		a := new(xenabi.GnttabUnmapAndReplace)
-		return func() error { a.Status = xenabi.GNTSTBadHandle; return nil }, a
+		return &a.unmapRef, false
+	case xenabi.GnttabOpSetupTable:
+		return &a.setupTable, true
+	case xenabi.GnttabOpTransfer:
+		return &a.transfer, false
 	case xenabi.GnttabOpCopy:
-		a := new(xenabi.GnttabCopy)
-		return func() error { a.Status = c.copy(a); return nil }, a
+		return &a.copy, false
+	case xenabi.GnttabOpQuerySize:
+		return &a.querySize, true
+	case xenabi.GnttabOpUnmapAndReplace:
+		return &a.unmapReplace, false
+	case xenabi.GnttabOpSetVersion:
+		return &a.setVersion, true
+	case xenabi.GnttabOpGetStatusFrames:
+		return &a.statusFrames, true
+	case xenabi.GnttabOpGetVersion:
+		return &a.getVersion, true
+	case xenabi.GnttabOpSwapGrantRef:
+		return &a.swap, false
+	case xenabi.GnttabOpCacheFlush:
+		return &a.cacheFlush, false
+	}
+	return nil, false
+}
+
+// run does operation cmd, one that arg knows, on its structure.
+func (c *Caller) run(cmd uint32) error {
+	switch a := &c.args; cmd {
+	case xenabi.GnttabOpMapGrantRef:
+		a.mapRef.Status = c.mapRef(&a.mapRef)
+	case xenabi.GnttabOpUnmapGrantRef:
+		u := &a.unmapRef
+		u.Status = c.unmapRef(u.HostAddr, u.DevBusAddr, 0, u.Handle)
+	case xenabi.GnttabOpUnmapAndReplace:
+		u := &a.unmapReplace
+		u.Status = c.unmapRef(u.HostAddr, 0, u.NewAddr, u.Handle)
+	case xenabi.GnttabOpCopy:
+		a.copy.Status = c.copy(&a.copy)
+	case xenabi.GnttabOpSetupTable:
+		return c.setupTable(&a.setupTable)
 	case xenabi.GnttabOpTransfer:
 		// Only PV guests can do it, and only GNTST_bad_page leaves the page with
 		// its owner (grant_table.h).
-		a := new(xenabi.GnttabTransfer)
-		return func() error { a.Status = xenabi.GNTSTBadPage; return nil }, a
+		a.transfer.Status = xenabi.GNTSTBadPage
+	case xenabi.GnttabOpQuerySize:
+		c.querySize(&a.querySize)
+	case xenabi.GnttabOpSetVersion:
+		err := c.t.SetVersion(a.setVersion.Version)
+		a.setVersion.Version = c.t.Version()
+		return err
+	case xenabi.GnttabOpGetStatusFrames:
+		return c.statusFrames(&a.statusFrames)
+	case xenabi.GnttabOpGetVersion:
+		return c.getVersion(&a.getVersion)
+	case xenabi.GnttabOpSwapGrantRef:
+		a.swap.Status = c.t.Swap(a.swap.RefA, a.swap.RefB)
+	case xenabi.GnttabOpCacheFlush:
+		return cacheFlush(&a.cacheFlush)
 	}
-	return nil, nil
+	return nil
 }
 
 // peer returns the table of domain id, or nil.
-func (c *caller) peer(id uint16) *Table {
-	switch {
-	case mm.DomID(id) == mm.DomIDSelf || mm.DomID(id) == c.t.cfg.ID:
+func (c *Caller) peer(id uint16) *Table {
+	if mm.DomID(id) == mm.DomIDSelf || mm.DomID(id) == c.t.cfg.ID {
 		return c.t
-	case c.t.cfg.Peer == nil:
-		return nil
 	}
-	return c.t.cfg.Peer(mm.DomID(id))
+	return c.t.cfg.Tables.Of(mm.DomID(id))
 }
 
 // target returns the table that an operation on a whole table names.
-func (c *caller) target(id uint16) (*Table, xenabi.GnttabStatus) {
+func (c *Caller) target(id uint16) (*Table, xenabi.GnttabStatus) {
 	t := c.peer(id)
 	switch {
 	case t == nil:
@@ -136,7 +167,7 @@ func (c *caller) target(id uint16) (*Table, xenabi.GnttabStatus) {
 	return t, xenabi.GNTSTOkay
 }
 
-func (c *caller) setupTable(a *xenabi.GnttabSetupTable) error {
+func (c *Caller) setupTable(a *xenabi.GnttabSetupTable) error {
 	t, st := c.target(a.DomID)
 	if a.Status = st; t == nil {
 		return nil
@@ -152,7 +183,7 @@ func (c *caller) setupTable(a *xenabi.GnttabSetupTable) error {
 	return c.writeFrames(t, a.FrameList, int(c.w), frames)
 }
 
-func (c *caller) statusFrames(a *xenabi.GnttabGetStatusFrames) error {
+func (c *Caller) statusFrames(a *xenabi.GnttabGetStatusFrames) error {
 	t, st := c.target(a.DomID)
 	if a.Status = st; t == nil {
 		return nil
@@ -170,7 +201,7 @@ func (c *caller) statusFrames(a *xenabi.GnttabGetStatusFrames) error {
 
 // writeFrames writes the numbers of frames to the guest's list, whose entries
 // have size bytes.
-func (c *caller) writeFrames(t *Table, list uint64, size int, frames []frame) error {
+func (c *Caller) writeFrames(t *Table, list uint64, size int, frames []frame) error {
 	if len(frames) == 0 {
 		return nil
 	}
@@ -189,7 +220,7 @@ func (c *caller) writeFrames(t *Table, list uint64, size int, frames []frame) er
 	return nil
 }
 
-func (c *caller) querySize(a *xenabi.GnttabQuerySize) {
+func (c *Caller) querySize(a *xenabi.GnttabQuerySize) {
 	t, st := c.target(a.DomID)
 	if a.Status = st; t == nil {
 		return
@@ -198,7 +229,7 @@ func (c *caller) querySize(a *xenabi.GnttabQuerySize) {
 	a.NrFrames, a.MaxNrFrames = uint32(n), uint32(limit)
 }
 
-func (c *caller) getVersion(a *xenabi.GnttabGetVersion) error {
+func (c *Caller) getVersion(a *xenabi.GnttabGetVersion) error {
 	switch t, st := c.target(a.DomID); st {
 	case xenabi.GNTSTBadDomain:
 		return xenabi.ESRCH
@@ -210,8 +241,8 @@ func (c *caller) getVersion(a *xenabi.GnttabGetVersion) error {
 	}
 }
 
-// cacheFlush checks its arguments. There is nothing to flush, since no guest has
-// a page of another one yet.
+// cacheFlush checks its arguments. It works on machine addresses, of which a translated
+// guest knows none, so that none is the guest's to flush; by reference is not for x86.
 func cacheFlush(a *xenabi.GnttabCacheFlush) error {
 	const ops = xenabi.GntCacheClean | xenabi.GntCacheInval
 	switch {
@@ -223,47 +254,4 @@ func cacheFlush(a *xenabi.GnttabCacheFlush) error {
 		return nil
 	}
 	return xenabi.EPERM
-}
-
-// mapRef checks its arguments; mapping itself is not there yet.
-func (c *caller) mapRef(a *xenabi.GnttabMapGrantRef) xenabi.GnttabStatus {
-	if a.Flags&(xenabi.GntMapDeviceMap|xenabi.GntMapHostMap) == 0 {
-		return xenabi.GNTSTBadGntref
-	}
-	t := c.peer(a.DomID)
-	if t == nil {
-		return xenabi.GNTSTBadDomain
-	}
-	if _, st := t.Entry(a.Ref); st != xenabi.GNTSTOkay {
-		return st
-	}
-	return xenabi.GNTSTGeneralError
-}
-
-// copy checks its arguments; copying itself is not there yet.
-func (c *caller) copy(a *xenabi.GnttabCopy) xenabi.GnttabStatus {
-	if int(a.SourceOffset)+int(a.Len) > mm.PageSize || int(a.DestOffset)+int(a.Len) > mm.PageSize {
-		return xenabi.GNTSTBadCopyArg
-	}
-	for _, end := range []struct {
-		dom   uint16
-		frame uint64
-		gref  bool
-	}{
-		{a.SourceDomID, a.SourceFrame, a.Flags&xenabi.GntCopySourceGref != 0},
-		{a.DestDomID, a.DestFrame, a.Flags&xenabi.GntCopyDestGref != 0},
-	} {
-		t := c.peer(end.dom)
-		switch {
-		case t == nil:
-			return xenabi.GNTSTBadDomain
-		case !end.gref && t != c.t: // a frame may be named only in one's own memory
-			return xenabi.GNTSTPermissionDenied
-		case end.gref:
-			if _, st := t.Entry(uint32(end.frame)); st != xenabi.GNTSTOkay {
-				return st
-			}
-		}
-	}
-	return xenabi.GNTSTGeneralError
 }

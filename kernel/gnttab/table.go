@@ -2,12 +2,15 @@
 // that a guest and the hypervisor share, what the entries in them mean, and the
 // protocol by which an entry is held in use.
 //
-// The interface is Xen's grant_table.h. Mapping, copying and transferring pages
-// are not there yet: the operations give back a proper error status. What they
-// need is: Table.Acquire and Table.Release pin an entry as a mapping or a copy
-// will.
+// The interface is Xen's grant_table.h, for translated guests (PVH, HVM): a mapping
+// goes into the guest's own physical memory. While a page is in use two things are
+// held: the entry, by Acquire, which the granting guest sees, and the frame, by a
+// reference of package mm. So a guest can take its entry back, and die, at any
+// moment: the frame is not used for anything else before the last user has left, and
+// the last user's translations were flushed.
 //
-// Locks: Table.mu (frames, version), then the lock of one active entry. A guest
+// Locks: the maptrack's, then those of mm. Table.mu (frames, version), then the lock of
+// one active entry. No lock of one table is taken with one of another held. A guest
 // changes its entries at any moment; each is read once.
 package gnttab
 
@@ -26,15 +29,18 @@ import (
 type FrameAllocator interface {
 	// AllocShared returns a zeroed page, charged to the domain.
 	AllocShared() (mm.Page, mm.MFN, error)
-	// FreeShared takes it back, and out of every p2m that still has it.
+	// FreeShared takes it back, and out of the domain's p2m if it is there.
 	FreeShared(mm.MFN)
 }
 
-// Default limits, as Xen's (xl.cfg, max_grant_frames).
+// Default limits, as Xen's (xl.cfg, max_grant_frames and max_maptrack_frames).
 const (
-	DefaultMaxFrames = 64
+	DefaultMaxFrames   = 64
+	DefaultMaxMaptrack = 1024
 	// MaxMaxFrames bounds a configuration: 4096 frames hold 2 Mi entries.
 	MaxMaxFrames = 4096
+	// MaxMaxMaptrack bounds a configuration: 4096 frames hold 1 Mi mappings.
+	MaxMaxMaptrack = 4096
 )
 
 const (
@@ -52,6 +58,9 @@ type Config struct {
 	// DefaultMaxFrames. Version 2 has an eighth of that, rounded up, of status
 	// frames in addition.
 	MaxFrames int
+	// MaxMaptrack is how many frames the records of the guest's mappings may take, of
+	// mapsPerFrame each; 0 for DefaultMaxMaptrack.
+	MaxMaptrack int
 	// MaxVersion is the highest version that the guest may choose, 1 or 2; 0 for 2.
 	MaxVersion int
 	// Privileged domains may name others than themselves.
@@ -60,9 +69,11 @@ type Config struct {
 	// FrameNumber is what the guest is told of a frame by setup_table: for a
 	// translated guest where the frame is in its p2m. nil tells the MFN.
 	FrameNumber func(mm.MFN) uint64
-	// Peer returns another domain's table, or nil if there is no such domain. It
-	// may be nil if there are no others.
-	Peer func(mm.DomID) *Table
+	// Space is the domain's memory: what it grants, and where it maps.
+	Space *mm.Space
+	// Tables is where the domains of a machine find each other's table; nil if there
+	// are no others.
+	Tables *Tables
 }
 
 // Table is one domain's grant table. Its methods are safe for concurrent use.
@@ -75,6 +86,8 @@ type Table struct {
 	status  []frame
 	active  [][]activeEntry // one slice a frame, v1PerFrame entries each
 	dead    bool
+
+	tracks maptrack
 
 	// pins counts the entries' pins, so that a change of version needs no scan.
 	pins atomic.Int64
@@ -94,6 +107,13 @@ func New(cfg Config) (*Table, error) {
 		return nil, fmt.Errorf("grant table of domain %d: %d frames are not in 1 to %d: %w",
 			cfg.ID, cfg.MaxFrames, MaxMaxFrames, xenabi.EINVAL)
 	}
+	if cfg.MaxMaptrack == 0 {
+		cfg.MaxMaptrack = DefaultMaxMaptrack
+	}
+	if cfg.MaxMaptrack < 1 || cfg.MaxMaptrack > MaxMaxMaptrack {
+		return nil, fmt.Errorf("grant table of domain %d: %d maptrack frames are not in 1 to %d: %w",
+			cfg.ID, cfg.MaxMaptrack, MaxMaxMaptrack, xenabi.EINVAL)
+	}
 	if cfg.MaxVersion == 0 {
 		cfg.MaxVersion = 2
 	}
@@ -103,12 +123,13 @@ func New(cfg Config) (*Table, error) {
 	if cfg.FrameNumber == nil {
 		cfg.FrameNumber = func(m mm.MFN) uint64 { return uint64(m) }
 	}
-	t := &Table{cfg: cfg, version: 1}
+	t := &Table{cfg: cfg, version: 1, tracks: maptrack{frames: cfg.Frames, limit: cfg.MaxMaptrack}}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.grow(1); err != nil {
 		return nil, fmt.Errorf("grant table of domain %d: first frame: %w", cfg.ID, err)
 	}
+	cfg.Tables.add(cfg.ID, t)
 	return t, nil
 }
 
@@ -305,9 +326,12 @@ func (t *Table) Swap(a, b uint32) xenabi.GnttabStatus {
 	return xenabi.GNTSTOkay
 }
 
-// Destroy gives the frames back. The table is empty afterwards; what is pinned
-// then can be released still. It may be called twice.
+// Destroy ends all mappings of the domain and gives the frames back. The table is empty
+// afterwards; what others have pinned can be released still. The domain's vcpus don't
+// run any more. It may be called twice.
 func (t *Table) Destroy() {
+	t.cfg.Tables.remove(t.cfg.ID, t)
+	t.unmapAll()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, list := range [][]frame{t.shared, t.status} {

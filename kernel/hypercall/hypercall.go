@@ -15,6 +15,7 @@ import (
 	"nidus/kernel/console"
 	"nidus/kernel/domain"
 	"nidus/kernel/evtchn"
+	"nidus/kernel/gnttab"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -76,6 +77,7 @@ type call struct {
 	ports  [evtchn.MaxPollPorts]uint32
 	gfns   [memBatch]mm.GFN
 	buf    [1024]byte
+	grants gnttab.Caller
 }
 
 // Handle does the hypercall of a PVH or HVM guest's vcpu, which exited at VMCALL

@@ -60,7 +60,7 @@ var decoded = []key{
 	{name: "nomigrate", typ: "boolean", decode: (*decoder).noMigrate},
 	{name: "max_event_channels", typ: "number", decode: num(0, 1<<17, func(c *DomainConfig) *int { return &c.MaxEventChannels })},
 	{name: "max_grant_frames", typ: "number", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxGrantFrames })},
-	{name: "max_maptrack_frames", typ: "number", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxMaptrackFrames }), notYet: "bounds nothing: no domain can map grants yet"},
+	{name: "max_maptrack_frames", typ: "number", decode: num(0, 1<<20, func(c *DomainConfig) *int { return &c.MaxMaptrackFrames })},
 	{name: "max_grant_version", typ: "number", decode: num(0, 2, func(c *DomainConfig) *int { return &c.MaxGrantVersion })},
 
 	{name: "disk", typ: "list of disks", decode: specs("disk.img,raw,xvda,w", disk)},

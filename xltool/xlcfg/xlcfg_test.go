@@ -152,7 +152,6 @@ func TestGuestTime(t *testing.T) {
 		{"nomigrate = 0", false, true, 0},
 		{"timer_mode = 'one_missed_tick_pending'", false, false, 0},
 		{"timer_mode = 'no_missed_ticks_pending'", false, false, 1},
-		{"max_maptrack_frames = 7", false, false, 1},
 		{"max_grant_version = 1\ntsc_mode = 'always_emulate'", false, false, 0},
 	} {
 		c, warnings, err := Load("f", []byte(base+tt.src))

@@ -47,8 +47,9 @@ var Scripts = [...]Script{
 // Script is an executable file of the initramfs.
 type Script struct{ Name, Text string }
 
-// Modules are drivers of Debian's kernel that the benchmark loads from /lib.
-var Modules = [...]string{"xen-evtchn.ko"}
+// Modules are drivers of Debian's kernel that init loads from /lib for the benchmark, and
+// for guests that share pages.
+var Modules = [...]string{"xen-evtchn.ko", "xen-gntalloc.ko", "xen-gntdev.ko"}
 
 // DiskModules are drivers of Debian's kernel that init loads before it mounts root=, and for CDs, in
 // this order; their folder is kernel/ of the modules.

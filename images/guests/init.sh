@@ -10,6 +10,7 @@ echo "NIDUS-GUEST-UP cpus=$(nproc) mem=$(sed -n 's/MemTotal: *\([0-9]*\) .*/\1/p
 for word in $(cat /proc/cmdline); do
 	case $word in
 	test=*) test=${word#test=} ;;
+	grants=*) grants=$(echo ${word#grants=} | tr , ' ') ;;
 	root=/dev/*) root=${word#root=} ;;
 	esac
 done
@@ -24,6 +25,9 @@ up) ;; # up and down again
 bench)
 	for m in /lib/*.ko; do insmod $m; done
 	bench all ;;
+grants) # share pages with another guest
+	for m in /lib/xen-gnt*.ko; do insmod $m; done
+	bench grants $grants ;;
 busy) # say each second that we live; the loops hold all CPUs
 	for i in $(seq $(nproc)); do (while :; do :; done) & done
 	while :; do echo "NIDUS-GUEST-ALIVE $(cut -d' ' -f1 /proc/uptime)"; sleep 1; done ;;

@@ -48,6 +48,7 @@ var attacks = []attack{
 	{"storeflood", 1, true, `ended: poweroff`},
 	{"storm", 4, true, `ended: `},
 	{"breaks", 4, true, `ended: poweroff`},
+	{"grants", 1, true, `ended: poweroff`},
 	{"args", 1, true, `ended: poweroff`},
 	{"x2apic", 1, true, `ended: poweroff`},
 	{"strings", 1, true, `ended: poweroff`},

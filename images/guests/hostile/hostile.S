@@ -8,7 +8,7 @@
 #   spin       holds its CPU with interrupts off
 #   hypercalls calls every number with every pair of bad arguments
 #   events     sends and binds event channels without end, for some seconds
-# and those of devices.S, wild.S, args.S and smp.S.
+# and those of devices.S, wild.S, args.S, smp.S and grants.S.
 #
 # References: xen docs pvh.pandoc, misc/pvh; public headers
 # arch-x86/hvm/start_info.h, arch-x86/cpuid.h, xen.h, sched.h, event_channel.h,
@@ -376,6 +376,7 @@ evtop:	lea	evtbuf, %rsi
 	.include "images/guests/hostile/wild.S"
 	.include "images/guests/hostile/args.S"
 	.include "images/guests/hostile/smp.S"
+	.include "images/guests/hostile/grants.S"
 
 	.data
 	.balign	8
@@ -384,7 +385,7 @@ table:	.quad	w1, triple, w2, spin, w3, hypercalls, w4, events
 	.quad	w9, exec, w10, walk, w11, regs, w12, shrink
 	.quad	w13, physmap, w14, areas, w15, watchdog, w16, hlt
 	.quad	w17, timer, w18, conflood, w19, storeflood, w20, spin4
-	.quad	w21, storm, w22, args, w23, x2apic, w24, strings, w25, odd, w26, breaks
+	.quad	w21, storm, w22, args, w23, x2apic, w24, strings, w25, odd, w26, breaks, w27, grants
 	.quad	0
 w1:	.asciz	"triple"
 w2:	.asciz	"spin"
@@ -412,6 +413,7 @@ w23:	.asciz	"x2apic"
 w24:	.asciz	"strings"
 w25:	.asciz	"odd"
 w26:	.asciz	"breaks"
+w27:	.asciz	"grants"
 hello:	.asciz	"HOSTILE "
 begins:	.asciz	" begins\n"
 survived: .asciz " survived\n"

@@ -35,8 +35,8 @@ func TestGrant(t *testing.T) {
 		want  error
 	}{
 		{100, f, 7, nil}, {100, f, 7, ErrBusy}, // where there is one
-		{3, f, 7, nil},                         // over memory
-		{101, f, 8, ErrBusy},                   // not its frame
+		{3, f, 7, nil},       // over memory
+		{101, f, 8, ErrBusy}, // not its frame
 		{maxGFN, f, 7, ErrBadRange}, {1 << 60, f, 7, ErrBadRange},
 		{102, 0, 7, ErrBusy}, {102, InvalidMFN, 7, ErrBusy},
 	} {

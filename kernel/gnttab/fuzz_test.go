@@ -72,4 +72,3 @@ func FuzzGrantOp(f *testing.F) {
 		m.CheckFree(t)
 	})
 }
-

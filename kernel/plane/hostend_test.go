@@ -80,7 +80,7 @@ func newEnder(t *testing.T, names ...string) *ender {
 	}()
 	for _, n := range names {
 		d := config(n)
-		d.OnPoweroff = control.ActionPreserve
+		d.OnPoweroff, d.OnCrash = control.ActionPreserve, control.ActionPreserve
 		if strings.HasPrefix(n, "again") {
 			d.OnPoweroff = control.ActionRestart
 		}
@@ -177,7 +177,7 @@ func TestHostEnd(t *testing.T) {
 		limit  time.Duration
 		force  bool
 		want   string
-		took   time.Duration // at least, and not 2 s more
+		took   time.Duration // or 2 s less or more: several clocks tick at one moment, in any order
 	}{
 		{"", 0, false, "", 0},
 		{"good1 good2 again3", 0, false, "asked:again3 stopped:again3 asked:good2 stopped:good2 asked:good1 stopped:good1", 9 * time.Second},
@@ -196,7 +196,7 @@ func TestHostEnd(t *testing.T) {
 				said, err := e.follow(e.p.HostReboot(t.Context(), control.HostEndOptions{Limit: c.limit, Force: c.force}))
 				took := time.Since(begin)
 				want := strings.Join(strings.Fields("begun "+c.want+" now"), " ")
-				if err != nil || said != want || took < c.took || took > c.took+2*time.Second {
+				if err != nil || said != want || (took-c.took).Abs() > 2*time.Second {
 					t.Errorf("in %v: %q, %v; want %q in %v", took, said, err, want, c.took)
 				}
 				if how := <-e.m.how; how != "reboot" || e.names() != "" {

@@ -4,7 +4,7 @@ package device
 
 import "nidus/mm"
 
-// Registers is a window of a device's memory, uncached. Offsets are the driver's own:
+// Registers is a window of a device's memory, uncached, or of I/O ports. Offsets are the driver's own:
 // one outside the window, or not aligned to the value's size, panics.
 type Registers interface {
 	Size() uint64
@@ -39,6 +39,8 @@ type Host interface {
 	Memory
 	// Map reaches n bytes of a device's memory at a physical address.
 	Map(addr, n uint64) (Registers, error)
+	// Ports reaches n I/O ports from one on.
+	Ports(first, n uint16) (Registers, error)
 	// Interrupt takes a vector. handle is called on a goroutine of its own after each
 	// message; several messages may end in one call, none goes without a later one.
 	// hint spreads the vectors: those of different hints go to different CPUs, where

@@ -14,6 +14,9 @@ type BAR struct {
 // ErrNoMemory says that a base address register describes no memory that can be used.
 var ErrNoMemory = errors.New("no memory there")
 
+// ErrNoPorts says that a base address register describes no I/O ports that can be used.
+var ErrNoPorts = errors.New("no ports there")
+
 const (
 	numBARs      = 6
 	barIO        = 1 << 0
@@ -22,6 +25,7 @@ const (
 	barBelow1M   = 1 << 1
 	barPrefetch  = 1 << 3
 	barFlags     = 0xf
+	barPortFlags = 3
 	leastBAR     = 16
 	maxAddress   = 1 << 52 // of any x86-64 processor
 	allOnes      = 0xffffffff
@@ -81,6 +85,34 @@ func (f *Function) Memory(n int) (BAR, error) {
 	}
 	f.cfg.Write(f.Address, regCommand, command|commandMemory)
 	return BAR{Addr: addr, Size: size, Prefetchable: low&barPrefetch != 0}, nil
+}
+
+// Ports tells which I/O ports base address register n describes, and makes the function
+// answer there; Addr and Size are below 1<<16. As for Memory, nothing else may be using it
+// meanwhile. The error wraps ErrNoPorts.
+func (f *Function) Ports(n int) (BAR, error) {
+	bad := func(format string, args ...any) (BAR, error) {
+		return BAR{}, fmt.Errorf("PCI function %v, base address register %d: %s: %w", f.Address, n, fmt.Sprintf(format, args...), ErrNoPorts)
+	}
+	if f.header != headerNormal || n < 0 || n >= numBARs {
+		return bad("no such register in a header of type %d", f.header)
+	}
+	off := uint8(regBAR0 + n*registerSize)
+	v := f.cfg.Read(f.Address, off)
+	if v&barIO == 0 {
+		return bad("it is for memory")
+	}
+	command := f.cfg.Read(f.Address, regCommand) & 0xffff
+	f.cfg.Write(f.Address, regCommand, command&^commandPorts)
+	// The upper half need not be there (section 6.2.5.1): no PC has more ports.
+	mask := f.probe(off, v)&0xffff&^barPortFlags | allOnes<<16
+	addr, size := uint64(v&^barPortFlags), uint64(-uint32(mask))
+	if size == 0 || size&(size-1) != 0 || addr == 0 || addr%size != 0 || addr+size > 1<<16 {
+		f.cfg.Write(f.Address, regCommand, command)
+		return bad("%d ports at %#x can't be", size, addr)
+	}
+	f.cfg.Write(f.Address, regCommand, command|commandPorts)
+	return BAR{Addr: addr, Size: size}, nil
 }
 
 // probe returns the bits of a register that can be set, and leaves it as it was.

@@ -41,6 +41,7 @@ const (
 	headerMulti   = 0x80
 	headerNormal  = 0
 	headerBridge  = 1
+	commandPorts  = 1 << 0
 	commandMemory = 1 << 1
 )
 

@@ -131,6 +131,43 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+func TestPorts(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		n        int
+		low, can uint32
+		want     BAR
+		good     bool
+	}{
+		{name: "there", low: 0xc041, can: 0xffffffc0, want: BAR{Addr: 0xc040, Size: 64}, good: true},
+		{name: "of 16 bits", n: 5, low: 0xc041, can: 0xffc0, want: BAR{Addr: 0xc040, Size: 64}, good: true},
+		{name: "the last", low: 0xff81, can: 0xff80, want: BAR{Addr: 0xff80, Size: 128}, good: true},
+		{name: "memory", low: 0xfebf1000, can: 0xfffff000},
+		{name: "nothing there", low: 1},
+		{name: "no address", low: 1, can: 0xffc0},
+		{name: "holes", low: 0xc041, can: 0xef40},
+		{name: "beyond", low: 0x1c041, can: 0xffffffc0},
+		{name: "register 6", n: 6},
+	} {
+		m := model{}
+		f := m.add(Address{}, 0x10001af4, 0)
+		f.regs[regCommand/4], f.writable[regCommand/4] = 0xfff00002, 7
+		if c.n < numBARs {
+			f.regs[4+c.n], f.writable[4+c.n] = c.low, c.can
+		}
+		got, err := first(t, m).Ports(c.n)
+		if got != c.want || (err == nil) != c.good || err != nil && !errors.Is(err, ErrNoPorts) {
+			t.Errorf("%s: %+v, %v", c.name, got, err)
+		}
+		if c.n < numBARs && f.regs[4+c.n] != c.low {
+			t.Errorf("%s: the register is %#x, was %#x", c.name, f.regs[4+c.n], c.low)
+		}
+		if on := f.regs[regCommand/4]&commandPorts != 0; on != c.good {
+			t.Errorf("%s: answers: %v", c.name, on)
+		}
+	}
+}
+
 // TestMemoryEnables begins with a function that answers nowhere.
 func TestMemoryEnables(t *testing.T) {
 	m := model{}

@@ -6,8 +6,8 @@
 // long as there is no IOMMU.
 //
 // Reference: Virtual I/O Device (VIRTIO) 1.2, OASIS, sections 2 (facilities), 3
-// (initialization), 4.1 (PCI). Devices of before 1.0 that know only the ports are not
-// driven; QEMU's "transitional" ones know both.
+// (initialization), 4.1 (PCI). Devices of before 1.0 are reached by ports (4.1.4.8);
+// QEMU's "transitional" ones know both ways, and the newer one is taken.
 package virtio
 
 import (
@@ -37,38 +37,11 @@ const (
 )
 
 const (
-	vendor       = 0x1af4
-	firstOld     = 0x1000 // transitional: the subsystem's number says the kind
-	lastOld      = 0x103f
-	firstNew     = 0x1040
-	lastNew      = 0x107f
-	capCommon    = 1
-	capNotify    = 2
-	capDevice    = 4
-	mostNotify   = 1 << 20 // bytes that are mapped of it
-	mostRegister = 64 << 10
-)
-
-// Registers of the common configuration (section 4.1.4.3).
-const (
-	regDeviceSelect = 0
-	regDeviceBits   = 4
-	regDriverSelect = 8
-	regDriverBits   = 12
-	regConfigVector = 16
-	regNumQueues    = 18
-	regStatus       = 20
-	regGeneration   = 21
-	regQueueSelect  = 22
-	regQueueSize    = 24
-	regQueueVector  = 26
-	regQueueEnable  = 28
-	regQueueNotify  = 30
-	regQueueDesc    = 32
-	regQueueDriver  = 40
-	regQueueDevice  = 48
-	commonSize      = 56
-
+	vendor   = 0x1af4
+	firstOld = 0x1000 // transitional: the subsystem's number says the kind
+	lastOld  = 0x103f
+	firstNew = 0x1040
+	lastNew  = 0x107f
 	noVector = 0xffff
 )
 
@@ -103,41 +76,46 @@ func KindOf(f *pci.Function) (k Kind, ok bool) {
 type Device struct {
 	host     device.Host
 	f        *pci.Function
-	common   device.Registers
+	regs     transport
 	config   device.Registers // nil: the device has none
-	notify   device.Registers
-	notifyBy uint32
 	msix     *pci.MSIX
 	features uint64
 	queues   []*Queue
+}
+
+// transport is how a device's registers are reached.
+type transport interface {
+	status() uint8
+	setStatus(v uint8)
+	// offer are the features that there are, take says which are used; it is false if the
+	// device refuses them.
+	offer() uint64
+	take(f uint64) bool
+	generation() uint8
+	// configVector says which message tells of changes; false: none can.
+	configVector(v uint16) bool
+	numQueues() int
+	// queueSize is how many descriptors a queue has, and whether it can be told to have less.
+	queueSize(index int) (n uint16, fewer bool)
+	// notifier returns what tells the device of a queue.
+	notifier(index int) (func(), error)
+	// enable says where a queue is; false: it has no interrupt.
+	enable(index int, vector uint16, q *Queue) bool
+	// whole tells that a queue is in one piece, of a fixed layout.
+	whole() bool
 }
 
 // Open finds the registers and resets the device. The error says what is wrong, and may
 // wrap ErrUnusable or the errors of package pci.
 func Open(h device.Host, f *pci.Function) (*Device, error) {
 	d := &Device{host: h, f: f}
-	for id, off := range f.Capabilities() {
-		if id != pci.CapVendor {
-			continue
-		}
-		what, bar := f.Read(int(off))>>24, f.Read(int(off)+4)&0xff
-		at, n := uint64(f.Read(int(off)+8)), uint64(f.Read(int(off)+12))
-		var err error
-		switch {
-		case what == capCommon && d.common == nil:
-			d.common, err = d.window(bar, at, n, commonSize, commonSize)
-		case what == capNotify && d.notify == nil:
-			d.notifyBy = f.Read(int(off) + 16)
-			d.notify, err = d.window(bar, at, n, 2, mostNotify)
-		case what == capDevice && d.config == nil:
-			d.config, err = d.window(bar, at, n, 4, mostRegister)
-		}
-		if err != nil {
+	if err := d.findModern(); err != nil {
+		return nil, err
+	}
+	if d.regs == nil {
+		if err := d.findLegacy(); err != nil {
 			return nil, err
 		}
-	}
-	if d.common == nil || d.notify == nil {
-		return nil, d.unusable("it has no registers of virtio 1.0")
 	}
 	if err := d.Reset(); err != nil {
 		return nil, err
@@ -151,34 +129,19 @@ func Open(h device.Host, f *pci.Function) (*Device, error) {
 	return d, nil
 }
 
-// window maps what a capability describes: at least and at most that many bytes.
-func (d *Device) window(bar uint32, at, n, least, most uint64) (device.Registers, error) {
-	if bar > 5 {
-		return nil, d.unusable("its registers are said to be in base address register %d", bar)
-	}
-	m, err := d.f.Memory(int(bar))
-	if err != nil {
-		return nil, err
-	}
-	if n < least || at&3 != 0 || at > m.Size || n > m.Size-at {
-		return nil, d.unusable("%d bytes of registers at %#x are not in its memory of %d", n, at, m.Size)
-	}
-	return d.host.Map(m.Addr+at, min(n, most))
-}
-
 func (d *Device) unusable(format string, args ...any) error {
 	return fmt.Errorf("PCI function %v: %s: %w", d.f.Address, fmt.Sprintf(format, args...), ErrUnusable)
 }
 
-func (d *Device) status(bit uint8) { d.common.Store8(regStatus, d.common.Load8(regStatus)|bit) }
+func (d *Device) status(bit uint8) { d.regs.setStatus(d.regs.status() | bit) }
 
 // Reset takes everything from the device: afterwards it reaches no memory.
 func (d *Device) Reset() error {
 	// It need not be done at once; no device takes as long as this.
 	const tries = 1 << 20
-	d.common.Store8(regStatus, 0)
+	d.regs.setStatus(0)
 	for range tries {
-		switch d.common.Load8(regStatus) {
+		switch d.regs.status() {
 		case 0:
 			return nil
 		case 0xff:
@@ -192,31 +155,25 @@ func (d *Device) Reset() error {
 
 // Dead tells whether the device is not there any more, or says that it does not work.
 func (d *Device) Dead() bool {
-	return d.common.Load8(regStatus)&(statusNeedsReset|statusFailed) != 0
+	return d.regs.status()&(statusNeedsReset|statusFailed) != 0
 }
 
+// Legacy tells whether the device is one of before 1.0, or was found as such.
+func (d *Device) Legacy() bool { return d.features&FeatureVersion1 == 0 }
+
 // Negotiate takes what the device offers of the features that are wanted, and returns
-// that. Version 1 is always among them. drop may take some of them away that need others
-// which are not offered; it may be nil.
+// that. Version 1 is always among them, but of devices of before it. drop may take some
+// of them away that need others which are not offered; it may be nil.
 func (d *Device) Negotiate(want uint64, drop func(uint64) uint64) (uint64, error) {
-	var offer uint64
-	for i := range uint32(2) {
-		d.common.Store32(regDeviceSelect, i)
-		offer |= uint64(d.common.Load32(regDeviceBits)) << (32 * i)
-	}
-	if offer&FeatureVersion1 == 0 {
+	offer := d.regs.offer()
+	if !d.regs.whole() && offer&FeatureVersion1 == 0 {
 		return 0, d.unusable("it offers no version 1")
 	}
 	d.features = offer & (want | FeatureVersion1 | FeatureAccess)
 	if drop != nil {
 		d.features = drop(d.features)
 	}
-	for i := range uint32(2) {
-		d.common.Store32(regDriverSelect, i)
-		d.common.Store32(regDriverBits, uint32(d.features>>(32*i)))
-	}
-	d.status(statusFeaturesOK)
-	if d.common.Load8(regStatus)&statusFeaturesOK == 0 {
+	if !d.regs.take(d.features) {
 		return 0, d.unusable("it refuses the features %#x out of %#x", d.features, offer)
 	}
 	return d.features, nil
@@ -233,9 +190,9 @@ func (d *Device) Config(size uint64, read func(device.Registers)) error {
 	}
 	const tries = 100
 	for range tries {
-		was := d.common.Load8(regGeneration)
+		was := d.regs.generation()
 		read(d.config)
-		if d.common.Load8(regGeneration) == was {
+		if d.regs.generation() == was {
 			return nil
 		}
 	}
@@ -246,7 +203,7 @@ func (d *Device) Config(size uint64, read func(device.Registers)) error {
 func (d *Device) Vectors() int { return d.msix.Len() }
 
 // NumQueues is how many queues there are.
-func (d *Device) NumQueues() int { return int(d.common.Load16(regNumQueues)) }
+func (d *Device) NumQueues() int { return d.regs.numQueues() }
 
 // OnConfig has handle called when the device's configuration or state changes. It takes
 // the first vector.
@@ -254,8 +211,7 @@ func (d *Device) OnConfig(handle func()) error {
 	if err := d.Vector(0, 0, handle); err != nil {
 		return err
 	}
-	d.common.Store16(regConfigVector, 0)
-	if d.common.Load16(regConfigVector) == noVector {
+	if !d.regs.configVector(0) {
 		return d.unusable("it has no interrupt for changes")
 	}
 	return nil
@@ -298,37 +254,30 @@ func (d *Device) QueueOn(o QueueOptions) (*Queue, error) {
 	if index >= d.NumQueues() {
 		return nil, d.unusable("it has no queue %d", index)
 	}
-	c := d.common
-	c.Store16(regQueueSelect, uint16(index))
-	has := c.Load16(regQueueSize)
-	if has < 2 || has&(has-1) != 0 {
+	has, fewer := d.regs.queueSize(index)
+	if has < 2 || has&(has-1) != 0 || !fewer && has > MaxQueue {
 		return nil, d.unusable("its queue %d has %d descriptors", index, has)
 	}
-	n := min(has, uint16(size), MaxQueue)
-	at := uint64(c.Load16(regQueueNotify)) * uint64(d.notifyBy)
-	if at&1 != 0 || at+2 > d.notify.Size() {
-		return nil, d.unusable("its queue %d is told at %#x, beyond its registers", index, at)
+	n := has
+	if fewer {
+		n = min(has, uint16(size), MaxQueue)
+	}
+	notify, err := d.regs.notifier(index)
+	if err != nil {
+		return nil, err
 	}
 	features := d.features
 	if o.Direct {
 		features &^= FeatureIndirect
 	}
-	q, err := newQueue(d.host, n, features, func() { d.notify.Store16(at, uint16(index)) })
+	q, err := newQueue(d.host, n, features, d.regs.whole(), notify)
 	if err != nil {
 		return nil, err
 	}
 	d.queues = append(d.queues, q)
-	c.Store16(regQueueSize, n)
-	c.Store16(regQueueVector, uint16(o.Vector))
-	if c.Load16(regQueueVector) == noVector {
+	if !d.regs.enable(index, uint16(o.Vector), q) {
 		return nil, d.unusable("it has no interrupt for queue %d", index)
 	}
-	for i, reg := range []uint64{regQueueDesc, regQueueDriver, regQueueDevice} {
-		a := d.host.DMA(q.frames[i])
-		c.Store32(reg, uint32(a))
-		c.Store32(reg+4, uint32(a>>32))
-	}
-	c.Store16(regQueueEnable, 1)
 	return q, nil
 }
 
@@ -346,7 +295,7 @@ func (d *Device) Close() error {
 	if d.msix != nil {
 		d.msix.Close()
 	}
-	if err != nil && d.common.Load8(regStatus) != 0xff {
+	if err != nil && d.regs.status() != 0xff {
 		return err
 	}
 	for _, q := range d.queues {

@@ -39,8 +39,11 @@ const (
 // Its methods need the caller's lock.
 type Queue struct {
 	mem               device.Memory
-	frames            []mm.MFN
+	rings             []mm.MFN // desc, avail, used; or one piece of 1<<order frames
+	order             uint
+	frames            []mm.MFN // of tables
 	desc, avail, used mm.Page
+	availAt           int       // its offset in the page; those of the others are 0
 	tables            []mm.Page // indirect descriptors of each chain; nil: not offered
 	tableAddr         []uint64
 	eventIndex        bool
@@ -66,39 +69,65 @@ type chain struct {
 	room  uint64 // bytes that the device may write
 }
 
-// newQueue makes a queue of size descriptors, a power of two from 2 to MaxQueue.
-func newQueue(mem device.Memory, size uint16, features uint64, notify func()) (*Queue, error) {
+// newQueue makes a queue of size descriptors, a power of two from 2 to MaxQueue. If it is
+// whole, its parts lie as devices of before 1.0 expect them (section 2.7.2).
+func newQueue(mem device.Memory, size uint16, features uint64, whole bool, notify func()) (*Queue, error) {
 	q := &Queue{mem: mem, size: size, notify: notify, eventIndex: features&FeatureEventIndex != 0,
 		chains: make([]chain, size), next: make([]uint16, size), ring: make([]uint16, size), nfree: size}
 	for i := range q.next {
 		q.next[i] = uint16(i + 1)
 	}
-	n := 3
-	if features&FeatureIndirect != 0 {
-		n += int(size)
-	}
-	for range n {
-		m, err := mem.Alloc(0, mm.ZoneAny)
-		if err != nil {
-			q.close()
-			return nil, fmt.Errorf("a queue's memory: %w", err)
-		}
-		q.frames = append(q.frames, m)
-	}
-	q.desc, q.avail, q.used = mem.Page(q.frames[0]), mem.Page(q.frames[1]), mem.Page(q.frames[2])
-	for _, m := range q.frames[3:] {
-		q.tables = append(q.tables, mem.Page(m))
-		q.tableAddr = append(q.tableAddr, mem.DMA(m))
+	if err := q.alloc(features, whole); err != nil {
+		q.close()
+		return nil, fmt.Errorf("a queue's memory: %w", err)
 	}
 	return q, nil
 }
 
+func (q *Queue) alloc(features uint64, whole bool) error {
+	pieces := 3
+	if whole {
+		q.order, pieces = 2, 1
+	}
+	for range pieces {
+		m, err := q.mem.Alloc(q.order, mm.ZoneAny)
+		if err != nil {
+			return err
+		}
+		q.rings = append(q.rings, m)
+	}
+	if whole {
+		availAt := int(q.size) * descSize
+		usedAt := (availAt + ringEntries + 2*int(q.size) + 2 + mm.PageMask) &^ mm.PageMask
+		page := func(at int) mm.Page { return q.mem.Page(q.rings[0] + mm.MFN(at>>mm.PageShift)) }
+		q.desc, q.avail, q.used, q.availAt = page(0), page(availAt), page(usedAt), availAt&mm.PageMask
+	} else {
+		q.desc, q.avail, q.used = q.mem.Page(q.rings[0]), q.mem.Page(q.rings[1]), q.mem.Page(q.rings[2])
+	}
+	if features&FeatureIndirect == 0 {
+		return nil
+	}
+	for range q.size {
+		m, err := q.mem.Alloc(0, mm.ZoneAny)
+		if err != nil {
+			return err
+		}
+		q.frames = append(q.frames, m)
+		q.tables = append(q.tables, q.mem.Page(m))
+		q.tableAddr = append(q.tableAddr, q.mem.DMA(m))
+	}
+	return nil
+}
+
 // close gives the memory back. Preconditions: the device was reset.
 func (q *Queue) close() {
+	for _, m := range q.rings {
+		q.mem.Free(m, q.order)
+	}
 	for _, m := range q.frames {
 		q.mem.Free(m, 0)
 	}
-	q.frames = nil
+	q.rings, q.frames = nil, nil
 }
 
 // Size is how many descriptors there are.
@@ -161,9 +190,9 @@ func (q *Queue) Add(bufs []Buffer) (id uint16, ok bool) {
 	slot := q.availIdx & (q.size - 1)
 	q.ring[slot] = id
 	even := slot &^ 1
-	q.avail.Store32(ringEntries+int(even)*2, uint32(q.ring[even])|uint32(q.ring[even+1])<<16)
+	q.avail.Store32(q.availAt+ringEntries+int(even)*2, uint32(q.ring[even])|uint32(q.ring[even+1])<<16)
 	q.availIdx++
-	q.avail.Store32(0, uint32(q.availIdx)<<16)
+	q.avail.Store32(q.availAt, uint32(q.availIdx)<<16)
 	return id, true
 }
 
@@ -235,7 +264,7 @@ func (q *Queue) Next() (id uint16, written uint32, ok bool, err error) {
 // look again.
 func (q *Queue) Rearm() bool {
 	if q.eventIndex {
-		q.avail.Store32(ringEntries+int(q.size)*2, uint32(q.usedIdx))
+		q.avail.Store32(q.availAt+ringEntries+int(q.size)*2, uint32(q.usedIdx))
 	}
 	return q.usedBad != nil || uint16(q.used.Load32(0)>>16) == q.usedIdx
 }

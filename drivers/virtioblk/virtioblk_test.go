@@ -109,8 +109,13 @@ const all = featSegMax | featBlockSize | featFlush | featTopology | featQueues |
 
 // TestRandom has goroutines write, read back, and flush parts of their own.
 func TestRandom(t *testing.T) {
-	for _, features := range []uint64{all, all &^ virtio.FeatureIndirect, all &^ virtio.FeatureEventIndex, featFlush} {
-		d, m, _, err := open(t, features, nil)
+	modern := []uint64{all, all &^ virtio.FeatureIndirect, all &^ virtio.FeatureEventIndex, featFlush}
+	for i, features := range append(modern, all, featFlush) {
+		d, m, _, err := open(t, features, func(d *virtiotest.Device) {
+			if d.Legacy = i >= len(modern); d.Legacy {
+				d.ID, d.Size = 0x1001, 256>>(i-len(modern)) // its parts lie in other places then
+			}
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,8 @@ import (
 // The header before each frame (section 5.1.6): flags, kind of segmentation, length of the
 // headers, size of the segments, begin and offset of the checksum, number of buffers.
 const (
-	headerSize = 12
+	headerSize    = 12
+	oldHeaderSize = 10 // before 1.0, without the number of buffers if it is always 1
 
 	flagPartial  = 1
 	flagVerified = 2

@@ -65,11 +65,11 @@ type receiver struct {
 
 func (r *receiver) setup(index, vector int) error {
 	var err error
-	r.q, err = r.c.dev.QueueOn(virtio.QueueOptions{Index: index, Size: depth, Vector: vector, Direct: r.c.each == 1})
+	r.q, err = r.c.dev.QueueOn(virtio.QueueOptions{Index: index, Size: depth, Vector: vector, Direct: r.c.each == 1 && !r.c.apart})
 	if err != nil {
 		return err
 	}
-	if r.c.each > r.q.MostBuffers() {
+	if r.c.each+1 > r.q.MostBuffers() {
 		return fmt.Errorf("its queue is too short for frames of %d bytes: %w", r.c.info.MTU, virtio.ErrUnusable)
 	}
 	for {
@@ -87,8 +87,14 @@ func (r *receiver) setup(index, vector int) error {
 // post gives the device the buffers of a chain. It is false if there is no room.
 func (r *receiver) post(list *nic.Buffer) bool {
 	bufs := r.bufs[:0]
+	skip := uint32(0)
+	if r.c.apart {
+		skip = uint32(r.c.header)
+		bufs = append(bufs, virtio.Buffer{Addr: list.Addr, Len: skip, Write: true})
+	}
 	for b := list; b != nil; b = b.Next {
-		bufs = append(bufs, virtio.Buffer{Addr: b.Addr, Len: nic.BufferSize, Write: true})
+		bufs = append(bufs, virtio.Buffer{Addr: b.Addr + uint64(skip), Len: nic.BufferSize - skip, Write: true})
+		skip = 0
 	}
 	id, ok := r.q.Add(bufs)
 	if ok {

@@ -32,10 +32,11 @@ const (
 	featControl       = 1 << 17
 	featControlRx     = 1 << 18
 	featQueues        = 1 << 22
+	featAnyLayout     = 1 << 27 // of before 1.0, when it was no matter of course
 
 	wanted = virtio.FeatureIndirect | virtio.FeatureEventIndex | featChecksum | featGuestChecksum | featMTU | featMAC |
 		featGuestTSO4 | featGuestTSO6 | featHostTSO4 | featHostTSO6 | featHostECN | featMerge | featStatus | featControl |
-		featControlRx | featQueues
+		featControlRx | featQueues | featAnyLayout
 )
 
 // The configuration (section 5.1.4).
@@ -73,8 +74,9 @@ type Card struct {
 	log  func(format string, args ...any)
 
 	features uint64
-	header   int // bytes before each frame
-	each     int // buffers of a chain for what comes in
+	header   int  // bytes before each frame
+	apart    bool // they are in a buffer of their own
+	each     int  // buffers of a chain for what comes in
 	pairs    []*pair
 	control  control
 	pool     *nic.Pool
@@ -112,7 +114,10 @@ func (c *Card) setup() error {
 	if err != nil {
 		return err
 	}
-	c.header = headerSize
+	if c.header = headerSize; c.dev.Legacy() && c.features&featMerge == 0 {
+		c.header = oldHeaderSize
+	}
+	c.apart = c.dev.Legacy() && c.features&(featMerge|featAnyLayout) == 0
 	if c.each = 1; c.features&featMerge == 0 {
 		c.each = (c.header + c.info.MTU + 18 + nic.BufferSize - 1) / nic.BufferSize
 	}

@@ -76,7 +76,9 @@ func (w *wire) input(pair int, frame []byte) bool {
 
 func (w *wire) chains(pair int, frame []byte, chains, said int) bool {
 	frame = bytes.Clone(frame)
-	binary.LittleEndian.PutUint16(frame[10:], uint16(said))
+	if w.merge || !w.d.Legacy { // else the header ends before
+		binary.LittleEndian.PutUint16(frame[10:], uint16(said))
+	}
 	return w.d.Input(2*pair, chains, func(c [][]virtio.Buffer) (written []uint32) {
 		for i, bufs := range c {
 			n := len(frame)
@@ -231,8 +233,13 @@ func read(h *devicetest.Host, f *link.Frame) []byte {
 
 // TestEcho sends frames that come back.
 func TestEcho(t *testing.T) {
-	for _, features := range []uint64{all, all &^ virtio.FeatureIndirect, all &^ virtio.FeatureEventIndex, all &^ featMerge, plain, plain | featMTU | featStatus, plain | featControl | featControlRx} {
-		c, w, log, err := open(t, features, nil)
+	modern := []uint64{all, all &^ virtio.FeatureIndirect, all &^ virtio.FeatureEventIndex, all &^ featMerge, plain, plain | featMTU | featStatus, plain | featControl | featControlRx}
+	for i, features := range append(modern, all, all&^featMerge, all&^(featMerge|featAnyLayout), plain) {
+		c, w, log, err := open(t, features, func(d *virtiotest.Device) {
+			if d.Legacy = i >= len(modern); d.Legacy {
+				d.ID = 0x1000
+			}
+		})
 		if err != nil {
 			t.Fatalf("%#x: %v", features, err)
 		}

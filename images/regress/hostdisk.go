@@ -130,6 +130,7 @@ func virtioBlk(t *T) error {
 		options string
 	}{
 		{1, ""}, // "transitional", with a queue
+		{2, ",disable-modern=on"},
 		{4, ",disable-legacy=on"},
 		{2, ",disable-legacy=on,indirect_desc=off"},
 		{2, ",disable-legacy=on,event_idx=off,queue-size=8,num-queues=1"},

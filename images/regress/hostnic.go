@@ -28,6 +28,8 @@ func virtioNet(t *T) error {
 		options string
 	}{
 		{1, ""}, // "transitional"
+		{1, ",disable-modern=on"},
+		{2, ",disable-modern=on,mrg_rxbuf=off,any_layout=off,host_mtu=4000"},
 		{4, ",disable-legacy=on,mq=on,vectors=10"},
 		{2, ",disable-legacy=on,mrg_rxbuf=off,indirect_desc=off,host_mtu=9000"},
 		{2, ",disable-legacy=on,event_idx=off,ctrl_vq=off,csum=off,guest_csum=off,gso=off,packed=on"}, // packed isn't taken

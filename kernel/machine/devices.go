@@ -58,6 +58,14 @@ func (d Devices) Map(addr, n uint64) (device.Registers, error) {
 	return registers{va, n}, nil
 }
 
+// Ports implements device.Host.
+func (d Devices) Ports(first, n uint16) (device.Registers, error) {
+	if uint32(first)+uint32(n) > 1<<16 {
+		return nil, fmt.Errorf("there are no %d I/O ports from %#x on", n, first)
+	}
+	return ports{first, n}, nil
+}
+
 // Interrupt implements device.Host. Vectors are not given back.
 //
 // Nothing is lost by it: the local APIC keeps a message until its CPU takes it, and a
@@ -111,3 +119,21 @@ func (r registers) Load32(off uint64) uint32     { return baremetal.Load32(r.at(
 func (r registers) Store8(off uint64, v uint8)   { baremetal.Store8(r.at(off, 1), v) }
 func (r registers) Store16(off uint64, v uint16) { baremetal.Store16(r.at(off, 2), v) }
 func (r registers) Store32(off uint64, v uint32) { baremetal.Store32(r.at(off, 4), v) }
+
+// ports are a device's I/O ports.
+type ports struct{ first, n uint16 }
+
+func (p ports) at(off, size uint64) uint16 {
+	if off > uint64(p.n)-size || off&(size-1) != 0 {
+		panic(fmt.Sprintf("machine: a driver reaches for %d ports at %#x of a device's %d", size, off, p.n))
+	}
+	return p.first + uint16(off)
+}
+
+func (p ports) Size() uint64                 { return uint64(p.n) }
+func (p ports) Load8(off uint64) uint8       { return baremetal.In8(p.at(off, 1)) }
+func (p ports) Load16(off uint64) uint16     { return baremetal.In16(p.at(off, 2)) }
+func (p ports) Load32(off uint64) uint32     { return baremetal.In32(p.at(off, 4)) }
+func (p ports) Store8(off uint64, v uint8)   { baremetal.Out8(p.at(off, 1), v) }
+func (p ports) Store16(off uint64, v uint16) { baremetal.Out16(p.at(off, 2), v) }
+func (p ports) Store32(off uint64, v uint32) { baremetal.Out32(p.at(off, 4), v) }

@@ -15,6 +15,8 @@ type Host struct {
 	Most int
 	// Window finds a device's registers at a physical address.
 	Window func(addr, n uint64) (device.Registers, error)
+	// PortWindow finds a device's ports.
+	PortWindow func(first, n uint16) (device.Registers, error)
 	// NumCPU is what CPUs returns; CPU goes round. 0: one.
 	NumCPU int
 
@@ -94,6 +96,9 @@ func (h *Host) At(addr uint64) (mm.Page, int) {
 
 // Map implements device.Host.
 func (h *Host) Map(addr, n uint64) (device.Registers, error) { return h.Window(addr, n) }
+
+// Ports implements device.Host.
+func (h *Host) Ports(first, n uint16) (device.Registers, error) { return h.PortWindow(first, n) }
 
 // Interrupt implements device.Host.
 func (h *Host) Interrupt(_ int, handle func()) (device.Message, error) {

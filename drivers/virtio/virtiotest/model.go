@@ -21,6 +21,7 @@ type Device struct {
 	Queues   int
 	Size     uint16 // of each queue
 	Vectors  int
+	Legacy   bool // of before 1.0: by ports, with a queue in one piece
 	// Serve does a request and returns the bytes it wrote.
 	Serve func(queue int, bufs []virtio.Buffer) uint32
 	// Corrupt may change what is said to be done; nil: nothing.
@@ -51,6 +52,8 @@ const (
 	atConfig = 0x2000
 	atTable  = 0x3000
 	notifyBy = 4
+	portBase = 0xc000
+	numPorts = 128
 )
 
 // Function starts the model and returns its PCI function.
@@ -58,6 +61,31 @@ func (d *Device) Function() *pci.Function {
 	d.rnd = rand.New(rand.NewPCG(1, 2))
 	d.regs[0] = 0x1af4 | uint32(d.ID)<<16
 	d.regs[1] = 1 << 20 // there are capabilities
+	d.regs[0x34/4] = 0x80
+	d.regs[0x80/4] = pci.CapMSIX | uint32(d.Vectors-1)<<16
+	if d.Legacy {
+		d.regs[4], d.regs[5] = portBase|1, base
+		d.regs[0x84/4] = atTable | 1
+	} else {
+		d.describe()
+	}
+	d.table = make([]byte, d.Vectors*16)
+	d.Host.Window = func(addr, n uint64) (device.Registers, error) { return &registers{d, addr - base, n}, nil }
+	d.Host.PortWindow = func(first, n uint16) (device.Registers, error) {
+		return &oldRegisters{registers{d, uint64(first - portBase), uint64(n)}}, nil
+	}
+	d.kicks = make(chan int, 1024)
+	d.reset()
+	d.ended.Add(1)
+	go d.work()
+	for f := range pci.Functions(config{d}) {
+		return f
+	}
+	panic("virtiotest: no function")
+}
+
+// describe makes the capabilities that say where the registers are.
+func (d *Device) describe() {
 	d.regs[4] = base | 4
 	d.regs[0x34/4] = 0x40
 	capability := func(at, next uint8, kind uint32, off, n uint32) {
@@ -68,18 +96,7 @@ func (d *Device) Function() *pci.Function {
 	capability(0x50, 0x64, 2, atNotify, uint32(d.Queues*notifyBy))
 	d.regs[0x60/4] = notifyBy
 	capability(0x64, 0x80, 4, atConfig, uint32(len(d.Config)))
-	d.regs[0x80/4] = pci.CapMSIX | uint32(d.Vectors-1)<<16
 	d.regs[0x84/4] = atTable
-	d.table = make([]byte, d.Vectors*16)
-	d.Host.Window = func(addr, n uint64) (device.Registers, error) { return &registers{d, addr - base, n}, nil }
-	d.kicks = make(chan int, 1024)
-	d.reset()
-	d.ended.Add(1)
-	go d.work()
-	for f := range pci.Functions(config{d}) {
-		return f
-	}
-	panic("virtiotest: no function")
 }
 
 // Close ends the model.
@@ -120,9 +137,13 @@ func (c config) Write(a pci.Address, off uint8, v uint32) {
 	case 0x04:
 		*r = *r&^0xffff | v&0xffff
 	case 0x10:
-		*r = v&^uint32(window-1) | 4
+		if *r = v&^uint32(window-1) | 4; c.d.Legacy {
+			*r = v&^(numPorts-1) | 1
+		}
 	case 0x14:
-		*r = v
+		if *r = v; c.d.Legacy {
+			*r = v &^ uint32(window-1)
+		}
 	case 0x80:
 		*r = *r&^(3<<30) | v&(3<<30)
 	}

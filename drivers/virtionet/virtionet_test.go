@@ -81,6 +81,9 @@ func (w *wire) chains(pair int, frame []byte, chains, said int) bool {
 	}
 	return w.d.Input(2*pair, chains, func(c [][]virtio.Buffer) (written []uint32) {
 		for i, bufs := range c {
+			if w.d.Legacy && w.d.Features&(featMerge|featAnyLayout) == 0 && bufs[0].Len != oldHeaderSize {
+				panic("the header is in a buffer with others")
+			}
 			n := len(frame)
 			if i < len(c)-1 {
 				n = min(n, mm.PageSize)

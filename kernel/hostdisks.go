@@ -9,34 +9,35 @@ import (
 	"nidus/drivers/block"
 	"nidus/drivers/block/partition"
 	"nidus/drivers/device"
+	"nidus/drivers/hostdisk"
 	"nidus/drivers/pci"
-	"nidus/drivers/virtio"
-	"nidus/drivers/virtioblk"
 	"nidus/kernel/console"
 	"nidus/kernel/machine"
 )
 
 // findDisks sets up the disks that there are drivers for, and says what is there.
 func (h *host) findDisks(m device.Host) {
-	n := 0
+	var names hostdisk.Names
 	for f := range pci.Functions(machine.PCI) {
-		if k, ok := virtio.KindOf(f); !ok || k != virtio.KindBlock {
+		owner, ok := hostdisk.Driver(f)
+		if !ok {
 			continue
 		}
-		if err := h.owners.Claim(f.Address, virtioblk.Owner); err != nil {
-			h.log.Printf(console.LevelError, "virtio-blk: %v", err)
+		if err := h.owners.Claim(f.Address, owner); err != nil {
+			h.log.Printf(console.LevelError, "%s: %v", owner, err)
 			continue
 		}
-		d, err := virtioblk.Open(m, f, func(format string, args ...any) {
+		disks, err := names.Open(m, f, func(format string, args ...any) {
 			h.log.Printf(console.LevelWarning, format, args...)
 		})
 		if err != nil {
-			h.owners.Release(f.Address, virtioblk.Owner)
-			h.log.Printf(console.LevelError, "virtio-blk: %v; this disk is not used", err)
+			h.owners.Release(f.Address, owner)
+			h.log.Printf(console.LevelError, "%s: %v; this device is not used", owner, err)
 			continue
 		}
-		h.foundDisk(m, "vd"+letters(n), d)
-		n++
+		for _, d := range disks {
+			h.foundDisk(m, d.Name, d)
+		}
 	}
 }
 
@@ -94,13 +95,4 @@ func readTable(d block.Device, m device.Memory) (partition.Table, error) {
 	case <-time.After(most):
 		return partition.Table{}, fmt.Errorf("it does not answer within %v", most)
 	}
-}
-
-// letters counts as disks' names do: a to z, aa, ab.
-func letters(n int) string {
-	s := ""
-	for n++; n > 0; n = (n - 1) / 26 {
-		s = string(rune('a'+(n-1)%26)) + s
-	}
-	return s
 }

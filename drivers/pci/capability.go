@@ -60,6 +60,9 @@ func (f *Function) Read(off int) uint32 {
 	return f.cfg.Read(f.Address, uint8(off))
 }
 
+// Class returns the class, the subclass and the programming interface, of a byte each.
+func (f *Function) Class() uint32 { return f.Read(regClass) >> 8 }
+
 // Subsystem returns the subsystem's vendor and number.
 func (f *Function) Subsystem() (vendor, device uint16) {
 	v := f.Read(0x2c)

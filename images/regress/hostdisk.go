@@ -16,21 +16,31 @@ import (
 
 // hostDiskCases show the host's own disks.
 func hostDiskCases() []Case {
-	return []Case{hostVirtioBlk(), {Name: "disk-phy", What: "a guest's root is a partition of the host's virtio disk; what it wrote is in the file afterwards",
-		Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskPhy}}
+	root := func(name, what, device string, args []string) Case {
+		return Case{Name: name, What: "a guest's root is a partition of the host's " + what + "; what it wrote is in the file afterwards",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: func(t *T) error { return diskPhy(t, device, args) }}
+	}
+	return []Case{
+		{Name: "host-virtio-blk", What: "the driver of QEMU's virtio-blk disks reads, writes and flushes; disks and partitions are found at boot",
+			Timeout: 4 * time.Minute, Run: virtioBlk},
+		{Name: "host-nvme", What: "the same of QEMU's NVMe disks, of 512 and 4096-byte blocks, and of a namespace beside the first",
+			Timeout: 4 * time.Minute, Run: nvmeDisks},
+		root("disk-phy", "virtio disk", "vda1", virtioDisk("d.img", "")),
+		root("nvme-root", "NVMe disk", "nvme0n1p1", nvmeDisk("d.img", "", "")),
+	}
 }
 
-// diskPhy boots a guest from /dev/vda1 and compares what it wrote with what is there.
-func diskPhy(t *T) error {
+// diskPhy boots a guest from a partition and compares what it wrote with what is there.
+func diskPhy(t *T, device string, args []string) error {
 	root, err := os.ReadFile(t.Out("guest", builder.RootImage))
 	if err != nil {
 		return err
 	}
-	if err := t.file("d.img", partitioned(root)); err != nil {
+	if err := t.file("d.img", partitioned(root, 512)); err != nil {
 		return err
 	}
-	h, err := t.bootGuests(Boot{CPUs: 3, Args: virtioDisk("d.img", "")}, []string{builder.Vmlinux, builder.RootInitrd},
-		map[string][]byte{"g.cfg": diskGuest(1, "write", "phy:/dev/vda1,xvda,w")})
+	h, err := t.bootGuests(Boot{CPUs: 3, Args: args}, []string{builder.Vmlinux, builder.RootInitrd},
+		map[string][]byte{"g.cfg": diskGuest(1, "write", "phy:/dev/"+device+",xvda,w")})
 	if err != nil {
 		return err
 	}
@@ -73,33 +83,42 @@ func diskPhy(t *T) error {
 	return nil
 }
 
-func hostVirtioBlk() Case {
-	return Case{Name: "host-virtio-blk", What: "the driver of QEMU's virtio-blk disks reads, writes and flushes; disks and partitions are found at boot",
-		Timeout: 4 * time.Minute, Run: virtioBlk}
-}
-
 const (
 	testDiskSectors = 16 << 11 // of 512 bytes
 	testDiskFirst   = 2048     // of its one partition
 )
 
 // testDisk makes a disk as images/selftest wants it: one partition, in which each sector
-// holds 64 times its own number.
-func testDisk() []byte {
+// holds 64 times its own number. Its table is that of a disk with blocks of so many bytes.
+func testDisk(unit int) []byte {
 	var b []byte
 	for s := range uint64(testDiskSectors - testDiskFirst) {
 		b = append(b, sectorOf(s)...)
 	}
-	return partitioned(b)
+	return partitioned(b, unit)
+}
+
+// writtenDisk is what images/selftest makes of a testDisk.
+func writtenDisk(unit int) []byte {
+	b := testDisk(unit)
+	flip := func(from, to int) {
+		for s := from; s < to; s++ {
+			copy(b[(testDiskFirst+s)*512:], sectorOf(^uint64(s)))
+		}
+	}
+	const sectors = testDiskSectors - testDiskFirst
+	flip(0, unit/512)
+	flip(sectors/2, sectors)
+	return b
 }
 
 // partitioned makes a disk with an MBR, whose one partition, from testDiskFirst on, is data.
-func partitioned(data []byte) []byte {
+func partitioned(data []byte, unit int) []byte {
 	b := make([]byte, testDiskFirst*512, testDiskFirst*512+len(data))
 	le := binary.LittleEndian
 	b[446+4] = 0x83
-	le.PutUint32(b[446+8:], testDiskFirst)
-	le.PutUint32(b[446+12:], uint32(len(data)/512))
+	le.PutUint32(b[446+8:], uint32(testDiskFirst*512/unit))
+	le.PutUint32(b[446+12:], uint32(len(data)/unit))
 	b[510], b[511] = 0x55, 0xaa
 	return append(b, data...)
 }
@@ -108,51 +127,82 @@ func sectorOf(number uint64) []byte {
 	return bytes.Repeat(binary.LittleEndian.AppendUint64(nil, number), 64)
 }
 
-// virtioDisk are QEMU's arguments for a disk.
-func virtioDisk(file, options string) []string {
-	return []string{"-drive", "file=" + file + ",if=none,id=d,format=raw,cache=writeback", "-device", "virtio-blk-pci,drive=d" + options}
+// drive are QEMU's arguments for a file that a device is to have.
+func drive(file string) []string {
+	return []string{"-drive", "file=" + file + ",if=none,id=d,format=raw,cache=writeback"}
 }
 
-// virtioBlk has the self-test drive a disk in the ways that QEMU offers one, and reads the
-// file afterwards; the image then finds it.
+// virtioDisk are QEMU's arguments for a disk.
+func virtioDisk(file, options string) []string {
+	return append(drive(file), "-device", "virtio-blk-pci,drive=d"+options)
+}
+
+// nvmeDisk are QEMU's arguments for an NVMe controller and its namespace.
+func nvmeDisk(file, controller, namespace string) []string {
+	return append(drive(file), "-device", "nvme,serial=s,id=c"+controller, "-device", "nvme-ns,bus=c,drive=d"+namespace)
+}
+
+// diskSetting is a way in which QEMU offers a disk.
+type diskSetting struct {
+	cpus int
+	unit int // bytes of a block
+	args []string
+}
+
 func virtioBlk(t *T) error {
+	disk := func(options string) []string { return virtioDisk("d.img", options) }
+	return hostDisk(t, []diskSetting{
+		{1, 512, disk("")}, // "transitional", with a queue
+		{2, 512, disk(",disable-modern=on")},
+		{4, 512, disk(",disable-legacy=on")},
+		{2, 512, disk(",disable-legacy=on,indirect_desc=off")},
+		{2, 512, disk(",disable-legacy=on,event_idx=off,queue-size=8,num-queues=1")},
+		{2, 4096, disk(",disable-legacy=on,logical_block_size=4096,physical_block_size=4096")},
+		{2, 512, disk(",disable-legacy=on,packed=on,write-cache=off")}, // packed isn't taken
+	}, disk(",logical_block_size=512,physical_block_size=4096"),
+		`disk vda: 16 MiB, sectors of 512 bytes, virtio-blk at \S+, with a write cache`, `vda1 has 15 MiB from sector 2048 on, type 83`)
+}
+
+func nvmeDisks(t *T) error {
+	disk := func(controller, namespace string) []string { return nvmeDisk("d.img", controller, namespace) }
+	return hostDisk(t, []diskSetting{
+		{1, 512, disk("", "")},
+		{4, 512, disk("", "")},
+		{4, 4096, disk("", ",logical_block_size=4096,physical_block_size=4096")},
+		{4, 512, disk(",max_ioqpairs=2,msix_qsize=2,mdts=3", ",nsid=5")},
+		{2, 512, disk("", ",write-cache=off")},
+	}, disk("", ",nsid=3,discard_granularity=4096"),
+		`disk nvme0n3: 16 MiB, sectors of 512 bytes, NVMe QEMU NVMe Ctrl at \S+, namespace 3, with a write cache, discards`, `nvme0n3p1 has 15 MiB from sector 2048 on, type 83`)
+}
+
+// hostDisk has the self-test drive a disk in the ways that QEMU offers one, and reads the
+// file afterwards; the image then finds it, and its log has the lines.
+func hostDisk(t *T, settings []diskSetting, found []string, lines ...string) error {
 	if err := t.SelfTest(); err != nil {
 		return err
 	}
-	want := testDisk()
-	copy(want[testDiskFirst*512:], sectorOf(^uint64(0)))
-	const half = (testDiskSectors - testDiskFirst) / 2
-	for s := uint64(half); s < 2*half; s++ {
-		copy(want[(testDiskFirst+s)*512:], sectorOf(^s))
-	}
-	for _, c := range []struct {
-		cpus    int
-		options string
-	}{
-		{1, ""}, // "transitional", with a queue
-		{2, ",disable-modern=on"},
-		{4, ",disable-legacy=on"},
-		{2, ",disable-legacy=on,indirect_desc=off"},
-		{2, ",disable-legacy=on,event_idx=off,queue-size=8,num-queues=1"},
-		{2, ",disable-legacy=on,packed=on,write-cache=off"}, // packed isn't taken
-	} {
-		if err := t.file("d.img", testDisk()); err != nil {
+	for _, c := range settings {
+		if err := t.file("d.img", testDisk(c.unit)); err != nil {
 			return err
 		}
-		if err := t.selfTest(c.cpus, "only=disk", time.Minute, virtioDisk("d.img", c.options)...); err != nil {
-			return fmt.Errorf("%d CPUs, virtio-blk-pci%s: %w", c.cpus, c.options, err)
+		if err := t.selfTest(c.cpus, "only=disk", time.Minute, c.args...); err != nil {
+			return fmt.Errorf("%d CPUs, %v: %w", c.cpus, c.args, err)
 		}
 		got, err := os.ReadFile(filepath.Join(t.dir, "d.img"))
 		if err != nil {
 			return err
 		}
+		want := writtenDisk(c.unit)
 		for s := range testDiskSectors {
 			if a, b := got[s*512:][:512], want[s*512:][:512]; !bytes.Equal(a, b) {
-				return fmt.Errorf("virtio-blk-pci%s: sector %d of the file begins with % x, not % x", c.options, s, a[:8], b[:8])
+				return fmt.Errorf("%v: sector %d of the file begins with % x, not % x", c.args, s, a[:8], b[:8])
 			}
 		}
 	}
-	h, err := t.boot(Boot{Args: virtioDisk("d.img", ",logical_block_size=512,physical_block_size=4096")})
+	if err := t.file("d.img", testDisk(512)); err != nil {
+		return err
+	}
+	h, err := t.boot(Boot{Args: found})
 	if err != nil {
 		return err
 	}
@@ -160,7 +210,7 @@ func virtioBlk(t *T) error {
 	if err != nil {
 		return err
 	}
-	for _, re := range []string{`disk vda: 16 MiB, sectors of 512 bytes, virtio-blk at \S+, with a write cache`, `vda1 has 15 MiB from sector 2048 on, type 83`} {
+	for _, re := range lines {
 		if !regexp.MustCompile(re).MatchString(out) {
 			return fmt.Errorf("xl dmesg has no %q", re)
 		}

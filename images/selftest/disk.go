@@ -11,9 +11,9 @@ import (
 
 	"nidus/drivers/block"
 	"nidus/drivers/block/partition"
+	"nidus/drivers/device"
+	"nidus/drivers/hostdisk"
 	"nidus/drivers/pci"
-	"nidus/drivers/virtio"
-	"nidus/drivers/virtioblk"
 	"nidus/kernel/baremetal"
 	"nidus/kernel/machine"
 	"nidus/mm"
@@ -26,21 +26,31 @@ const (
 	diskBatch = 8    // sectors of a request
 )
 
-// disk drives the first virtio-blk disk as a backend does: several requests at once.
+// firstDisk opens the first disk that can be written.
+func firstDisk(host device.Host) (block.Device, error) {
+	var names hostdisk.Names
+	for f := range pci.Functions(machine.PCI) {
+		if _, ok := hostdisk.Driver(f); !ok {
+			continue
+		}
+		disks, err := names.Open(host, f, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range disks {
+			if !d.Info().ReadOnly {
+				return d, nil
+			}
+		}
+	}
+	return nil, errors.New("there is no disk")
+}
+
+// disk drives the first disk as a backend does: several requests at once.
 func disk(m *machine.Machine) (string, error) {
 	pool := mm.NewPool(&baremetal.Frames, baremetal.FrameLists{}, baremetal.DirectPages{})
 	host := m.Devices(pool)
-	var f *pci.Function
-	for g := range pci.Functions(machine.PCI) {
-		if k, ok := virtio.KindOf(g); ok && k == virtio.KindBlock {
-			f = g
-			break
-		}
-	}
-	if f == nil {
-		return "", errors.New("there is no virtio-blk disk")
-	}
-	d, err := virtioblk.Open(host, f, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
+	d, err := firstDisk(host)
 	if err != nil {
 		return "", err
 	}
@@ -48,7 +58,7 @@ func disk(m *machine.Machine) (string, error) {
 	if err != nil || len(t.Entries) != 1 || t.Entries[0].First != diskPart {
 		return "", fmt.Errorf("partitions %+v, %w", t, err)
 	}
-	p := partition.Open(d, t.Entries[0], "vda1")
+	p := partition.Open(d, t.Entries[0], "the partition")
 	frames := make([]mm.MFN, 32)
 	for i := range frames {
 		if frames[i], err = host.Alloc(0, mm.ZoneAny); err != nil {
@@ -71,7 +81,10 @@ func disk(m *machine.Machine) (string, error) {
 	}
 	fmt.Printf("selftest: FIGURE disk-read %.1f MiB/s\n", float64(sectors)/2048/time.Since(begin).Seconds())
 	begin = time.Now()
-	if err := each(p, block.Write, sectors/2, sectors, frames, func(page mm.Page, sector uint64) error {
+	if err := ragged(p, host, sectors-diskBatch, frames[:3]); err != nil {
+		return "", err
+	}
+	if err := each(p, block.Write, sectors/2, sectors-diskBatch, frames, func(page mm.Page, sector uint64) error {
 		for i := range uint64(diskBatch) {
 			page.Write(int(i)*512, flipped(sector+i))
 		}
@@ -85,18 +98,21 @@ func disk(m *machine.Machine) (string, error) {
 	fmt.Printf("selftest: FIGURE disk-write %.1f MiB/s\n", float64(sectors)/4096/time.Since(begin).Seconds())
 	// One at a time: what an interrupt takes.
 	const rounds = 200
+	unit := d.Info().SectorSize
+	page := []block.Segment{{Frame: frames[0], Len: uint16(unit)}}
 	begin = time.Now()
 	var longest time.Duration
 	for i := range uint64(rounds) {
 		one := time.Now()
-		if err := block.Do(p, &block.Request{Sector: i, Segments: []block.Segment{{Frame: frames[0], Len: 512}}}); err != nil {
+		if err := block.Do(p, &block.Request{Sector: i * uint64(unit>>block.SectorShift), Segments: page}); err != nil {
 			return "", err
 		}
 		longest = max(longest, time.Since(one))
 	}
 	fmt.Printf("selftest: FIGURE disk-latency %.1f us, longest %.1f us\n", float64(time.Since(begin).Microseconds())/rounds, float64(longest.Microseconds()))
-	page := []block.Segment{{Frame: frames[0], Len: 512}}
-	host.Page(frames[0]).Write(0, flipped(0))
+	for i := range int(unit >> block.SectorShift) {
+		host.Page(frames[0]).Write(i*512, flipped(uint64(i)))
+	}
 	if err := block.Do(p, &block.Request{Op: block.WriteFUA, Segments: page}); err != nil {
 		return "", fmt.Errorf("write with FUA: %w", err)
 	}
@@ -107,6 +123,30 @@ func disk(m *machine.Machine) (string, error) {
 		return "", err
 	}
 	return d.Info().Name, nil
+}
+
+// ragged reads a batch into pieces that lie in no order, and writes it from there, flipped.
+func ragged(d block.Device, mem device.Memory, sector uint64, frames []mm.MFN) error {
+	segs := []block.Segment{{Frame: frames[0], Off: 512, Len: 1024}, {Frame: frames[1], Off: 2048, Len: 512}, {Frame: frames[2], Len: 2560}}
+	if err := block.Do(d, &block.Request{Sector: sector, Segments: segs}); err != nil {
+		return fmt.Errorf("a ragged read: %w", err)
+	}
+	at := sector
+	for _, s := range segs {
+		for off := s.Off; off < s.Off+s.Len; off += 512 {
+			got := make([]byte, 512)
+			mem.Page(s.Frame).Read(int(off), got)
+			if !bytes.Equal(got, pattern(at)) {
+				return fmt.Errorf("a ragged read: sector %d begins with % x", at, got[:8])
+			}
+			mem.Page(s.Frame).Write(int(off), flipped(at))
+			at++
+		}
+	}
+	if err := block.Do(d, &block.Request{Op: block.Write, Sector: sector, Segments: segs}); err != nil {
+		return fmt.Errorf("a ragged write: %w", err)
+	}
+	return nil
 }
 
 func pattern(sector uint64) []byte {

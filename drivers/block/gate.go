@@ -1,0 +1,40 @@
+package block
+
+import "sync"
+
+// Gate counts what is under way in a device, for its Close. The zero Gate is open.
+type Gate struct {
+	mu     sync.Mutex
+	idle   sync.Cond
+	flying int
+	shut   bool
+}
+
+// Enter counts one more, unless the gate is shut.
+func (g *Gate) Enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.shut {
+		g.flying++
+	}
+	return !g.shut
+}
+
+// Leave counts one less.
+func (g *Gate) Leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.flying--; g.flying == 0 && g.idle.L != nil {
+		g.idle.Broadcast()
+	}
+}
+
+// Shut lets nobody in any more, and waits until all have left.
+func (g *Gate) Shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut, g.idle.L = true, &g.mu
+	for g.flying > 0 {
+		g.idle.Wait()
+	}
+}

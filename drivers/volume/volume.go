@@ -1,0 +1,167 @@
+// Package volume makes disks of the files of a partition. The file system is read when a
+// file is opened; from then on requests go to where the file is, and to the medium when
+// they are flushed, without the file system. Nothing of it is written: files neither grow
+// nor move, and none is made.
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"nidus/drivers/block"
+	"nidus/drivers/block/extent"
+	"nidus/drivers/device"
+	"nidus/drivers/fs"
+)
+
+// ErrInUse says that a file has a writer, or is to have one while it is read.
+var ErrInUse = errors.New("in use")
+
+// Volume is such a partition. It is open, and nobody else's to write, while a file of it is.
+type Volume struct {
+	name string
+	mem  device.Memory
+	open func(readOnly bool) (block.Device, error)
+
+	mu     sync.Mutex
+	dev    block.Device // nil: it is not open
+	sys    fs.System
+	users  int
+	opened map[*file]bool
+}
+
+// New makes a volume of a partition that open opens; name is for people.
+func New(name string, mem device.Memory, open func(readOnly bool) (block.Device, error)) *Volume {
+	return &Volume{name: name, mem: mem, open: open, opened: map[*file]bool{}}
+}
+
+// Name is what people call it.
+func (v *Volume) Name() string { return v.name }
+
+// file is one that is a disk.
+type file struct {
+	*extent.Device
+	v        *Volume
+	place    int64 // on the disk, which tells files apart
+	readOnly bool
+	once     sync.Once
+}
+
+// Open makes a disk of a file: what is written has one user. The error wraps fs.ErrNotExist
+// or ErrInUse.
+func (v *Volume) Open(path string, readOnly bool) (block.Device, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	found, err := v.find(path, readOnly)
+	if err != nil {
+		return nil, err
+	}
+	f, err := v.disk(path, found, readOnly)
+	if err != nil {
+		v.release()
+		return nil, err
+	}
+	v.opened[f] = true
+	return f, nil
+}
+
+// disk makes a disk of what was found. v.mu is held.
+func (v *Volume) disk(path string, found fs.File, readOnly bool) (*file, error) {
+	const sector = 1 << block.SectorShift
+	c := extent.Config{Disk: v.dev, Sectors: uint64(found.Size) / sector, ReadOnly: readOnly, Name: v.name + ":" + path, Memory: v.mem}
+	for _, e := range found.Extents {
+		if (e.File|e.Disk)%sector != 0 {
+			return nil, fmt.Errorf("%s: its piece at byte %d is at byte %d of the disk, which is no whole sector", c.Name, e.File, e.Disk)
+		}
+		// What ends in a sector has all of it: clusters and blocks are sectors.
+		c.Extents = append(c.Extents, extent.Extent{First: uint64(e.File) / sector, Disk: uint64(e.Disk) / sector, Sectors: (uint64(e.Len) + sector - 1) / sector})
+	}
+	d, err := extent.New(c)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{Device: d, v: v, readOnly: d.Info().ReadOnly}
+	if f.readOnly && !readOnly {
+		return nil, fmt.Errorf("%s can't be written, as its disk can't or is read by others; write r", c.Name)
+	}
+	if len(found.Extents) > 0 {
+		f.place = found.Extents[0].Disk
+	}
+	for o := range v.opened {
+		if o.place == f.place && !(o.readOnly && f.readOnly) {
+			return nil, fmt.Errorf("%s is a disk of another domain already: %w", c.Name, ErrInUse)
+		}
+	}
+	return f, nil
+}
+
+// Close implements block.Device.
+func (f *file) Close() error {
+	err := f.Device.Close()
+	f.once.Do(func() {
+		f.v.mu.Lock()
+		defer f.v.mu.Unlock()
+		delete(f.v.opened, f)
+		err = errors.Join(err, f.v.release())
+	})
+	return err
+}
+
+// Read reads a whole file of at most most bytes. The error wraps fs.ErrNotExist if there
+// is none.
+func (v *Volume) Read(path string, most int64) ([]byte, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f, err := v.find(path, true)
+	if err != nil {
+		return nil, err
+	}
+	defer v.release()
+	if f.Size > most {
+		return nil, fmt.Errorf("%s:%s has %d bytes; there may be %d", v.name, path, f.Size, most)
+	}
+	b := make([]byte, f.Size)
+	if _, err := io.ReadFull(f.Reader(block.ReaderAt(v.dev, v.mem)), b); err != nil {
+		return nil, fmt.Errorf("%s:%s: %w", v.name, path, err)
+	}
+	return b, nil
+}
+
+// find finds a file, and counts a user of the volume unless that fails. v.mu is held.
+func (v *Volume) find(path string, readOnly bool) (fs.File, error) {
+	if v.dev == nil {
+		dev, err := v.open(false)
+		if err != nil && readOnly { // maybe others read it
+			dev, err = v.open(true)
+		}
+		if err != nil {
+			return fs.File{}, fmt.Errorf("%s: %w", v.name, err)
+		}
+		v.dev = dev
+		if v.sys, err = fs.Open(block.ReaderAt(dev, v.mem), int64(dev.Info().Sectors)<<block.SectorShift); err != nil {
+			return fs.File{}, errors.Join(fmt.Errorf("%s: %w", v.name, err), v.close())
+		}
+	}
+	v.users++
+	f, err := v.sys.Find(path)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("%s (%s): %w", v.name, v.sys.Kind(), err), v.release())
+	}
+	return f, err
+}
+
+// release counts a user less. v.mu is held.
+func (v *Volume) release() error {
+	if v.users--; v.users > 0 {
+		return nil
+	}
+	return v.close()
+}
+
+func (v *Volume) close() error {
+	dev := v.dev
+	v.dev, v.sys = nil, nil
+	return dev.Close()
+}

@@ -1,0 +1,125 @@
+package volume
+
+import (
+	"bytes"
+	"errors"
+	iofs "io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"nidus/drivers/block"
+	"nidus/drivers/block/ram"
+	"nidus/kernel/domain/domaintest"
+	"nidus/mm"
+)
+
+// TestVolume: who has a file, and that the partition is open only meanwhile.
+func TestVolume(t *testing.T) {
+	mformat, err := exec.LookPath("mformat")
+	if err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	image, disk := filepath.Join(dir, "fat"), filepath.Join(dir, "disk.img")
+	if out, err := exec.Command(mformat, "-C", "-i", image, "-T", "8192", "-h", "16", "-s", "63", "::").CombinedOutput(); err != nil {
+		t.Fatal(err, string(out))
+	}
+	want := bytes.Repeat([]byte("0123456789abcdef"), 4096)
+	for _, name := range []string{"disk.img", "other.img"} {
+		if err := os.WriteFile(disk, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("mcopy", "-i", image, disk, "::"+name).CombinedOutput(); err != nil {
+			t.Fatal(err, string(out))
+		}
+	}
+	b, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine := domaintest.New(t, 256)
+	host := memory{machine.Host.Memory}
+	t.Cleanup(func() { machine.CheckFree(t) })
+	open, taken := 0, false
+	v := New("vdx1", host, func(readOnly bool) (block.Device, error) {
+		if taken && !readOnly {
+			return nil, errors.New("somebody reads it")
+		}
+		open++
+		d, err := ram.New(ram.Config{Memory: host.Pool, Base: b, ReadOnly: readOnly})
+		return counted{d, &open}, err
+	})
+	if got, err := v.Read("Disk.IMG", 1<<20); err != nil || !bytes.Equal(got, want) || open != 0 {
+		t.Errorf("%d bytes, %v; %d open", len(got), err, open)
+	}
+	if _, err := v.Read("disk.img", 100); err == nil || open != 0 {
+		t.Errorf("too large: %v; %d open", err, open)
+	}
+	if _, err := v.Read("nothing", 100); !errors.Is(err, iofs.ErrNotExist) || open != 0 {
+		t.Errorf("%v; %d open", err, open)
+	}
+	d, err := v.Open("disk.img", false)
+	if err != nil || d.Info().Sectors != 128 || open != 1 {
+		t.Fatalf("%v; %d open", err, open)
+	}
+	for _, readOnly := range []bool{true, false} {
+		if _, err := v.Open("/DISK.img", readOnly); !errors.Is(err, ErrInUse) || open != 1 {
+			t.Errorf("%v; %d open", err, open)
+		}
+	}
+	o, err := v.Open("other.img", true)
+	if err != nil || open != 1 {
+		t.Fatal(err)
+	}
+	p, err := v.Open("other.img", true)
+	if err != nil {
+		t.Error(err)
+	}
+	if _, err := v.Open("other.img", false); !errors.Is(err, ErrInUse) {
+		t.Error(err)
+	}
+	for _, d := range []block.Device{d, o, p, p} {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if open != 0 {
+		t.Errorf("%d open", open)
+	}
+	taken = true
+	if _, err := v.Open("disk.img", false); err == nil || open != 0 {
+		t.Errorf("%v; %d open", err, open)
+	}
+	if d, err = v.Open("disk.img", true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Open("other.img", false); err == nil {
+		t.Error("a file of what is only read is written")
+	}
+	d.Close()
+	if open != 0 {
+		t.Errorf("%d open", open)
+	}
+}
+
+type counted struct {
+	*ram.Disk
+	open *int
+}
+
+func (c counted) Close() error { *c.open--; return c.Disk.Close() }
+
+// memory is a device.Memory of a pool.
+type memory struct{ *mm.Pool }
+
+func (m memory) Alloc(order uint, zone mm.Zone) (mm.MFN, error) {
+	f, ok := m.AllocFrames(order, mm.FrameKernel, mm.DomIDXen, zone)
+	if !ok {
+		return 0, mm.ErrNoMemory
+	}
+	return f, nil
+}
+func (m memory) Free(f mm.MFN, order uint) { m.FreeFrames(f, order) }
+func (m memory) DMA(f mm.MFN) uint64       { return uint64(f) << mm.PageShift }

@@ -1,0 +1,130 @@
+package qcow2
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"nidus/drivers/block"
+)
+
+// refPlace finds a cluster's reference count: the table's entry, the block that it points
+// to (0: none, all its counts are 0), and the number of the count in the block.
+func (d *Image) refPlace(cluster uint64) (entry, refs, index uint64, err error) {
+	perBlock := d.h.cluster() * 8 / d.h.refBits
+	entry = d.h.refTable + cluster/perBlock*entryBytes
+	if entry >= d.h.refTable+d.h.refTableBytes {
+		return 0, 0, 0, fmt.Errorf("its table of reference counts is full: %w", block.ErrNoSpace)
+	}
+	refs, err = d.meta.entry(entry)
+	if err == nil && refs != 0 {
+		err = d.checkPlace(refs, "a block of reference counts")
+	}
+	return entry, refs, cluster % perBlock, err
+}
+
+// refs returns a cluster's reference count.
+func (d *Image) refs(cluster uint64) (uint64, error) {
+	_, at, i, err := d.refPlace(cluster)
+	if err != nil || at == 0 {
+		return 0, err
+	}
+	return d.refIn(at, i)
+}
+
+func (d *Image) refIn(at, i uint64) (uint64, error) {
+	bits := d.h.refBits
+	var b [8]byte
+	if bits < 8 {
+		err := d.meta.load(at+i*bits/8, b[:1])
+		return uint64(b[0]) >> (i * bits % 8) & (1<<bits - 1), err
+	}
+	err := d.meta.load(at+i*bits/8, b[8-bits/8:])
+	return binary.BigEndian.Uint64(b[:]), err
+}
+
+func (d *Image) setRefIn(at, i, v uint64) error {
+	bits := d.h.refBits
+	var b [8]byte
+	if bits < 8 {
+		if err := d.meta.load(at+i*bits/8, b[:1]); err != nil {
+			return err
+		}
+		shift := i * bits % 8
+		b[0] = b[0]&^byte((1<<bits-1)<<shift) | byte(v<<shift)
+		return d.meta.store(refBlock, at+i*bits/8, b[:1])
+	}
+	binary.BigEndian.PutUint64(b[:], v)
+	return d.meta.store(refBlock, at+i*bits/8, b[8-bits/8:])
+}
+
+// alloc counts a free cluster and returns its place. What it holds is anything.
+func (d *Image) alloc() (uint64, error) {
+	for n := uint64(0); !d.full && n < d.clusters; n++ {
+		c := d.next
+		if d.next++; d.next >= d.clusters {
+			d.next = 0
+		}
+		entry, at, i, err := d.refPlace(c)
+		if err != nil {
+			return 0, err
+		}
+		if at == 0 { // the first free cluster becomes the block that counts it
+			at = c << d.h.bits
+			if err := d.zero(at); err != nil {
+				return 0, err
+			}
+			if err := d.setRefIn(at, i, 1); err != nil {
+				return 0, err
+			}
+			if err := d.meta.setEntry(refTable, entry, at); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		refs, err := d.refIn(at, i)
+		if err != nil {
+			return 0, err
+		}
+		if refs == 0 {
+			return c << d.h.bits, d.setRefIn(at, i, 1)
+		}
+	}
+	d.full = true
+	return 0, fmt.Errorf("no cluster of the image's %d is free, and it can't grow: %w", d.clusters, block.ErrNoSpace)
+}
+
+// unref lets go of what was at a place once the tables that don't point there any more
+// are on the medium.
+func (d *Image) unref(at, bytes uint64) {
+	for c := at >> d.h.bits; c <= (at+bytes-1)>>d.h.bits; c++ {
+		d.freed = append(d.freed, c)
+	}
+}
+
+// reclaim counts down what was let go of.
+func (d *Image) reclaim() error {
+	for _, c := range d.freed {
+		_, at, i, err := d.refPlace(c)
+		if err != nil {
+			return err
+		}
+		if at == 0 {
+			return damaged("cluster %d was used and not counted", c)
+		}
+		n, err := d.refIn(at, i)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return damaged("cluster %d was used and not counted", c)
+		}
+		if err := d.setRefIn(at, i, n-1); err != nil {
+			return err
+		}
+		if n == 1 {
+			d.next = min(d.next, c)
+		}
+	}
+	d.freed = d.freed[:0]
+	return nil
+}

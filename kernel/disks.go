@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"nidus/kernel/core"
 	"nidus/xltool/xlcfg"
@@ -16,8 +17,8 @@ func parseDisk(text string) (core.DiskSpec, error) {
 		return core.DiskSpec{}, err
 	}
 	s := core.DiskSpec{
-		Text: text, Target: d.Target, Format: d.Format, Name: d.VDev.Name, Number: d.VDev.Number,
-		ReadOnly: d.ReadOnly, CDROM: d.CDROM, NoDiscard: d.NoDiscard, Phy: d.BackendType == "phy",
+		Text: text, Target: d.Target, Format: d.Format, Name: strings.TrimPrefix(d.VDev.Name, "/dev/"), Number: d.VDev.Number,
+		ReadOnly: d.ReadOnly, CDROM: d.CDROM, NoDiscard: d.NoDiscard, Untrusted: d.Untrusted, Phy: d.BackendType == "phy",
 	}
 	switch {
 	case d.Backend != "" && d.Backend != "0" && d.Backend != "Domain-0":

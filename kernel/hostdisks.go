@@ -11,6 +11,7 @@ import (
 	"nidus/drivers/device"
 	"nidus/drivers/hostdisk"
 	"nidus/drivers/pci"
+	"nidus/drivers/volume"
 	"nidus/kernel/console"
 	"nidus/kernel/machine"
 )
@@ -39,6 +40,9 @@ func (h *host) findDisks(m device.Host) {
 			h.foundDisk(m, d.Name, d)
 		}
 	}
+	if h.Options.Data != "" && h.core.Data == nil {
+		h.log.Printf(console.LevelError, "data=%s: there is no such disk or partition; there are: %v", h.Options.Data, h.core.Blocks())
+	}
 }
 
 // foundDisk says what a disk is, and finds its partitions.
@@ -56,6 +60,9 @@ func (h *host) foundDisk(m device.Memory, name string, d block.Device) {
 	h.log.Printf(console.LevelInfo, "disk %s: %d MiB, sectors of %d bytes, %s%s", name, i.Sectors>>11, i.SectorSize, i.Name, more)
 	disk := partition.NewDisk(d)
 	h.registerDisk(disk, name, i.Name, disk.Whole())
+	if h.Options.Data == name {
+		h.foundData(m, disk, name, i.Name, disk.Whole())
+	}
 	t, err := readTable(d, m)
 	if err != nil {
 		h.log.Printf(console.LevelError, "disk %s: its partitions are not known: %v", name, err)
@@ -67,8 +74,25 @@ func (h *host) foundDisk(m device.Memory, name string, d block.Device) {
 	for _, e := range t.Entries {
 		part := partition.DeviceName(name, e.Number)
 		h.log.Printf(console.LevelInfo, "disk %s: %s has %d MiB from sector %d on, type %s %s", name, part, e.Sectors>>11, e.First, e.Type, e.Name)
-		h.registerDisk(disk, part, fmt.Sprintf("%s of %s", part, i.Name), e)
+		what := fmt.Sprintf("%s of %s", part, i.Name)
+		h.registerDisk(disk, part, what, e)
+		if e.Name == dataLabel && h.Options.Data == "" || h.Options.Data == part {
+			h.foundData(m, disk, part, what, e)
+		}
 	}
+}
+
+// dataLabel is the GUID table's name of the data partition (images/media).
+const dataLabel = "nidus-data"
+
+// foundData makes a partition, or a disk without any, the data partition.
+func (h *host) foundData(m device.Memory, d *partition.Disk, name, what string, e partition.Entry) {
+	if h.core.Data != nil {
+		h.log.Printf(console.LevelWarning, "data partition: %s is one too, and is not used; data= on the command line names the one that is", name)
+		return
+	}
+	h.core.Data = volume.New(name, m, func(readOnly bool) (block.Device, error) { return d.Open(e, what, readOnly) })
+	h.log.Printf(console.LevelInfo, "data partition: %s; its files are /data/...", name)
 }
 
 // registerDisk makes a disk or a partition known to phy:, as /dev/NAME.

@@ -14,6 +14,8 @@ func diskCases() []Case {
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: diskRoot},
 		{Name: "block-hotplug", What: "a guest gets a disk while it runs, and loses it: with its consent, and without",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: blockHotplug},
+		{Name: "disk-file", What: "a guest's configuration, kernel, ramdisk and root are files of the host's data partition; what it wrote is in the file afterwards",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskFile},
 		{Name: "cdrom-swap", What: "a CD drive of a guest gets a disc, another one, none, and one again, and the guest that runs sees each",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: cdromSwap},
 	}

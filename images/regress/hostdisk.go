@@ -44,26 +44,8 @@ func diskPhy(t *T, device string, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return err
-	}
-	if _, err := h.expect(`NIDUS-ROOT-UP /dev/xvda / ext4 rw`, 2*time.Minute); err != nil {
-		return err
-	}
-	m, err := h.expect(`NIDUS-ROOT-OK ([0-9a-f]{32})`, time.Minute)
+	sum, err := h.writes("g.cfg")
 	if err != nil {
-		return err
-	}
-	if _, err := h.expect(`NIDUS-ROOT-RO`, time.Minute); err != nil {
-		return err
-	}
-	if err := h.prompt(time.Minute); err != nil { // the console ends with its domain
-		return err
-	}
-	if err := h.gone("g", 20*time.Second); err != nil {
-		return err
-	}
-	if err := h.powerOff(); err != nil {
 		return err
 	}
 	got, err := os.ReadFile(filepath.Join(t.dir, "d.img"))
@@ -73,12 +55,42 @@ func diskPhy(t *T, device string, args []string) error {
 	if err := t.file("root.img", got[testDiskFirst*512:]); err != nil {
 		return err
 	}
-	data, err := exec.Command("/sbin/debugfs", "-R", "cat /data", filepath.Join(t.dir, "root.img")).Output()
+	return t.wrote("root.img", sum)
+}
+
+// writes creates a guest g whose root is to be written (test=write), waits for its end, and
+// powers off. It returns the sum of what the guest wrote.
+func (h *Host) writes(config string) (sum string, err error) {
+	if err := h.Send("xl create -c " + config + "\r"); err != nil {
+		return "", err
+	}
+	if _, err := h.expect(`NIDUS-ROOT-UP /dev/xvda / ext4 rw`, 2*time.Minute); err != nil {
+		return "", err
+	}
+	m, err := h.expect(`NIDUS-ROOT-OK ([0-9a-f]{32})`, time.Minute)
+	if err != nil {
+		return "", err
+	}
+	if _, err := h.expect(`NIDUS-ROOT-RO`, time.Minute); err != nil {
+		return "", err
+	}
+	if err := h.prompt(time.Minute); err != nil { // the console ends with its domain
+		return "", err
+	}
+	if err := h.gone("g", 20*time.Second); err != nil {
+		return "", err
+	}
+	return m.Groups[1], h.powerOff()
+}
+
+// wrote looks for what writes's guest wrote in the image of its root, a file of the case's.
+func (t *T) wrote(image, sum string) error {
+	data, err := exec.Command("/sbin/debugfs", "-R", "cat /data", filepath.Join(t.dir, image)).Output()
 	if err != nil {
 		return fmt.Errorf("debugfs: %w", err)
 	}
-	if sum := fmt.Sprintf("%x", md5.Sum(data)); sum != m.Groups[1] {
-		return fmt.Errorf("the file holds %d bytes with the sum %s, the guest wrote %s", len(data), sum, m.Groups[1])
+	if is := fmt.Sprintf("%x", md5.Sum(data)); is != sum {
+		return fmt.Errorf("the file holds %d bytes with the sum %s, the guest wrote %s", len(data), is, sum)
 	}
 	return nil
 }

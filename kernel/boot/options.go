@@ -128,6 +128,8 @@ type Options struct {
 	RPCPort int
 	// XenDomains names the domain configurations to start (xendomains=).
 	XenDomains []string
+	// Data names the data partition (data=vda3); "": the one that is labelled so.
+	Data string
 	// StopMaxWait is how many seconds a domain has to power off when the host ends, 0
 	// for the default (xendomains_stop_maxwait=, as in xendomains' configuration).
 	StopMaxWait int
@@ -289,6 +291,8 @@ func (o *Options) assign(key, value string) (known bool, err error) {
 		err = setTo(&o.RPCPort)(parseRPC(value))
 	case "xendomains":
 		o.XenDomains = strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == '\t' || r == ',' })
+	case "data":
+		o.Data = strings.TrimPrefix(value, "/dev/")
 	case "xendomains-stop-maxwait":
 		err = setTo(&o.StopMaxWait)(parseCount(value, 1, 24*3600))
 	default:

@@ -37,6 +37,8 @@ func TestParseOptions(t *testing.T) {
 		}},
 		{"dom0_mem=1G+10%", func(o *Options) { o.Dom0Mem.Size = MemAmount{Set: true, Bytes: gib, Percent: 10} }},
 		{"dom0_mem=max:50%", func(o *Options) { o.Dom0Mem.Max = MemAmount{Set: true, Percent: 50} }},
+		{"data=vda3", func(o *Options) { o.Data = "vda3" }},
+		{"data=/dev/vdb", func(o *Options) { o.Data = "vdb" }},
 		{"noreboot sync_console nosmp pv-nosmap", func(o *Options) {
 			o.NoReboot, o.SyncConsole, o.NoSMP, o.PVNoSMAP = true, true, true, true
 		}},

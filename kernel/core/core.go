@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,6 +103,8 @@ type Core struct {
 	// request says so; 0 is control.DefaultStopLimit.
 	StopLimit time.Duration
 
+	// Data is the data partition, whose files are named /data/...; nil: there is none.
+	Data Volume
 	// ParseDisk parses an element of disk=; nil: there are no disks.
 	ParseDisk func(spec string) (DiskSpec, error)
 
@@ -168,26 +169,6 @@ func (c *Core) Lookup(name string) *Entry {
 		}
 	}
 	return nil
-}
-
-// Module returns a boot module by its name, or by a path that ends in it, or an
-// uploaded file.
-func (c *Core) Module(name string) (*Module, error) {
-	if strings.HasPrefix(name, control.UploadPrefix) {
-		return c.uploaded(name)
-	}
-	if strings.HasPrefix(name, control.LocalPrefix) {
-		return nil, control.Errorf(control.ErrNoFile, "%q: files are uploaded by an xl on another machine; here, name a boot module (\"modules\" lists them)", name)
-	}
-	base := name[strings.LastIndexByte(name, '/')+1:]
-	for _, n := range [...]string{name, base} {
-		for i := range c.Modules {
-			if m := &c.Modules[i]; m.Name == n {
-				return m, nil
-			}
-		}
-	}
-	return nil, control.Errorf(control.ErrNoFile, "no boot module %q; \"modules\" lists those that the loader brought", name)
 }
 
 // Pass is a step at which the control plane can be made to die. The error is that

@@ -26,7 +26,10 @@ type DiskSpec struct {
 	Number          uint32
 	ReadOnly, CDROM bool
 	NoDiscard       bool
+	Untrusted       bool // the guest is told not to trust the backend
 	Phy             bool // a device of the host, no file
+	// depth is how many images it is below.
+	depth int
 	// Missing is what it asks for that can't be had here; "" if nothing.
 	Missing string
 }
@@ -100,8 +103,8 @@ func (c *Core) parseDisk(text string) (DiskSpec, error) {
 	switch {
 	case s.Missing != "":
 		return s, control.Errorf(control.ErrNotYet, "disk '%s': %s", text, s.Missing)
-	case s.Format != "raw":
-		return s, control.Errorf(control.ErrNotYet, "disk '%s': the format %s can't be read yet; make it raw", text, s.Format)
+	case s.Format != "raw" && s.Format != "qcow2":
+		return s, control.Errorf(control.ErrNotYet, "disk '%s': the format %s can't be read; there are raw and qcow2, which \"qemu-img convert\" makes", text, s.Format)
 	}
 	return s, nil
 }
@@ -172,7 +175,7 @@ func (c *Core) serveDisk(e *Entry, d *disk) (err error) {
 	d.back = &blkback.Disk{Guest: guest, Device: d.device, CDROM: s.CDROM, NoDiscard: s.NoDiscard, Log: log}
 	d.dev, err = backend.New(backend.Config{
 		Guest: guest, Store: c.Host.Store, Kind: "vbd", ID: s.Number, Log: log, Driver: d.back,
-		Front: []backend.Node{backend.Num("virtual-device", s.Number), {Name: "device-type", Value: kind}},
+		Front: []backend.Node{backend.Num("virtual-device", s.Number), {Name: "device-type", Value: kind}, backend.Flag("trusted", !s.Untrusted)},
 		Back: []backend.Node{{Name: "params", Value: s.Target}, {Name: "type", Value: s.backType()}, {Name: "mode", Value: mode},
 			{Name: "dev", Value: s.Name}, {Name: "device-type", Value: kind}, backend.Flag("removable", d.device.Info().Removable || s.CDROM)},
 	})

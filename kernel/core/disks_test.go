@@ -98,7 +98,7 @@ func TestDisks(t *testing.T) {
 	}
 	guest.Close()
 	for spec, want := range map[string]control.Code{"d,xa": control.ErrExists, "d": control.ErrBadConfig, "hd,xd": control.ErrBadConfig, "hdx,xd": control.ErrNoFile,
-		"nothing,xd": control.ErrNoFile, "d,xd,qcow2": control.ErrNotYet, "d,xd,odd": control.ErrNotYet, ",xd": control.ErrNoFile, "ram:,xd": control.ErrBadConfig,
+		"nothing,xd": control.ErrNoFile, "d,xd,qcow2": control.ErrBadConfig, "d,xd,odd": control.ErrNotYet, ",xd": control.ErrNoFile, "ram:,xd": control.ErrBadConfig,
 		"ram:8T,xd": control.ErrBadConfig, "ram:0M,xd": control.ErrBadConfig, "ram:99999999999G,xd": control.ErrBadConfig, control.UploadPrefix + "1,xd": control.ErrNoFile} {
 		if _, err := c.AttachDisk(e, spec); control.CodeOf(err) != want {
 			t.Errorf("%s: %v", spec, err)

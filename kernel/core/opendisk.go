@@ -1,20 +1,59 @@
 package core
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"path"
 	"strconv"
 	"strings"
 
 	"nidus/drivers/block"
+	"nidus/drivers/block/qcow2"
 	"nidus/drivers/block/ram"
+	"nidus/mm"
 	"nidus/rpc/control"
 )
 
 // ramPrefix begins the target of a disk that is empty memory: ram:64M.
 const ramPrefix = "ram:"
 
+// maxDepth bounds how many images are below each other.
+const maxDepth = 8
+
 // openDisk opens what a specification names, and says what it is.
 func (c *Core) openDisk(s DiskSpec) (d block.Device, what string, err error) {
+	d, what, err = c.openRaw(s)
+	if err != nil || s.Format != "qcow2" {
+		return d, what, err
+	}
+	i, err := qcow2.Open(qcow2.Config{
+		Device: d, Memory: c.Host.Memory, ReadOnly: s.ReadOnly, Name: s.Target,
+		Backing: func(name, format string) (block.Device, error) { return c.openBacking(s, name, format) },
+	})
+	if err != nil {
+		return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+	}
+	return i, what + ", qcow2", nil
+}
+
+// openBacking opens the image below another one: a name without a folder is in that one's.
+func (c *Core) openBacking(s DiskSpec, name, format string) (block.Device, error) {
+	if format != "raw" && format != "qcow2" {
+		return nil, fmt.Errorf("the format %s can't be read; there are raw and qcow2", format)
+	}
+	if s.depth >= maxDepth {
+		return nil, fmt.Errorf("%d images are below each other, or in a circle; at most %d may be", s.depth+1, maxDepth)
+	}
+	if !strings.HasPrefix(name, "/") && strings.HasPrefix(s.Target, "/") {
+		name = path.Join(path.Dir(s.Target), name)
+	}
+	d, _, err := c.openDisk(DiskSpec{Text: s.Text, Target: name, Format: format, ReadOnly: true, depth: s.depth + 1})
+	return d, err
+}
+
+// openRaw opens what a specification names, whatever is in it.
+func (c *Core) openRaw(s DiskSpec) (d block.Device, what string, err error) {
 	c.blocks.mu.Lock()
 	open := c.blocks.open[s.Target]
 	c.blocks.mu.Unlock()
@@ -35,6 +74,15 @@ func (c *Core) openDisk(s DiskSpec) (d block.Device, what string, err error) {
 		what = "memory of the host, empty; what the guest writes is lost with the domain"
 		return d, what, ramError(s, err)
 	}
+	if file, ok := c.dataPath(s.Target); ok {
+		d, err = c.Data.Open(file, s.ReadOnly)
+		if err == nil {
+			return d, "the file " + file + " of " + c.Data.Name(), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+		}
+	}
 	return c.openModule(s)
 }
 
@@ -47,7 +95,11 @@ func (c *Core) openModule(s DiskSpec) (d block.Device, what string, err error) {
 	}
 	m, err := c.Module(s.Target)
 	if err == nil {
-		d, err = ram.New(ram.Config{Memory: c.Host.Memory, Base: m.Data, ReadOnly: s.ReadOnly, Name: m.Name})
+		r := ram.Config{Memory: c.Host.Memory, Base: m.Data, ReadOnly: s.ReadOnly, Name: m.Name}
+		if s.Format == "qcow2" && !s.ReadOnly { // room to grow, as far as there is memory
+			r.Bytes = min(qcow2.Room(m.Data), c.Host.Memory.Stats().Total*mm.PageSize)
+		}
+		d, err = ram.New(r)
 		err = ramError(s, err)
 	} else {
 		err = fmt.Errorf("disk '%s': %w", s.Text, err)

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // DomID is a domain's number (xen.h, domid_t).
@@ -105,7 +106,7 @@ type Plane interface {
 
 	// Modules lists the boot modules.
 	Modules(ctx context.Context) ([]Module, error)
-	// ReadModule copies out of a boot module from offset on, as io.ReaderAt
+	// ReadModule copies out of a boot module, or a file of the data partition, from offset on, as io.ReaderAt
 	// does: fewer bytes than len(p) come with io.EOF. ErrNoFile.
 	ReadModule(ctx context.Context, name string, p []byte, offset int64) (int, error)
 }
@@ -127,7 +128,8 @@ type EventStream interface {
 	Close() error
 }
 
-// ReadAllModule returns a whole boot module of at most limit bytes.
+// ReadAllModule returns a whole boot module, or file of the data partition, of at most
+// limit bytes.
 func ReadAllModule(ctx context.Context, p Plane, name string, limit int64) ([]byte, error) {
 	mods, err := p.Modules(ctx)
 	if err != nil {
@@ -144,6 +146,17 @@ func ReadAllModule(ctx context.Context, p Plane, name string, limit int64) ([]by
 		n, err := p.ReadModule(ctx, name, b, 0)
 		if err != nil && (err != io.EOF || int64(n) != m.Size) {
 			return nil, fmt.Errorf("module %s: %w", name, err)
+		}
+		return b[:n], nil
+	}
+	if strings.HasPrefix(name, DataPrefix) {
+		b := make([]byte, limit+1)
+		n, err := p.ReadModule(ctx, name, b, 0)
+		switch {
+		case err != nil && err != io.EOF:
+			return nil, err
+		case int64(n) > limit:
+			return nil, Errorf(ErrTooBig, "%s has more than the %d bytes that make sense here: is it the right file?", name, limit)
 		}
 		return b[:n], nil
 	}

@@ -42,6 +42,9 @@ type FileSum struct {
 // UploadPrefix is what the names of uploaded files begin with.
 const UploadPrefix = "upload:"
 
+// DataPrefix is what the names of files on the host's data partition begin with.
+const DataPrefix = "/data/"
+
 // LocalPrefix is what a client puts before the name of a file of its own: it uploads
 // it, and no host ever sees such a name.
 const LocalPrefix = "local:"

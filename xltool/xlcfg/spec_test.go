@@ -42,6 +42,15 @@ func TestParseDisk(t *testing.T) {
 		"iscsi:iqn.2001-05,xvda,w":                                                     `{"target":"iqn.2001-05","format":"raw","vdev":{"name":"xvda","number":51712,"disk":0,"partition":0},"script":"block-iscsi"}`,
 		"a,vhd,d1p2,script=x":                                                          `{"target":"a","format":"vhd","vdev":{"name":"d1p2","number":51730,"disk":1,"partition":2},"script":"x"}`,
 
+		// The old forms, as xm's documents and the howtos have them.
+		"tap:aio:/a.img,xvda,w":                               `{"target":"/a.img","format":"raw","vdev":{"name":"xvda","number":51712,"disk":0,"partition":0}}`,
+		"tap2:tapdisk:aio:/a,xvda,w":                          `{"target":"/a","format":"raw","vdev":{"name":"xvda","number":51712,"disk":0,"partition":0}}`,
+		"tap:qcow2:/a,sda1,r":                                 `{"target":"/a","format":"qcow2","vdev":{"name":"sda1","number":2049,"disk":0,"partition":1},"readonly":true}`,
+		"file:/n0/xen/foo-wd1,0x1,w":                          `{"target":"/n0/xen/foo-wd1","format":"raw","vdev":{"name":"0x1","number":1,"disk":1,"partition":0}}`,
+		"phy:/dev/vnd0d,6:cdrom,r":                            `{"target":"/dev/vnd0d","format":"raw","vdev":{"name":"6","number":6,"disk":6,"partition":0},"readonly":true,"cdrom":true,"backendtype":"phy"}`,
+		"/a,,/dev/xvda,ro,discard,trusted":                    `{"target":"/a","format":"raw","vdev":{"name":"/dev/xvda","number":51712,"disk":0,"partition":0},"readonly":true}`,
+		"/a,qcow2,xvda,w,backendtype=qdisk,specification=xen": `{"target":"/a","format":"qcow2","vdev":{"name":"xvda","number":51712,"disk":0,"partition":0},"backendtype":"qdisk","specification":"xen"}`,
+
 		"":                             `00 the disk is empty; write 'TARGET,FORMAT,VDEV,ACCESS', such as 'debian.img,raw,xvda,w', or remove it`,
 		"phy:/dev/wd0e":                `13 the disk has no virtual device; write which one behind the format, such as ',xvda,w'`,
 		",raw,xvda":                    `00 the disk has no target; name a file or a device, or write cdrom for an empty drive`,

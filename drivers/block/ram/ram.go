@@ -27,7 +27,7 @@ type Config struct {
 	// Base is what the disk holds at first, rounded up to whole sectors with zeros. It
 	// is never written, and must not change.
 	Base []byte
-	// Bytes is the disk's size if Base is nil.
+	// Bytes is the disk's size if that is more than Base's.
 	Bytes      uint64
 	SectorSize uint32 // 512 if 0
 	ReadOnly   bool
@@ -59,10 +59,7 @@ func New(c Config) (*Disk, error) {
 	if s := c.SectorSize; s < sectorSize || s > mm.PageSize || s&(s-1) != 0 {
 		return nil, fmt.Errorf("disk %s: sectors of %d bytes: there are 512 to %d", c.Name, s, mm.PageSize)
 	}
-	size := c.Bytes
-	if c.Base != nil {
-		size = uint64(len(c.Base))
-	}
+	size := max(c.Bytes, uint64(len(c.Base)))
 	unit := uint64(c.SectorSize)
 	const most = 1 << 46
 	if size == 0 || size > most {

@@ -32,7 +32,7 @@ var RootInit string
 const applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dmesg uname free
 	grep sed cut head tail tr wc date ps kill env true false test seq setsid cttyhack
 	awk clear cp dd df find hostname id ln more mknod mv nproc printf rm stty taskset time
-	top uptime vi which insmod lsmod sync tar chroot md5sum switch_root blockdev cmp`
+	top uptime vi which insmod lsmod sync tar chroot md5sum switch_root blockdev cmp fstrim`
 
 // AppletNames returns the names of busybox in /bin.
 func AppletNames() []string { return strings.Fields(applets) }

@@ -19,6 +19,15 @@ write) # what was written comes back from the disk, not from the cache
 	[ "$was" = "$is" ] && echo "NIDUS-ROOT-OK $is"
 	mount -o remount,ro / && echo NIDUS-ROOT-RO
 	poweroff -f ;;
+trim) # the disk gets back what a file had
+	dd if=/dev/urandom of=/junk bs=65536 count=192 2>/dev/null
+	dd if=/dev/urandom of=/data bs=65536 count=32 2>/dev/null
+	sync
+	rm /junk
+	sync
+	fstrim / && echo "NIDUS-ROOT-OK $(md5sum </data)"
+	mount -o remount,ro / && echo NIDUS-ROOT-RO
+	poweroff -f ;;
 *)
 	cd /root
 	setsid cttyhack sh ;;

@@ -10,11 +10,15 @@ import (
 	"path/filepath"
 
 	"nidus/images/builder"
+	"nidus/images/debian"
 )
 
 // dataDisk makes d.img in the case's folder: a disk with one partition, FAT32 of so many
 // MiB, with files of the case's folder in its folder vm.
 func (t *T) dataDisk(mib int, files ...string) error {
+	if err := debian.Install(t.Say, "mtools"); err != nil {
+		return err
+	}
 	d := filepath.Join(t.dir, "d.img")
 	table := partitioned(nil, 512)
 	binary.LittleEndian.PutUint32(table[446+12:], uint32(mib<<11))
@@ -33,6 +37,16 @@ func (t *T) dataDisk(mib int, files ...string) error {
 		}
 	}
 	return nil
+}
+
+// grow makes a file of the case's so many bytes longer.
+func (t *T) grow(name string, more int64) error {
+	file := filepath.Join(t.dir, name)
+	i, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	return os.Truncate(file, i.Size()+more)
 }
 
 // fromDataDisk copies a file of the partition on d.img into the case's folder.

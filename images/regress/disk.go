@@ -16,6 +16,8 @@ func diskCases() []Case {
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: blockHotplug},
 		{Name: "disk-file", What: "a guest's configuration, kernel, ramdisk and root are files of the host's data partition; what it wrote is in the file afterwards",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskFile},
+		{Name: "disk-qcow2", What: "a guest's root is a qcow2 image over a compressed one: it boots, writes and trims, and qemu-img finds what it wrote, no error, the space given back, and the image below as it was",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskQcow2},
 		{Name: "cdrom-swap", What: "a CD drive of a guest gets a disc, another one, none, and one again, and the guest that runs sees each",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: cdromSwap},
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -119,14 +120,35 @@ func TestSpaceDemandTaken(t *testing.T) {
 }
 
 // TestSpaceDemandModel compares random operations on memory on demand with a model:
-// each page is absent, promised, or there with what was written last.
+// each page is absent, promised, or there with what was written last. With LimitDemand
+// pages that are zero may become promised ones again.
 func TestSpaceDemandModel(t *testing.T) {
-	for seed := range uint64(10) {
+	for seed := range uint64(20) {
+		limited := seed >= 10
 		r := rand.New(rand.NewPCG(seed, 9))
 		k := newMachine(t, 512, 2200)
 		const pages, quota = 2048, 700
 		s := k.space(t, []*Format{NPT, EPT}[seed%2], quota)
 		promised, there := map[GFN]bool{}, map[GFN]byte{}
+		if limited {
+			s.LimitDemand(quota)
+		}
+		// takenBack makes zero pages promised ones where that happened, and tells whether
+		// one could be taken.
+		takenBack := func() (more bool) {
+			for g, v := range there {
+				if !limited || v != 0 {
+					continue
+				}
+				if s.p2m.Lookup(g).Type == TypePoD {
+					delete(there, g)
+					promised[g] = true
+				} else {
+					more = true
+				}
+			}
+			return more
+		}
 		for range 600 {
 			g := GFN(r.IntN(pages))
 			if r.IntN(2) == 0 {
@@ -152,7 +174,7 @@ func TestSpaceDemandModel(t *testing.T) {
 					}
 					return true
 				}
-				return errors.Is(err, ErrQuota) && len(there) == quota
+				return errors.Is(err, ErrQuota) && len(there) == quota && !takenBack()
 			}
 			var err error
 			switch op := r.IntN(12); {
@@ -169,6 +191,8 @@ func TestSpaceDemandModel(t *testing.T) {
 					there[g] = v
 				}
 			case op < 8:
+				takenBack()
+				_, has = there[g]
 				n := []uint64{1, 1, 3, 512}[r.IntN(4)]
 				at := g
 				if n == 512 {
@@ -199,6 +223,7 @@ func TestSpaceDemandModel(t *testing.T) {
 					s.Unpin(g)
 				}
 			}
+			takenBack()
 			if n := s.TotPages(); n != uint64(len(there)) || n > quota {
 				t.Fatalf("seed %d: %d frames, not %d", seed, n, len(there))
 			}
@@ -212,4 +237,66 @@ func TestSpaceDemandModel(t *testing.T) {
 		release(t, k, s)
 		k.allFree(t)
 	}
+}
+
+// TestReclaim: what is zero goes to where memory is wanted, and nothing else does.
+func TestReclaim(t *testing.T) {
+	k := newMachine(t, 512, 4096)
+	s := k.space(t, NPT, 2000)
+	s.LimitDemand(1024)
+	s.LimitDemand(600) // not less than before
+	if err := s.Populate(0, 1024, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.MapPoD(1024, 900); err != nil {
+		t.Fatal(err)
+	}
+	for g := GFN(0); g < 512; g += 2 { // half of the first large page is in use
+		if err := s.WritePhys(g.Addr()+4095, []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Pin(700); err != nil { // of the second a frame is held
+		t.Fatal(err)
+	}
+	// A guest that writes while it is looked for: the flush is when it has to leave.
+	const late = 5
+	frame := s.p2m.Lookup(late).MFN
+	k.onFlush = func() {
+		if s.p2m.Lookup(late).Type == TypePoD {
+			k.onFlush = nil
+			k.Page(frame).Store32(0, 77)
+		}
+	}
+	got := 0
+	for g := GFN(1024); g < 1024+900; g++ {
+		err := s.WritePhys(g.Addr(), []byte{2})
+		if err != nil {
+			if !errors.Is(err, ErrQuota) || !strings.Contains(err.Error(), "its balloon driver") {
+				t.Fatal(err)
+			}
+			break
+		}
+		got++
+	}
+	// All zero frames but the one that is held and the one that was written to.
+	if want := 256 + 512 - 2; got != want || s.TotPages() != 1024 {
+		t.Errorf("%d pages made of zero ones, want %d; %d in all", got, want, s.TotPages())
+	}
+	var b [4]byte
+	if err := s.ReadPhys(GFN(late).Addr(), b[:]); err != nil || b[0] != 77 {
+		t.Errorf("what was written late: %d, %v", b[0], err)
+	}
+	for g := GFN(0); g < 512; g += 2 {
+		if err := s.ReadPhys(g.Addr()+4095, b[:1]); err != nil || b[0] != 1 {
+			t.Fatalf("%#x lost its content: %d, %v", g, b[0], err)
+		}
+	}
+	s.Unpin(700)
+	s.LimitDemand(2000)
+	if err := s.WritePhys(GFN(1900).Addr(), []byte{1}); err != nil {
+		t.Errorf("with a higher limit: %v", err)
+	}
+	release(t, k, s)
+	k.allFree(t)
 }

@@ -19,6 +19,7 @@ type change struct {
 	start, end GFN
 	mfn        MFN // opMap: what is at start
 	from, to   Type
+	keep       bool // tables stay, so that the change can be undone without memory
 }
 
 // apply makes the change. The lock is held.
@@ -58,7 +59,9 @@ func (p *P2M) applyTable(t *Table, level int, base GFN, c *change) error {
 			}
 		}
 		err := p.applyTable(p.cfg.Memory.Table(e.mfn()), level-1, lo, c)
-		p.collapse(t, i, level, e)
+		if !c.keep {
+			p.collapse(t, i, level, e)
+		}
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package mm
 
 import (
+	"bytes"
 	"sync/atomic"
 	"unsafe"
 )
@@ -115,6 +116,11 @@ func (pg Page) Clear() { clear(pg.bytes(0, PageSize)) }
 //
 // Preconditions: no guest has the page, and it is not used any more once it is given back.
 func (pg Page) Bytes(off, n int) []byte { return pg.bytes(off, n)[:n:n] }
+
+// Blank tells whether all of the page is zero.
+func (pg Page) Blank() bool { return bytes.Equal(pg.bytes(0, PageSize), blank[:]) }
+
+var blank [PageSize]byte
 
 func (pg Page) bytes(off, n int) []byte {
 	if uint(off) > PageSize || uint(n) > uint(PageSize-off) {

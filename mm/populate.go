@@ -1,9 +1,6 @@
 package mm
 
-import (
-	"errors"
-	"fmt"
-)
+import "fmt"
 
 // Populate gives the domain n cleared frames of RAM from g on, in pages as large
 // as alignment and free memory allow. It calls progress (which may be nil) at
@@ -85,18 +82,22 @@ func (s *Space) undo(start, end GFN) {
 	s.settle()
 }
 
-// Where a page may be made.
-func vacant(t Type) bool   { return t == TypeNone || t == TypePoD }
-func onDemand(t Type) bool { return t == TypePoD }
+// vacant tells whether a page may be made there.
+func vacant(t Type) bool { return t == TypeNone || t == TypePoD }
 
 // populate maps one page at g, of the given order (0, 9 or 18), or if smaller is
 // set and there is no such block, of a smaller one. It returns the order. What
 // is there before has to be of a type that room takes; cleared is told as the
 // page is cleared.
 func (s *Space) populate(g GFN, order uint, smaller bool, room func(Type) bool, cleared func(n uint64) error) (uint, error) {
+	return s.populateWithin(s.max.Load(), g, order, smaller, room, cleared)
+}
+
+// populateWithin is populate with a limit of the domain's frames.
+func (s *Space) populateWithin(limit uint64, g GFN, order uint, smaller bool, room func(Type) bool, cleared func(n uint64) error) (uint, error) {
 	var m MFN
 	for {
-		if err := s.charge(1 << order); err != nil {
+		if err := s.charge(1<<order, limit); err != nil {
 			return 0, err
 		}
 		var ok bool
@@ -139,11 +140,11 @@ func (s *Space) fill(g GFN, m MFN, order uint, room func(Type) bool, cleared fun
 	return s.p2m.mapLocked(g, m, order, TypeRAM)
 }
 
-// charge takes n frames from the quota.
-func (s *Space) charge(n uint64) error {
+// charge takes n frames, of limit that the domain may have.
+func (s *Space) charge(n, limit uint64) error {
 	s.p2m.mu.Lock()
 	defer s.p2m.mu.Unlock()
-	tot, limit := s.tot.Load(), s.max.Load()
+	tot := s.tot.Load()
 	if tot > limit || n > limit-tot {
 		return fmt.Errorf("domain %d has %d frames of at most %d, and wants %d more: %w", s.dom, tot, limit, n, ErrQuota)
 	}
@@ -155,42 +156,4 @@ func (s *Space) uncharge(n uint64) {
 	s.p2m.mu.Lock()
 	defer s.p2m.mu.Unlock()
 	s.tot.Add(-n)
-}
-
-// MapPoD makes n frames from g on memory that Demand allocates when the guest
-// first uses it. They count when they are allocated. There must be nothing yet.
-func (s *Space) MapPoD(g GFN, n uint64) error {
-	if n == 0 || g >= maxGFN || n > uint64(maxGFN-g) {
-		return fmt.Errorf("domain %d: %d frames on demand at %#x: %w", s.dom, n, g, ErrBadRange)
-	}
-	end := g + GFN(n)
-	s.p2m.mu.Lock()
-	defer s.p2m.mu.Unlock()
-	for at, e := range s.p2m.All(g, end) {
-		return fmt.Errorf("domain %d, guest frame %#x (%v): %w", s.dom, at, e.Type, ErrOccupied)
-	}
-	return s.p2m.apply(&change{op: opMap, start: g, end: end, to: TypePoD})
-}
-
-// Demand allocates memory behind g when it is first used: after a nested page
-// fault there, or because the hypervisor reaches for it. It returns false if
-// that is none of PoD. Whole pages of 2 MiB are preferred. The error wraps
-// ErrQuota, ErrNoMemory or ErrNoTables.
-func (s *Space) Demand(g GFN) (bool, error) {
-	e := s.p2m.Lookup(g)
-	if e.Type != TypePoD {
-		return e.Type.IsRAM(), nil // another vcpu was faster
-	}
-	order := min(e.Order, tableBits)
-	_, err := s.populate(g>>order<<order, order, false, onDemand, nil)
-	if err != nil && order > 0 {
-		_, err = s.populate(g, 0, false, onDemand, nil)
-	}
-	if errors.Is(err, ErrOccupied) {
-		// Another vcpu made it, or took it away: then nothing may come back,
-		// least of all behind Release. What the guest does next finds out.
-		t := s.p2m.Lookup(g).Type
-		return t.IsRAM() || t == TypePoD, nil
-	}
-	return err == nil, err
 }

@@ -38,6 +38,9 @@ type Space struct {
 	tot atomic.Uint64 // changed with p2m.mu held, as all below
 	max atomic.Uint64
 
+	demand atomic.Uint64 // LimitDemand's; 0: none
+	swept  GFN           // reclaim goes on from here
+
 	// Frames that were unmapped and wait for a flush.
 	old  [32]oldFrames
 	nold int

@@ -16,8 +16,15 @@ func (e *Entry) SetMemory(bytes uint64, tell func() error) error {
 	if err := tell(); err != nil {
 		return err
 	}
+	e.Space.LimitDemand(bytes>>mm.PageShift + e.special())
 	e.change(func(c *control.DomainConfig) { c.MemoryBytes = min(bytes, c.MaxMemoryBytes) })
 	return nil
+}
+
+// special is how many pages come with the domain beside its memory, which the quota
+// has too. e.mu is held.
+func (e *Entry) special() uint64 {
+	return e.Space.MaxPages() - e.config.MaxMemoryBytes>>mm.PageShift
 }
 
 // SetMaxMemory limits what a domain can have, in bytes.
@@ -28,9 +35,7 @@ func (e *Entry) SetMaxMemory(bytes uint64) error {
 	if bytes < e.config.MemoryBytes || bytes > maxMemory {
 		return control.Errorf(control.ErrBadArgument, "%d KiB: the limit of domain %d can be %d, what it is to have, to %d", bytes>>10, e.ID, e.config.MemoryBytes>>10, uint64(maxMemory)>>10)
 	}
-	// The quota has the pages that come with the domain beside its memory.
-	special := e.Space.MaxPages() - e.config.MaxMemoryBytes>>mm.PageShift
-	e.Space.SetMaxPages(bytes>>mm.PageShift + special)
+	e.Space.SetMaxPages(bytes>>mm.PageShift + e.special())
 	e.change(func(c *control.DomainConfig) { c.MaxMemoryBytes = max(bytes, c.MemoryBytes) })
 	return nil
 }

@@ -155,6 +155,7 @@ func populate(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.
 	if err := d.Space.Populate(special.Start.Frame(), special.Size>>mm.PageShift, nil); err != nil {
 		return err
 	}
+	d.Space.LimitDemand((c.Memory + special.Size) >> mm.PageShift)
 	left := c.Memory
 	for _, r := range plan.RAM {
 		n := min(r.Size, left)

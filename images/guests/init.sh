@@ -31,6 +31,10 @@ grants) # share pages with another guest
 busy) # say each second that we live; the loops hold all CPUs
 	for i in $(seq $(nproc)); do (while :; do :; done) & done
 	while :; do echo "NIDUS-GUEST-ALIVE $(cut -d' ' -f1 /proc/uptime)"; sleep 1; done ;;
+store) # be in a transaction, then tick
+	bench store
+	n=0
+	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;
 tick) # the same with idle CPUs
 	n=0
 	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;

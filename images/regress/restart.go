@@ -8,7 +8,7 @@ import (
 )
 
 func restartControlPlane() Case {
-	return Case{Name: "restart-control-plane", What: "the control plane is killed at 20 points under a running guest that notices nothing",
+	return Case{Name: "restart-control-plane", What: "the control plane is killed at 20 points under a running guest in a transaction that notices nothing",
 		Needs: []string{builder.Vmlinux, builder.Initrd}, Timeout: 6 * time.Minute, Run: killControlPlane}
 }
 
@@ -19,14 +19,18 @@ const killPoints = 20
 // in the log, and the shell is back.
 func killControlPlane(t *T) error {
 	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
-		"good.cfg": linux("good", builder.Vmlinux, 1, "tick"), "other.cfg": linux("other", builder.Vmlinux, 1, "tick")})
+		"good.cfg": linux("good", builder.Vmlinux, 1, "store"), "other.cfg": linux("other", builder.Vmlinux, 1, "tick")})
 	if err != nil {
 		return err
 	}
-	if _, err := h.mustDo("xl create good.cfg"); err != nil {
+	if err := h.Send("xl create -c good.cfg\r"); err != nil {
 		return err
 	}
-	if err := h.ticks("good", 2, time.Minute); err != nil {
+	// A watch and an open transaction: it must not notice that either.
+	if err := h.storeSays("waits"); err != nil {
+		return err
+	}
+	if err := h.leave(); err != nil {
 		return err
 	}
 	for i := range killPoints {
@@ -58,8 +62,29 @@ func killControlPlane(t *T) error {
 			return fmt.Errorf("kill at point %s: domains %+v, want good", m.Groups[1], ds)
 		}
 	}
+	if _, err := h.mustDo("xenstore-write /local/domain/1/data/go 1"); err != nil {
+		return err
+	}
+	if err := h.Send("xl console good\r"); err != nil {
+		return err
+	}
+	if err := h.storeSays("unbroken"); err != nil {
+		return err
+	}
+	if err := h.leave(); err != nil {
+		return err
+	}
 	if err := h.ticks("good", 3, 20*time.Second); err != nil {
 		return err
 	}
 	return h.powerOff()
+}
+
+// storeSays waits for what the guest with test=store says, in its console.
+func (h *Host) storeSays(what string) error {
+	m, err := h.expect(`STORE (`+what+`|failed[^\r\n]*)`, time.Minute)
+	if err == nil && m.Groups[1] != what {
+		err = fmt.Errorf("the guest's xenstore: %s", m.Groups[1])
+	}
+	return err
 }

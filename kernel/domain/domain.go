@@ -261,7 +261,7 @@ func (d *Domain) end(reason uint32, s State) {
 	d.state.Store(uint32(s))
 	close(d.ended)
 	d.notifyAll()
-	d.Host.Store.DomainShutdown()
+	d.Host.Store.DomainShutdown(d.ID)
 }
 
 // Crash ends the domain because of something that it did; why is for the log.

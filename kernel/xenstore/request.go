@@ -151,7 +151,7 @@ func permsArg(b []byte) ([]Perm, Errno) {
 
 func (r *Ring) watchRequest(t MsgType, payload []byte) Errno {
 	p, rest, ok1 := bytes.Cut(payload, []byte{0})
-	tok, _, ok2 := bytes.Cut(rest, []byte{0})
+	tok, depth, ok2 := bytes.Cut(rest, []byte{0})
 	switch {
 	case !ok1 || !ok2:
 		return EINVAL
@@ -172,12 +172,30 @@ func (r *Ring) watchRequest(t MsgType, payload []byte) Errno {
 	if t == MsgUnwatch {
 		return r.c.delWatch(path, token, strip)
 	}
-	w := &watch{path: path, token: token, strip: strip, deliver: r.event}
-	err := r.c.addWatch(w)
-	if err == 0 {
+	levels, err := levelsArg(depth, path[0] == '@')
+	if err != 0 {
+		return err
+	}
+	w := &watch{path: path, token: token, strip: strip, levels: levels, deliver: r.event}
+	if err = r.c.addWatch(w); err == 0 {
 		r.newest = w
 	}
 	return err
+}
+
+// levelsArg reads the depth that may follow a watch's token, which makes one level more. A
+// special watch has no depth but 1.
+func levelsArg(b []byte, isSpecial bool) (int, Errno) {
+	if len(b) == 0 {
+		return 0, 0
+	}
+	digits, rest, terminated := bytes.Cut(b, []byte{0})
+	n, err := strconv.ParseUint(string(digits), 10, 31)
+	if err != nil || !terminated || len(rest) > 0 || isSpecial && n != 1 {
+		return 0, EINVAL
+	}
+	// No path has more levels than bytes.
+	return int(min(n, AbsPathMax)) + 1, 0
 }
 
 // adminRequest serves what only domain 0 may ask. A domain is introduced with a

@@ -9,18 +9,21 @@ import (
 
 // The shared page (xs_wire.h, struct xenstore_domain_interface).
 const (
-	ringSize       = 1024 // XENSTORE_RING_SIZE
-	offReq         = 0
-	offRsp         = 1024
-	offReqCons     = 2048
-	offReqProd     = 2052
-	offRspCons     = 2056
-	offRspProd     = 2060
-	offFeatures    = 2064
-	offConnection  = 2068
-	offError       = 2072
-	featReconnect  = 1 // XENSTORE_SERVER_FEATURE_RECONNECTION
-	featError      = 2 // XENSTORE_SERVER_FEATURE_ERROR
+	ringSize      = 1024 // XENSTORE_RING_SIZE
+	offReq        = 0
+	offRsp        = 1024
+	offReqCons    = 2048
+	offReqProd    = 2052
+	offRspCons    = 2056
+	offRspProd    = 2060
+	offFeatures   = 2064
+	offConnection = 2068
+	offError      = 2072
+	featReconnect = 1 // XENSTORE_SERVER_FEATURE_RECONNECTION
+	featError     = 2 // XENSTORE_SERVER_FEATURE_ERROR
+	// XENSTORE_SERVER_FEATURE_WATCHDEPTH, bit 2 of xenstore-ring.txt, in headers newer
+	// than ours: WATCH can take a depth.
+	featWatchDepth = 4
 	connected      = 0 // XENSTORE_CONNECTED
 	reconnect      = 1 // XENSTORE_RECONNECT
 	errorNone      = 0 // XENSTORE_ERROR_NONE
@@ -68,7 +71,7 @@ func (s *Store) Introduce(dom mm.DomID, page mm.Page, notify func()) (*Ring, err
 	r := s.newRing(dom)
 	r.reqCons, r.rspProd = page.Load32(offReqCons), page.Load32(offRspProd)
 	r.attach(page, notify)
-	s.fireSpecial(IntroduceDomain)
+	s.fireSpecial(IntroduceDomain, dom)
 	return r, nil
 }
 
@@ -80,7 +83,7 @@ func (s *Store) newRing(dom mm.DomID) *Ring {
 
 func (r *Ring) attach(page mm.Page, notify func()) {
 	r.page, r.notify = page, notify
-	page.Store32(offFeatures, featReconnect|featError)
+	page.Store32(offFeatures, featReconnect|featError|featWatchDepth)
 	page.Store32(offReqCons, r.reqCons)
 	page.Store32(offRspProd, r.rspProd)
 	page.Store32(offError, r.fault)
@@ -103,7 +106,7 @@ func (s *Store) release(r *Ring) {
 	r.page, r.notify = mm.Page{}, nil
 	r.drop()
 	delete(s.rings, r.c.dom)
-	s.fireSpecial(ReleaseDomain)
+	s.fireSpecial(ReleaseDomain, r.c.dom)
 }
 
 // Lost returns how many watch events the domain lost because it read too

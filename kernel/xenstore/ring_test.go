@@ -272,11 +272,11 @@ func TestWatchEvents(t *testing.T) {
 	step("data/x/y/z|rel "+home+"/data/x/y/z|abs data/x/y/z|deep", func() error { return c.Write(home+"/data/x/y/z", "1") })
 	step("data/x|rel "+home+"/data/x|abs data/x/y|deep", ask(MsgRm, "data/x|"))
 	step("", func() error { return c.Write("/tool/secret", "1") })
-	step("", func() error { s.DomainShutdown(); return nil })
+	step("", func() error { s.DomainShutdown(3); return nil })
 	if err := c.SetPerms(ReleaseDomain, Perm{0, AccessNone}, Perm{3, AccessRead}); err != nil {
 		t.Fatal(err)
 	}
-	step("@releaseDomain|r", func() error { s.DomainShutdown(); return nil })
+	step("@releaseDomain|r", func() error { s.DomainShutdown(3); return nil })
 	// In a transaction only the commit is heard of.
 	tx, _ := c.Begin()
 	step("", func() error { return tx.Write(home+"/data/q", "1") })

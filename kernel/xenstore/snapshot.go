@@ -48,6 +48,7 @@ type DomainState struct {
 type WatchState struct {
 	Path, Token string
 	Relative    bool
+	Levels      int // 1 more than the depth; 0: all
 }
 
 // Snapshot returns the store as it is between two requests.
@@ -82,7 +83,7 @@ func (s *Store) Snapshot() *Snapshot {
 		ws := of[&r.c]
 		slices.SortFunc(ws, func(a, b *watch) int { return int(int64(a.seq - b.seq)) })
 		for _, w := range ws {
-			d.Watches = append(d.Watches, WatchState{w.path, w.token, w.strip > 0})
+			d.Watches = append(d.Watches, WatchState{w.path, w.token, w.strip > 0, w.levels})
 		}
 		sn.Domains = append(sn.Domains, d)
 	}
@@ -166,8 +167,8 @@ func (s *Store) restoreDomain(d *DomainState) error {
 	}
 	home := len(DomainPath(d.Dom)) + 1
 	for _, w := range d.Watches {
-		k := &watch{path: w.Path, token: w.Token, deliver: r.event}
-		if !validAbs(w.Path) && !validWatch(w.Path) || len(w.Token) > tokenMax {
+		k := &watch{path: w.Path, token: w.Token, levels: w.Levels, deliver: r.event}
+		if !validAbs(w.Path) && !validWatch(w.Path) || len(w.Token) > tokenMax || w.Levels < 0 || w.Levels > AbsPathMax+1 {
 			return EINVAL
 		}
 		if w.Relative {

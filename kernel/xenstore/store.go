@@ -83,8 +83,8 @@ func (s *Store) Nodes(dom mm.DomID) int {
 
 // DomainShutdown tells the watches of @releaseDomain that a domain shut down or
 // crashed, though its connection stays.
-func (s *Store) DomainShutdown() {
+func (s *Store) DomainShutdown(dom mm.DomID) {
 	s.lock()
 	defer s.unlock()
-	s.fireSpecial(ReleaseDomain)
+	s.fireSpecial(ReleaseDomain, dom)
 }

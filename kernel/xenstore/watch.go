@@ -2,7 +2,10 @@ package xenstore
 
 import (
 	"slices"
+	"strconv"
 	"strings"
+
+	"nidus/mm"
 )
 
 // watch is one client's interest in a path and what is below it.
@@ -10,8 +13,11 @@ type watch struct {
 	c     *client
 	path  string // absolute, or special
 	token string
-	strip int    // bytes that a relative watch's events lack
-	seq   uint64 // order of registration
+	strip int // bytes that a relative watch's events lack
+	// levels is how many levels of nodes it hears of, its own included; 0: all. A special
+	// watch with 2 hears the number of the domain too (xenstore.txt, WATCH's depth).
+	levels int
+	seq    uint64 // order of registration
 	// deliver queues one event. It runs under the store's lock.
 	deliver func(w *watch, path string)
 }
@@ -91,15 +97,18 @@ func (s *Store) fire(ch *change) {
 	}
 	var few [8]hit
 	hits := few[:0]
-	at := func(path, event string, perms, parent []Perm) {
+	at := func(path, event string, level int, perms, parent []Perm) {
 		for _, w := range s.watches[path] {
+			if w.levels > 0 && level >= w.levels {
+				continue
+			}
 			if c := w.c.cred; c.may(perms, AccessRead) || c.may(parent, AccessRead) {
 				hits = append(hits, hit{w, event})
 			}
 		}
 	}
-	for p := ch.path; ; p = parent(p) {
-		at(p, ch.path, ch.perms, ch.parent)
+	for p, level := ch.path, 0; ; p, level = parent(p), level+1 {
+		at(p, ch.path, level, ch.perms, ch.parent)
 		if p == "/" {
 			break
 		}
@@ -108,7 +117,7 @@ func (s *Store) fire(ch *change) {
 	below = func(dir string, n *node) {
 		for _, k := range n.kids {
 			p := join(dir, k.name)
-			at(p, p, k.perms, n.perms)
+			at(p, p, 0, k.perms, n.perms)
 			below(p, k)
 		}
 	}
@@ -129,11 +138,20 @@ func (s *Store) fire(ch *change) {
 	}
 }
 
-func (s *Store) fireSpecial(name string) {
+// fireSpecial sends a special event about domain dom: to the watches of its name, and to
+// those of its name and this domain.
+func (s *Store) fireSpecial(name string, dom mm.DomID) {
 	perms := s.specials[name]
-	for _, w := range s.watches[name] {
-		if w.c.may(perms, AccessRead) {
-			w.send(name)
+	one := name + "/" + strconv.Itoa(int(dom))
+	for _, path := range [...]string{name, one} {
+		for _, w := range s.watches[path] {
+			switch {
+			case !w.c.may(perms, AccessRead):
+			case w.levels > 1:
+				w.send(one)
+			default:
+				w.send(path)
+			}
 		}
 	}
 }

@@ -2,7 +2,8 @@
 
 // Command bench measures, inside a guest, what the guest feels of its
 // hypervisor. Each figure is a line "BENCH name unit median p99.9 samples". As
-// "bench grants ..." it shares pages with another guest.
+// "bench grants ..." it shares pages with another guest, as "bench store" it is in the
+// midst of a transaction of xenstore.
 package main
 
 import (
@@ -22,6 +23,13 @@ func main() {
 	if which == "grants" && len(os.Args) > 2 {
 		if err := grants(os.Args[2:]); err != nil {
 			fmt.Println("GRANTS failed:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if which == "store" {
+		if err := inTransaction(); err != nil {
+			fmt.Println("STORE failed:", err)
 			os.Exit(1)
 		}
 		return

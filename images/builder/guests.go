@@ -24,6 +24,8 @@ const (
 	Calls      = "calls"          // the guest that measures calls of the hypervisor
 	SIPI       = "sipi"           // the guest that starts its vcpus in every way
 	DebianCfg  = "debian.cfg"
+	SmallCD    = "install-small.iso" // a CD with two packages, which install.sh on it installs
+	DebianCD   = "install.iso"       // the same with Debian's minbase and debootstrap
 )
 
 // Guests makes those of the parts that are named.
@@ -48,6 +50,10 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "grub-xen-host", Pattern: "usr/lib/grub-xen/grub-i386-xen_pvh.bin"})
 		case Hostile, Calls, SIPI:
 			data, err = b.assembled(name)
+		case SmallCD:
+			data, err = b.smallCD()
+		case DebianCD:
+			data, err = b.debianCD()
 		case DebianCfg:
 			data = []byte(guests.DebianConfig)
 		default:

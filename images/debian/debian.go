@@ -78,9 +78,9 @@ func Kernel() (string, error) {
 // Fetch returns the bytes of a package's file. The package is downloaded into
 // dir, once, and not installed; the file is kept beside it.
 func Fetch(say io.Writer, dir string, f File) ([]byte, error) {
-	deb, err := download(say, dir, f.Package)
+	deb, err := Download(say, dir, f.Package)
 	if err != nil {
-		return nil, fmt.Errorf("package %s: %w", f.Package, err)
+		return nil, err
 	}
 	kept := filepath.Join(deb+".files", strings.ReplaceAll(f.Pattern, "/", "_"))
 	if data, err := os.ReadFile(kept); err == nil {
@@ -139,7 +139,15 @@ func find(archive io.Reader, pattern string) ([]byte, error) {
 	}
 }
 
-// download returns the path of the package's file in dir.
+// Download returns the path of a package's file in dir; it is downloaded once.
+func Download(say io.Writer, dir, pkg string) (string, error) {
+	deb, err := download(say, dir, pkg)
+	if err != nil {
+		err = fmt.Errorf("package %s: %w", pkg, err)
+	}
+	return deb, err
+}
+
 func download(say io.Writer, dir, pkg string) (string, error) {
 	pattern := filepath.Join(dir, pkg+"_*.deb")
 	if have, _ := filepath.Glob(pattern); len(have) > 0 {

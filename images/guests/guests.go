@@ -28,6 +28,18 @@ var Init string
 //go:embed root-init.sh
 var RootInit string
 
+// InstallSmall installs a few packages from a CD on an empty disk, Install Debian's minbase
+// with debootstrap; init starts what of them is install.sh on the CD (test=install).
+// InstalledInit is /sbin/init of what Install installed; InstallSmall takes RootInit.
+var (
+	//go:embed install-small.sh
+	InstallSmall string
+	//go:embed install.sh
+	Install string
+	//go:embed installed-init.sh
+	InstalledInit string
+)
+
 // applets are the names of busybox in /bin.
 const applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dmesg uname free
 	grep sed cut head tail tr wc date ps kill env true false test seq setsid cttyhack

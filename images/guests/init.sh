@@ -42,6 +42,11 @@ deaf) # ticks, and does nothing when its host asks it to shut down
 	printf '#!/bin/sh\necho NIDUS-GUEST-DEAF >/dev/console\n' >/sbin/poweroff
 	n=0
 	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;
+install) # what the CD in /dev/xvdc says
+	for m in /lib/disk/*.ko; do insmod $m; done
+	until [ -b /dev/xvda ] && [ -b /dev/xvdc ]; do sleep 1; done
+	mkdir /cd
+	mount -t iso9660 -o ro /dev/xvdc /cd && sh /cd/install.sh ;;
 panic) echo c >/proc/sysrq-trigger ;;
 *)
 	echo "Nidus runs this $(uname -sr). \"poweroff -f\" ends the domain; Ctrl-A three times goes to Nidus's shell."

@@ -9,7 +9,7 @@ import (
 )
 
 func diskCases() []Case {
-	return []Case{
+	return append([]Case{
 		{Name: "disk-debian-root", What: "a guest's root is ext4 on /dev/xvda, a boot module's copy in memory: what it writes comes back, and nothing is lost of the host",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: diskRoot},
 		{Name: "block-hotplug", What: "a guest gets a disk while it runs, and loses it: with its consent, and without",
@@ -20,7 +20,7 @@ func diskCases() []Case {
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskQcow2},
 		{Name: "cdrom-swap", What: "a CD drive of a guest gets a disc, another one, none, and one again, and the guest that runs sees each",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: cdromSwap},
-	}
+	}, installCases()...)
 }
 
 // rootDisk is the root file system as a disk whose writes stay in memory.

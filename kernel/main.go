@@ -121,6 +121,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	dh.MachineCheck = h.machineCheck
 	h.core.Hide7B = hide
 	h.core.ParseDisk = parseDisk
+	h.core.ParseVIF = parseVIF
 	h.findShared()
 	h.findDisks(m.Devices(pool))
 	h.findNICs(m.Devices(pool))

@@ -18,6 +18,11 @@ const (
 	// HeadSize is the room of a frame's head: Ethernet with a VLAN tag, IPv6 and TCP with
 	// options fit.
 	HeadSize = 192
+	// HeadFill is how much of a head a port fills at most: a bridge may have to put a VLAN
+	// tag in.
+	HeadFill = HeadSize - 4
+	// HeaderSize is that of Ethernet's header, without a VLAN tag.
+	HeaderSize = 14
 	// MaxSegments is how many segments follow the head.
 	MaxSegments = 18
 	// MaxFrame is the longest frame in bytes, with offloaded segmentation.
@@ -84,6 +89,13 @@ func (f *Frame) Len() int {
 	return n
 }
 
+// Drop is Done for frames that nobody takes.
+func Drop(frames []*Frame) {
+	for _, f := range frames {
+		f.Done(f)
+	}
+}
+
 // Offloads is what a port takes of frames that are sent to it. What it doesn't take,
 // the sender does before (package offload's functions).
 type Offloads struct {
@@ -95,6 +107,12 @@ type Offloads struct {
 
 // MAC is an Ethernet address.
 type MAC [6]byte
+
+// Broadcast is everybody's address.
+var Broadcast = MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// Group tells whether m is the address of several.
+func (m MAC) Group() bool { return m[0]&1 != 0 }
 
 // String writes an address as 52:54:00:12:34:56.
 func (m MAC) String() string {

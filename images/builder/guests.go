@@ -3,9 +3,11 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
+	"slices"
 
 	"nidus/images/debian"
 	"nidus/images/guests"
@@ -111,15 +113,18 @@ func (b *Builder) initrd(disk bool) ([]byte, error) {
 		}
 		m.File("lib/"+name, 0o644, ko)
 	}
-	for i, name := range guests.DiskModules {
-		if !disk {
-			break
+	drivers := map[string][]string{"net": guests.NetModules[:]}
+	if disk {
+		drivers["disk"] = guests.DiskModules[:]
+	}
+	for _, folder := range slices.Sorted(maps.Keys(drivers)) {
+		for i, name := range drivers[folder] {
+			ko, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: kernel, Pattern: "lib/modules/*/kernel/" + name})
+			if err != nil {
+				return nil, err
+			}
+			m.File(fmt.Sprintf("lib/%s/%02d-%s", folder, i, path.Base(name)), 0o644, ko)
 		}
-		ko, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: kernel, Pattern: "lib/modules/*/kernel/" + name})
-		if err != nil {
-			return nil, err
-		}
-		m.File(fmt.Sprintf("lib/disk/%02d-%s", i, path.Base(name)), 0o644, ko)
 	}
 	for _, s := range guests.Scripts {
 		m.File(s.Name, 0o755, []byte(s.Text))

@@ -44,7 +44,8 @@ var (
 const applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dmesg uname free
 	grep sed cut head tail tr wc date ps kill env true false test seq setsid cttyhack
 	awk clear cp dd df find hostname id ln more mknod mv nproc printf rm stty taskset time
-	top uptime vi which insmod lsmod sync tar chroot md5sum switch_root blockdev cmp fstrim`
+	top uptime vi which insmod lsmod sync tar chroot md5sum switch_root blockdev cmp fstrim
+	ip ping ping6 nc arping udhcpc wget httpd timeout touch ifconfig route hexdump sha256sum`
 
 // AppletNames returns the names of busybox in /bin.
 func AppletNames() []string { return strings.Fields(applets) }
@@ -66,6 +67,9 @@ var Modules = [...]string{"xen-evtchn.ko", "xen-gntalloc.ko", "xen-gntdev.ko"}
 // DiskModules are drivers of Debian's kernel that init loads before it mounts root=, and for CDs, in
 // this order; their folder is kernel/ of the modules.
 var DiskModules = [...]string{"crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/mbcache.ko", "fs/jbd2/jbd2.ko", "fs/ext4/ext4.ko", "drivers/cdrom/cdrom.ko", "fs/isofs/isofs.ko", "drivers/block/xen-blkfront.ko"}
+
+// NetModules are drivers of Debian's kernel that init loads if it is told net=, likewise.
+var NetModules = [...]string{"drivers/net/xen-netfront.ko"}
 
 // DebianConfig is the domain that run starts.
 const DebianConfig = `# Debian's kernel and a shell, as a PVH domain.

@@ -12,8 +12,18 @@ for word in $(cat /proc/cmdline); do
 	test=*) test=${word#test=} ;;
 	grants=*) grants=$(echo ${word#grants=} | tr , ' ') ;;
 	root=/dev/*) root=${word#root=} ;;
+	net=*) net=${word#net=} ;; # eth0's address, or 0
 	esac
 done
+if [ "$net" ]; then
+	for m in /lib/net/*.ko; do insmod $m; done
+	ip link set lo up
+	if [ $net != 0 ]; then
+		until ip link set eth0 up 2>/dev/null; do sleep 1; done
+		ip addr add $net dev eth0
+		echo "NIDUS-GUEST-NET $(cat /sys/class/net/eth0/address) $net"
+	fi
+fi
 if [ "$root" ]; then # go on there
 	for m in /lib/disk/*.ko; do insmod $m; done
 	until [ -b $root ]; do sleep 1; done

@@ -48,6 +48,7 @@ type Entry struct {
 	next   *control.DomainConfig // see SetConfig; may be nil
 	taken  bool                  // see TakeEnd
 	disks  disks
+	vifs   vifs
 	// release lets go of the uploaded files of what a restart makes the domain from;
 	// once gone is set, it has been called.
 	release func()
@@ -107,11 +108,14 @@ type Core struct {
 	Data Volume
 	// ParseDisk parses an element of disk=; nil: there are no disks.
 	ParseDisk func(spec string) (DiskSpec, error)
+	// ParseVIF parses an element of vif=; nil: there are no interfaces.
+	ParseVIF func(spec string) (VIFSpec, error)
 
 	kernels *image.Cache
 	files   files
 	blocks  blocks
 	nics    nics
+	bridges bridges
 	watcher atomic.Pointer[func(*Entry)]
 	trims   atomic.Int32 // asked for since the last one began
 

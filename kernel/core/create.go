@@ -43,8 +43,12 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 	if err == nil {
 		e := &Entry{Domain: d, name: cfg.Name, config: cfg, release: release}
 		d.OnDestroy(func() { c.closeDisks(e) })
+		d.OnDestroy(func() { c.closeVIFs(e) })
 		if err = c.Pass(ctx, "create: built"); err == nil {
 			err = c.attachDisks(e)
+		}
+		if err == nil {
+			err = c.attachVIFs(e)
 		}
 		if err == nil {
 			err = c.begin(e, opt)
@@ -99,6 +103,9 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 		if _, err := c.parseDisk(text); err != nil {
 			return err
 		}
+	}
+	if err := c.checkVIFs(cfg); err != nil {
+		return err
 	}
 	if c.Host.Virt == nil {
 		return control.Errorf(control.ErrBadConfig, "type=\"pvh\" needs hardware virtualization with nested paging, which this machine lacks or the firmware has switched off; dmesg says which")

@@ -12,7 +12,7 @@ const detachLimit = 30 * time.Second
 
 // DeviceList implements control.Devices.
 func (p *Plane) DeviceList(ctx context.Context, id control.DomID, k control.DeviceKind) ([]control.DeviceInfo, error) {
-	if k != control.DeviceBlock {
+	if k != control.DeviceBlock && k != control.DeviceNetwork {
 		return p.NotYet.DeviceList(ctx, id, k)
 	}
 	if id == 0 {
@@ -22,17 +22,23 @@ func (p *Plane) DeviceList(ctx context.Context, id control.DomID, k control.Devi
 	if err != nil {
 		return nil, err
 	}
+	if k == control.DeviceNetwork {
+		return e.VIFs(), nil
+	}
 	return e.Disks(), nil
 }
 
 // DeviceAttach implements control.Devices.
 func (p *Plane) DeviceAttach(ctx context.Context, id control.DomID, k control.DeviceKind, spec string) (control.DeviceInfo, error) {
-	if k != control.DeviceBlock {
+	if k != control.DeviceBlock && k != control.DeviceNetwork {
 		return p.NotYet.DeviceAttach(ctx, id, k, spec)
 	}
 	e, err := p.entry(id)
 	if err != nil {
 		return control.DeviceInfo{}, err
+	}
+	if k == control.DeviceNetwork {
+		return p.core.AttachVIF(e, spec)
 	}
 	return p.core.AttachDisk(e, spec)
 }
@@ -48,7 +54,7 @@ func (p *Plane) CDChange(_ context.Context, id control.DomID, ref, target string
 
 // DeviceDetach implements control.Devices.
 func (p *Plane) DeviceDetach(ctx context.Context, id control.DomID, k control.DeviceKind, ref string, force bool) error {
-	if k != control.DeviceBlock {
+	if k != control.DeviceBlock && k != control.DeviceNetwork {
 		return p.NotYet.DeviceDetach(ctx, id, k, ref, force)
 	}
 	e, err := p.entry(id)
@@ -57,5 +63,8 @@ func (p *Plane) DeviceDetach(ctx context.Context, id control.DomID, k control.De
 	}
 	ctx, cancel := context.WithTimeout(ctx, detachLimit)
 	defer cancel()
+	if k == control.DeviceNetwork {
+		return p.core.DetachVIF(ctx, e, ref, force)
+	}
 	return p.core.DetachDisk(ctx, e, ref, force)
 }

@@ -177,7 +177,7 @@ type DomainConfig struct {
 	MaxGrantVersion   int `json:"max_grant_version,omitempty"`
 
 	// Disks and VIFs are the specifications as written; package xlcfg parses
-	// them. Nothing acts on VIFs yet.
+	// them.
 	Disks []string `json:"disk,omitempty"`
 	VIFs  []string `json:"vif,omitempty"`
 	// PCIs are devices to pass through, likewise. Create refuses them.

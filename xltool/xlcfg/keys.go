@@ -64,7 +64,7 @@ var decoded = []key{
 	{name: "max_grant_version", typ: "number", decode: num(0, 2, func(c *DomainConfig) *int { return &c.MaxGrantVersion })},
 
 	{name: "disk", typ: "list of disks", decode: specs("disk.img,raw,xvda,w", disk)},
-	{name: "vif", typ: "list of interfaces", decode: specs("bridge=xenbr0", vif), notYet: later + ": no backend serves networks"},
+	{name: "vif", typ: "list of interfaces", decode: specs("bridge=xenbr0", vif)},
 	{name: "pci", typ: "list of PCI devices", decode: specs("0000:00:06.0", pci), notYet: "makes create fail: no device of the host can be passed through yet"},
 }
 

@@ -30,9 +30,10 @@ func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 // (xl-network-configuration(5)).
 type VIF struct {
 	MAC MAC `json:"mac"`
-	// Bridge is the bridge to join, "" the default one. GatewayDev is what
-	// vif-route uses.
+	// Bridge is the bridge to join, "" the default one; VLANs are those that vlan=, or what
+	// follows the bridge's name, asks for. GatewayDev is what vif-route uses.
 	Bridge     string `json:"bridge,omitempty"`
+	VLANs      *VLANs `json:"vlan,omitempty"`
 	GatewayDev string `json:"gatewaydev,omitempty"`
 	// Type is vif (paravirtual alone), ioemu (emulated too), or "": as the
 	// domain's type wants. Model is what is emulated.
@@ -51,6 +52,8 @@ type VIF struct {
 	// MTU in bytes; 0 is the bridge's, or 1500.
 	MTU       int  `json:"mtu,omitempty"`
 	Untrusted bool `json:"untrusted,omitempty"`
+	// AntiSpoof drops what the guest sends from another address than MAC. It is Nidus' own.
+	AntiSpoof bool `json:"antispoof,omitempty"`
 }
 
 // Rate allows Bytes in each Interval.
@@ -59,7 +62,7 @@ type Rate struct {
 	Interval time.Duration `json:"interval_ns"`
 }
 
-var vifKeys = []string{"mac", "bridge", "gatewaydev", "type", "model", "vifname", "script", "ip", "backend", "rate", "devid", "mtu", "trusted", "untrusted"}
+var vifKeys = []string{"mac", "bridge", "gatewaydev", "type", "model", "vifname", "script", "ip", "backend", "rate", "devid", "mtu", "trusted", "untrusted", "vlan", "antispoof"}
 
 // ParseVIF reads one element of vif=; an empty one is an interface with
 // defaults. A non-nil error is a *SpecError.
@@ -100,7 +103,26 @@ func (v *VIF) set(p param) (err error) {
 	case "mac":
 		v.MAC, err = parseMAC(p)
 	case "bridge":
-		v.Bridge = p.text
+		var vlans *VLANs
+		if v.Bridge, vlans, err = parseBridge(p); err == nil && vlans != nil {
+			if v.VLANs != nil {
+				return specErrorf(p.start, "VLANs are there twice, in bridge= and vlan=; remove one")
+			}
+			v.VLANs = vlans
+		}
+	case "vlan":
+		if v.VLANs != nil {
+			return specErrorf(p.start, "VLANs are there twice, in bridge= and vlan=; remove one")
+		}
+		v.VLANs, err = parseVLANs(p)
+	case "antispoof":
+		v.AntiSpoof, err = p.flag()
+	case "trusted":
+		var t bool
+		t, err = p.flag()
+		v.Untrusted = !t
+	case "untrusted":
+		v.Untrusted, err = p.flag()
 	case "gatewaydev", "netdev":
 		v.GatewayDev = p.text
 	case "type":

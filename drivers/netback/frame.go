@@ -172,7 +172,7 @@ func (f *txFrame) fill(reqs []txRequest) error {
 
 // describe says what is left to do for the frame; false: it is none that can be sent.
 func (f *txFrame) describe(e *extras, flags uint16) bool {
-	f.Checksum, f.Segmentation, f.MSS = link.Complete, link.Whole, 0
+	f.Checksum, f.CsumStart, f.CsumOffset, f.Segmentation, f.MSS = link.Complete, 0, 0, link.Whole, 0
 	if len(f.Head) < link.HeaderSize {
 		return false
 	}

@@ -11,13 +11,13 @@ import (
 func netCases() []Case {
 	needs := []string{builder.Vmlinux, builder.Initrd}
 	return []Case{
-		{Name: "net-bridge-two-guests", What: "two guests ping each other and send 32 MiB by TCP on a bridge; two on a VLAN of it don't hear of them", Needs: needs, Timeout: 5 * time.Minute, Run: bridgeGuests},
+		{Name: "net-bridge-two-guests", What: "two guests ping each other and send 8 MiB by TCP on a bridge; a VLAN of it is another network", Needs: needs, Timeout: 5 * time.Minute, Run: bridgeGuests},
 	}
 }
 
 // netGuest is a configuration of Debian's kernel with an interface that has an address.
 func netGuest(name, addr, vif string) []byte {
-	return config(name, builder.Vmlinux, 1, 128, fmt.Sprintf("ramdisk = %q\nvif = [ '%s' ]", builder.Initrd, vif),
+	return config(name, builder.Vmlinux, 1, 128, fmt.Sprintf("ramdisk = %q\nvif = [ %s ]", builder.Initrd, vif),
 		fmt.Sprintf("extra = %q", "console=hvc0 loglevel=4 panic=1 net="+addr+" test=shell"))
 }
 
@@ -52,41 +52,39 @@ func (h *Host) inGuest(name, line, want string, timeout time.Duration) ([]string
 
 func bridgeGuests(t *T) error {
 	guests := map[string][]byte{
-		"a.cfg": netGuest("a", "10.0.0.1/24", "mac=00:16:3e:00:00:01"),
-		"b.cfg": netGuest("b", "10.0.0.2/24", ""),
-		"c.cfg": netGuest("c", "10.0.0.3/24", "bridge=xenbr0.7"),
-		"d.cfg": netGuest("d", "10.0.0.4/24", "bridge=xenbr0,vlan=7p"),
+		"a.cfg": netGuest("a", "10.0.0.1/24", "'mac=00:16:3e:00:00:01'"),
+		"b.cfg": netGuest("b", "10.0.0.2/24", "'', 'bridge=xenbr0.7'"),
+		"c.cfg": netGuest("c", "10.7.0.3/24", "'bridge=xenbr0,vlan=7p'"),
 	}
-	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 1536}, []string{builder.Vmlinux, builder.Initrd}, guests)
+	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 1280}, []string{builder.Vmlinux, builder.Initrd}, guests)
 	if err != nil {
 		return err
 	}
-	for _, name := range strings.Fields("a b c d") {
+	for _, name := range strings.Fields("a b c") {
 		if err := h.startNet(name); err != nil {
 			return err
 		}
 	}
 	for _, s := range []struct{ guest, line, want string }{
-		{"a", "ping -c 3 10.0.0.2", `3 packets transmitted, 3 packets received`},
-		{"c", "ping -c 3 10.0.0.4", `3 packets transmitted, 3 packets received`},
-		{"c", "ping -c 1 -W 2 10.0.0.2", `1 packets transmitted, 0 packets received`},
-		{"a", "ping -c 1 -W 2 10.0.0.4", `1 packets transmitted, 0 packets received`},
+		{"a", "ping -c 2 10.0.0.2", `2 packets transmitted, 2 packets received`},
+		{"b", "ip link set eth1 up; ip addr add 10.7.0.2/24 dev eth1; ping -c 2 10.7.0.3", `2 packets transmitted, 2 packets received`},
+		{"a", "ip addr add 10.7.0.1/24 dev eth0; ping -c 1 -W 2 10.7.0.3", `1 packets transmitted, 0 packets received`},
 		{"b", "nc -l -p 5000 | md5sum & echo listens$((1+1))", `listens2`},
-		{"a", "dd if=/dev/zero bs=1M count=32 | nc 10.0.0.2 5000; echo sent$((1+1))", `sent2`},
-		{"b", "wait", `58f06dd588d8ffb3beb46ada6309436b`},
+		{"a", "dd if=/dev/zero bs=1M count=8 | nc 10.0.0.2 5000; echo sent$((1+1))", `sent2`},
+		{"b", "wait", `96995b58d4cbf6aaa9041b4f00c7f6ae`},
 	} {
-		if _, err := h.inGuest(s.guest, s.line, s.want, 40*time.Second); err != nil {
+		if _, err := h.inGuest(s.guest, s.line, s.want, time.Minute); err != nil {
 			return err
 		}
 	}
-	out, err := h.mustDo("xl network-list a b c d")
+	out, err := h.mustDo("xl network-list a b c")
 	if err != nil {
 		return err
 	}
 	if !contains(out, `vif0 +0 +1 +0 +4 mac=00:16:3e:00:00:01`) || !contains(out, `vif0 +0 +2 +0 +4 mac=00:16:3e:`) {
 		return fmt.Errorf("network-list: %q", out)
 	}
-	for _, name := range strings.Fields("a b c d") {
+	for _, name := range strings.Fields("a b c") {
 		if _, err := h.mustDo("xl destroy %s", name); err != nil {
 			return err
 		}

@@ -52,6 +52,14 @@ deaf) # ticks, and does nothing when its host asks it to shut down
 	printf '#!/bin/sh\necho NIDUS-GUEST-DEAF >/dev/console\n' >/sbin/poweroff
 	n=0
 	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;
+cut) # logs in a file and on a disk, until the power goes
+	for m in /lib/disk/*.ko; do insmod $m; done
+	until [ -b /dev/xvda ] && [ -b /dev/xvdb ]; do sleep 1; done
+	mount -t ext4 /dev/xvda /mnt
+	echo "NIDUS-CUT-UP $(cat /sys/block/xvda/queue/logical_block_size) $(cat /sys/block/xvdb/queue/logical_block_size) $(cat /sys/block/xvda/queue/write_cache)"
+	bench log F /mnt/log &
+	bench log D /dev/xvdb
+	wait ;;
 install) # what the CD in /dev/xvdc says
 	for m in /lib/disk/*.ko; do insmod $m; done
 	until [ -b /dev/xvda ] && [ -b /dev/xvdc ]; do sleep 1; done

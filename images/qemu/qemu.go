@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -244,6 +245,61 @@ func (m *Machine) Since() time.Duration { return time.Since(m.start) }
 
 // PID is the emulator's process.
 func (m *Machine) PID() int { return m.cmd.Process.Pid }
+
+// Output is what no Expect has consumed yet.
+func (m *Machine) Output() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return string(m.buf)
+}
+
+// Pause stops the emulator where it is, and returns when all of it stands still: its files
+// are then as a power cut would leave them. Resume lets it go on.
+func (m *Machine) Pause() error {
+	if err := syscall.Kill(m.PID(), syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for {
+		stopped, err := allStopped(m.PID())
+		if err != nil || stopped {
+			return err
+		}
+		time.Sleep(time.Millisecond) // proc(5) has nothing to wait for
+	}
+}
+
+// allStopped tells whether all threads of a process are stopped (proc(5), /proc/pid/stat).
+func allStopped(pid int) (bool, error) {
+	all, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, name := range all {
+		b, err := os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended
+		}
+		if err != nil {
+			return false, err
+		}
+		if _, state, ok := strings.Cut(string(b), ") "); !ok || state[0] != 'T' && state[0] != 'Z' {
+			return false, nil
+		}
+	}
+	if err == nil && len(all) == 0 {
+		err = ErrEnded
+	}
+	return true, err
+}
+
+// Resume undoes Pause.
+func (m *Machine) Resume() error { return syscall.Kill(m.PID(), syscall.SIGCONT) }
+
+// Kill ends the emulator at once, and waits for its end.
+func (m *Machine) Kill() error {
+	if err := syscall.Kill(m.PID(), syscall.SIGKILL); err != nil {
+		return err
+	}
+	_, err := m.Wait(30 * time.Second)
+	return err
+}
 
 // Close ends the emulator, if it has not ended, and the log.
 func (m *Machine) Close() error {

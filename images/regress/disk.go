@@ -2,6 +2,7 @@ package regress
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ func diskCases() []Case {
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskQcow2},
 		{Name: "cdrom-swap", What: "a CD drive of a guest gets a disc, another one, none, and one again, and the guest that runs sees each",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: cdromSwap},
-	}, installCases()...)
+	}, slices.Concat(installCases(), powerCutCases())...)
 }
 
 // rootDisk is the root file system as a disk whose writes stay in memory.

@@ -3,7 +3,7 @@
 // Command bench measures, inside a guest, what the guest feels of its
 // hypervisor. Each figure is a line "BENCH name unit median p99.9 samples". As
 // "bench grants ..." it shares pages with another guest, as "bench store" it is in the
-// midst of a transaction of xenstore.
+// midst of a transaction of xenstore, as "bench log X FILE" it writes a log, X.
 package main
 
 import (
@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"nidus/images/guests/writelog"
 )
 
 func main() {
@@ -30,6 +32,13 @@ func main() {
 	if which == "store" {
 		if err := inTransaction(); err != nil {
 			fmt.Println("STORE failed:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	if which == "log" && len(os.Args) == 4 {
+		if err := writelog.Write(os.Stdout, os.Args[2][0], os.Args[3], writelog.Most); err != nil {
+			fmt.Println("LOG failed:", err)
 			os.Exit(1)
 		}
 		return

@@ -1,10 +1,11 @@
 // Package hostdisk knows the drivers of the host's disks and names what they find, as
-// Linux does: vda, nvme0n1.
+// Linux does: vda, nvme0n1, sda.
 package hostdisk
 
 import (
 	"fmt"
 
+	"nidus/drivers/ahci"
 	"nidus/drivers/block"
 	"nidus/drivers/device"
 	"nidus/drivers/nvme"
@@ -32,6 +33,7 @@ type driver struct {
 var drivers = []driver{
 	{virtioblk.Owner, isVirtio, (*Names).virtio},
 	{nvme.Owner, nvme.Is, (*Names).nvme},
+	{ahci.Owner, ahci.Is, (*Names).sata},
 }
 
 // Driver tells which driver a function needs; ok is false if it has no disks, or no driver.
@@ -45,7 +47,7 @@ func Driver(f *pci.Function) (o pci.Owner, ok bool) {
 }
 
 // Names counts the disks of each kind. Its zero value is ready.
-type Names struct{ vd, controllers int }
+type Names struct{ vd, sd, controllers int }
 
 // Open sets a function up that has a Driver. The error is the driver's.
 func (n *Names) Open(h device.Host, f *pci.Function, log Log) ([]Disk, error) {
@@ -81,6 +83,15 @@ func (n *Names) nvme(h device.Host, f *pci.Function, log Log) (disks []Disk, err
 	}
 	n.controllers++
 	return disks, nil
+}
+
+func (n *Names) sata(h device.Host, f *pci.Function, log Log) (disks []Disk, err error) {
+	ds, err := ahci.Open(h, f, log)
+	for _, d := range ds {
+		disks = append(disks, Disk{d, "sd" + letters(n.sd)})
+		n.sd++
+	}
+	return disks, err
 }
 
 // letters counts as disks' names do: a to z, aa, ab.

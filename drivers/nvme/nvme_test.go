@@ -16,24 +16,6 @@ import (
 	"nidus/mm"
 )
 
-// log is what the driver says.
-type log struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *log) printf(format string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	fmt.Fprintf(&l.b, format+"\n", args...)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // quick are limits for tests in which nothing ends by itself.
 var quick = limits{tick: 5 * time.Millisecond, admin: 100 * time.Millisecond, command: 4, abort: 4}
 
@@ -42,7 +24,7 @@ var patient = limits{tick: 5 * time.Millisecond, admin: time.Minute, command: 1 
 
 const blocks = 256
 
-func start(t *testing.T, l limits, change func(*nvmetest.Device)) ([]*Disk, *nvmetest.Device, *log, error) {
+func start(t *testing.T, l limits, change func(*nvmetest.Device)) ([]*Disk, *nvmetest.Device, *blocktest.Log, error) {
 	m := &nvmetest.Device{Host: &devicetest.Host{NumCPU: 3}, Namespaces: []*nvmetest.Namespace{nvmetest.NewNamespace(blocks, 9)},
 		Cache: true, Discard: true, MostPages: 5, Queues: 2, Vectors: 4, Depth: 1024, Version: 0x10400}
 	if change != nil {
@@ -50,8 +32,8 @@ func start(t *testing.T, l limits, change func(*nvmetest.Device)) ([]*Disk, *nvm
 	}
 	f := m.Function()
 	t.Cleanup(m.Close)
-	lg := &log{}
-	ds, err := open(m.Host, f, lg.printf, l)
+	lg := &blocktest.Log{}
+	ds, err := open(m.Host, f, lg.Printf, l)
 	return ds, m, lg, err
 }
 
@@ -210,28 +192,6 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// flood submits more reads than fit into the queues, and returns how they ended.
-func flood(t *testing.T, d *Disk, m *nvmetest.Device, n int) []error {
-	t.Helper()
-	frame, _ := m.Host.Alloc(0, mm.ZoneAny)
-	ends := make(chan error, n)
-	go func() {
-		for range n {
-			d.Submit(&block.Request{Segments: []block.Segment{{Frame: frame, Len: 512}}, Done: func(_ *block.Request, err error) { ends <- err }})
-		}
-	}()
-	var all []error
-	for range n {
-		select {
-		case err := <-ends:
-			all = append(all, err)
-		case <-time.After(20 * time.Second):
-			t.Fatalf("%d requests did not end", n-len(all))
-		}
-	}
-	return all
-}
-
 // TestHostile has devices that say what can't be; all requests end, and later ones too.
 func TestHostile(t *testing.T) {
 	for name, corrupt := range map[string]func(id *uint16, phase *bool){
@@ -247,7 +207,7 @@ func TestHostile(t *testing.T) {
 		m.Set(func() {
 			m.Corrupt = func(_ uint16, id *uint16, phase *bool) { corrupt(id, phase) }
 		})
-		for _, err := range flood(t, ds[0], m, 300) {
+		for _, err := range blocktest.Flood(t, ds[0], m.Host, 300) {
 			if !errors.Is(err, block.ErrGone) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -271,7 +231,7 @@ func TestLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Set(func() { m.Hold = func(c nvmetest.Command) bool { return c.Queue > 0 && c.Op == cmdRead } })
-	for _, err := range flood(t, ds[0], m, 3) {
+	for _, err := range blocktest.Flood(t, ds[0], m.Host, 3) {
 		if !errors.Is(err, ErrTimeout) {
 			t.Error(err)
 		}
@@ -298,7 +258,7 @@ func TestReset(t *testing.T) {
 		}
 		for i := 1; i <= mostResets; i++ {
 			m.Set(func() { breaks(m) })
-			for _, err := range flood(t, ds[0], m, 10) {
+			for _, err := range blocktest.Flood(t, ds[0], m.Host, 10) {
 				// Those that were submitted during the reset are held, or done, after it.
 				if err != nil && !errors.Is(err, ErrTimeout) {
 					t.Errorf("%s: %v", name, err)
@@ -314,7 +274,7 @@ func TestReset(t *testing.T) {
 		}
 		m.Set(func() { breaks(m) })
 		last := 0
-		for _, err := range flood(t, ds[0], m, 200) {
+		for _, err := range blocktest.Flood(t, ds[0], m.Host, 200) {
 			if errors.Is(err, block.ErrGone) {
 				last++
 			}
@@ -335,7 +295,7 @@ func TestGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.Set(func() { m.Dead = true })
-	for _, err := range flood(t, ds[0], m, 300) {
+	for _, err := range blocktest.Flood(t, ds[0], m.Host, 300) {
 		if !errors.Is(err, block.ErrGone) {
 			t.Error(err)
 		}
@@ -359,7 +319,7 @@ func TestStuck(t *testing.T) {
 	}
 	before := m.Host.Frames()
 	m.Set(func() { m.Stuck, m.Fatal = true, true })
-	for _, err := range flood(t, ds[0], m, 300) {
+	for _, err := range blocktest.Flood(t, ds[0], m.Host, 300) {
 		if !errors.Is(err, block.ErrGone) {
 			t.Error(err)
 		}

@@ -25,8 +25,11 @@ func hostDiskCases() []Case {
 			Timeout: 4 * time.Minute, Run: virtioBlk},
 		{Name: "host-nvme", What: "the same of QEMU's NVMe disks, of 512 and 4096-byte blocks, and of a namespace beside the first",
 			Timeout: 4 * time.Minute, Run: nvmeDisks},
+		{Name: "host-ahci", What: "the same of SATA disks at QEMU's AHCI controllers",
+			Timeout: 4 * time.Minute, Run: sataDisks},
 		root("disk-phy", "virtio disk", "vda1", virtioDisk("d.img", "")),
 		root("nvme-root", "NVMe disk", "nvme0n1p1", nvmeDisk("d.img", "", "")),
+		root("ahci-root", "SATA disk", "sda1", sataDisk("d.img", "")),
 	}
 }
 
@@ -154,6 +157,11 @@ func nvmeDisk(file, controller, namespace string) []string {
 	return append(drive(file), "-device", "nvme,serial=s,id=c"+controller, "-device", "nvme-ns,bus=c,drive=d"+namespace)
 }
 
+// sataDisk are QEMU's arguments for a disk at the controller that q35 has.
+func sataDisk(file, options string) []string {
+	return append(drive(file), "-device", "ide-hd,drive=d"+options)
+}
+
 // diskSetting is a way in which QEMU offers a disk.
 type diskSetting struct {
 	cpus int
@@ -185,6 +193,17 @@ func nvmeDisks(t *T) error {
 		{2, 512, disk("", ",write-cache=off")},
 	}, disk("", ",nsid=3,discard_granularity=4096"),
 		`disk nvme0n3: 16 MiB, sectors of 512 bytes, NVMe QEMU NVMe Ctrl at \S+, namespace 3, with a write cache, discards`, `nvme0n3p1 has 15 MiB from sector 2048 on, type 83`)
+}
+
+func sataDisks(t *T) error {
+	disk := func(options string) []string { return sataDisk("d.img", options) }
+	other := append(drive("d.img"), "-device", "ich9-ahci,id=a", "-device", "ide-hd,drive=d,bus=a.3")
+	return hostDisk(t, []diskSetting{
+		{1, 512, disk("")},
+		{4, 512, disk(",physical_block_size=4096,discard_granularity=512")},
+		{2, 512, disk(",write-cache=off")},
+		{2, 512, other},
+	}, disk(",model=NIDUS"), `disk sda: 16 MiB, sectors of 512 bytes, SATA NIDUS at 00:1f.2, port \d, with a write cache`, `sda1 has 15 MiB from sector 2048 on, type 83`)
 }
 
 // hostDisk has the self-test drive a disk in the ways that QEMU offers one, and reads the

@@ -97,6 +97,9 @@ func (s *State) SetUp(up bool) (changed bool) {
 	return true
 }
 
+// Longest is how many bytes a frame has at most that is not to be cut, without the FCS.
+func Longest(i *link.Info) int { return i.MTU + ethernet + vlanTag }
+
 // Sendable tells whether a port that is as i says takes a frame: its offloads, its length,
 // and whether what it says of itself is so.
 func Sendable(i *link.Info, f *link.Frame) bool {
@@ -109,7 +112,7 @@ func Sendable(i *link.Info, f *link.Frame) bool {
 	}
 	switch f.Segmentation {
 	case link.Whole:
-		return n <= i.MTU+ethernet+vlanTag
+		return n <= Longest(i)
 	case link.TCPv4:
 		return i.Take.TCPv4 && cuttable(f, n)
 	case link.TCPv6:

@@ -21,6 +21,7 @@ type pair struct {
 
 func (p *pair) setup(i int) error {
 	p.tx.c, p.rx.c = p.c, p.c
+	p.tx.Sender = nic.Sender{Counts: &p.c.Counts, Info: &p.c.info, Queue: &p.tx}
 	if err := p.c.dev.Vector(i+1, i, p.interrupt); err != nil {
 		return err
 	}
@@ -38,7 +39,7 @@ func (p *pair) interrupt() {
 			p.run.Unlock()
 			return
 		}
-		sending, err := p.tx.interrupt()
+		sending, err := p.tx.Interrupt()
 		receiving, bad := p.rx.interrupt()
 		p.run.Unlock()
 		if err == nil {
@@ -61,6 +62,7 @@ type receiver struct {
 	flying [virtio.MaxQueue]*nic.Buffer // by the chain's id: what is in it
 	bufs   [mm.PageSize / 64]virtio.Buffer
 	pieces [mm.PageSize / 64]nic.Piece
+	batch  [64]*link.Frame // here, as what a Receiver is given escapes
 }
 
 func (r *receiver) setup(index, vector int) error {
@@ -114,8 +116,7 @@ func (r *receiver) take() (list *nic.Buffer, written uint32, ok bool, err error)
 
 // interrupt takes what came in. more tells that there is more by now.
 func (r *receiver) interrupt() (more bool, err error) {
-	var batch [64]*link.Frame
-	n := 0
+	batch, n := &r.batch, 0
 	for n < len(batch) {
 		list, written, ok, bad := r.take()
 		if !ok {
@@ -137,6 +138,7 @@ func (r *receiver) interrupt() (more bool, err error) {
 	}
 	r.q.Kick()
 	r.c.Deliver(batch[:n])
+	clear(batch[:n])
 	return more, err
 }
 

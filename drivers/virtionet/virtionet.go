@@ -245,7 +245,7 @@ func (c *Card) stop() error {
 	c.closed.Do(func() {
 		c.control.stop()
 		for _, p := range c.pairs {
-			p.tx.stop()
+			p.tx.Stop()
 		}
 		c.resets = c.dev.Close()
 		c.control.free(c.resets == nil)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"nidus/drivers/device/devicetest"
 	"nidus/drivers/link"
+	"nidus/drivers/nic/nictest"
 	"nidus/drivers/virtio"
 	"nidus/drivers/virtio/virtiotest"
 	"nidus/mm"
@@ -96,7 +96,7 @@ func (w *wire) chains(pair int, frame []byte, chains, said int) bool {
 	})
 }
 
-func open(t *testing.T, features uint64, change func(*virtiotest.Device)) (*Card, *wire, *syncLog, error) {
+func open(t *testing.T, features uint64, change func(*virtiotest.Device)) (*Card, *wire, *nictest.Log, error) {
 	cfg := make([]byte, 24)
 	copy(cfg, "\x52\x54\x00\x12\x34\x56")
 	le := binary.LittleEndian
@@ -119,27 +119,9 @@ func open(t *testing.T, features uint64, change func(*virtiotest.Device)) (*Card
 	}
 	f := d.Function()
 	t.Cleanup(d.Close)
-	log := &syncLog{}
-	c, err := Open(d.Host, f, "eth7", log.printf)
+	log := &nictest.Log{}
+	c, err := Open(d.Host, f, "eth7", log.Printf)
 	return c, w, log, err
-}
-
-// syncLog is what the driver says.
-type syncLog struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *syncLog) printf(format string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	fmt.Fprintf(&l.b, format+"\n", args...)
-}
-
-func (l *syncLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func TestInfo(t *testing.T) {
@@ -167,73 +149,6 @@ func TestInfo(t *testing.T) {
 	}
 }
 
-// sender makes frames of random data, and holds their memory until they are Done.
-type sender struct {
-	t    *testing.T
-	host *devicetest.Host
-	rnd  *rand.Rand
-	out  sync.WaitGroup
-}
-
-// frame returns a frame and its bytes. Its first 20 bytes are those of one flow.
-func (s *sender) frame(kind link.Segmentation, n int) (*link.Frame, []byte) {
-	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(s.rnd.Uint32())
-	}
-	copy(b, "\x01\x02\x03\x04\x05\x06\x52\x54\x00\x12\x34\x56\x99\x99")
-	f := &link.Frame{Segmentation: kind}
-	if kind != link.Whole {
-		f.MSS, f.Checksum, f.CsumStart, f.CsumOffset = 1460, link.Partial, 34, 16
-		b[34+12], b[34+13] = 5<<4, byte(s.rnd.UintN(2))<<7
-	}
-	var frames []mm.MFN
-	page := func(b []byte, off int) link.Segment {
-		m, err := s.host.Alloc(0, mm.ZoneAny)
-		if err != nil {
-			s.t.Error(err)
-		}
-		s.host.Page(m).Write(off, b)
-		frames = append(frames, m)
-		return link.Segment{Frame: m, Off: uint16(off), Len: uint16(len(b))}
-	}
-	head := min(n, 60+s.rnd.IntN(link.HeadSize-60))
-	f.HeadAt = page(b[:head], s.rnd.IntN(100))
-	f.Head = s.host.Page(f.HeadAt.Frame).Bytes(int(f.HeadAt.Off), head)
-	for at := head; at < n; {
-		// The rest has to fit into the segments that are left after this one.
-		least := max(1, n-at-(link.MaxSegments-1-len(f.Segments))*mm.PageSize)
-		l := min(least+s.rnd.IntN(mm.PageSize-least+1), n-at)
-		f.Segments = append(f.Segments, page(b[at:at+l], s.rnd.IntN(mm.PageSize-l+1)))
-		at += l
-	}
-	s.out.Add(1)
-	f.Done = func(*link.Frame) {
-		for _, m := range frames {
-			s.host.Free(m, 0)
-		}
-		s.out.Done()
-	}
-	return f, b
-}
-
-// read copies a frame.
-func read(h *devicetest.Host, f *link.Frame) []byte {
-	b := bytes.Clone(f.Head)
-	if at := make([]byte, len(b)); true {
-		h.Page(f.HeadAt.Frame).Read(int(f.HeadAt.Off), at)
-		if !bytes.Equal(at, b) {
-			panic("the head is not where it says")
-		}
-	}
-	for _, s := range f.Segments {
-		p := make([]byte, s.Len)
-		h.Page(s.Frame).Read(int(s.Off), p)
-		b = append(b, p...)
-	}
-	return b
-}
-
 // TestEcho sends frames that come back.
 func TestEcho(t *testing.T) {
 	modern := []uint64{all, all &^ virtio.FeatureIndirect, all &^ virtio.FeatureEventIndex, all &^ featMerge, plain, plain | featMTU | featStatus, plain | featControl | featControlRx}
@@ -259,25 +174,25 @@ func TestEcho(t *testing.T) {
 		came := make(chan got, 1000)
 		c.Receive(func(frames []*link.Frame) {
 			for _, f := range frames {
-				came <- got{*f, read(w.d.Host, f)}
+				came <- got{*f, nictest.Read(w.d.Host, f)}
 				f.Done(f)
 			}
 		})
-		s := &sender{t: t, host: w.d.Host, rnd: rand.New(rand.NewPCG(1, features))}
+		s := nictest.NewSender(t, w.d.Host, features)
 		want := map[string]link.Frame{}
 		var n, size int
 		for range 60 {
 			var batch []*link.Frame
 			for range 10 { // as many as fit without indirect descriptors
-				kind, size := link.Whole, 60+s.rnd.IntN(c.Info().MTU+14-60)
-				if k := link.Segmentation(s.rnd.IntN(8)); k == link.TCPv4 && c.Info().Take.TCPv4 || k == link.TCPv6 && c.Info().Take.TCPv6 {
+				kind, size := link.Whole, 60+s.Rnd.IntN(c.Info().MTU+14-60)
+				if k := link.Segmentation(s.Rnd.IntN(8)); k == link.TCPv4 && c.Info().Take.TCPv4 || k == link.TCPv6 && c.Info().Take.TCPv6 {
 					if kind = k; w.merge {
-						size = 60 + s.rnd.IntN(link.MaxFrame-60)
+						size = 60 + s.Rnd.IntN(link.MaxFrame-60)
 					} else {
 						kind = link.Whole // it would not come back
 					}
 				}
-				f, b := s.frame(kind, size)
+				f, b := s.Frame(kind, size)
 				want[string(b)] = *f
 				batch = append(batch, f)
 			}
@@ -300,16 +215,16 @@ func TestEcho(t *testing.T) {
 				}
 			}
 		}
-		s.out.Wait()
+		s.Out.Wait()
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
 		if st := c.Stats(); st.SentFrames != uint64(n) || st.ReceivedFrames != uint64(n) || st.SentBytes != uint64(size) || st.ReceivedBytes != uint64(size) {
 			t.Errorf("features %#x: %+v, want %d frames, %d bytes", features, st, n, size)
 		}
-		f, _ := s.frame(link.Whole, 100)
+		f, _ := s.Frame(link.Whole, 100)
 		c.Send([]*link.Frame{f})
-		s.out.Wait()
+		s.Out.Wait()
 		if n := w.d.Host.Frames(); n != 0 {
 			t.Errorf("features %#x: %d frames are in use", features, n)
 		}
@@ -325,12 +240,12 @@ func TestHeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sender{t: t, host: w.d.Host, rnd: rand.New(rand.NewPCG(1, 2))}
-	f, b := s.frame(link.TCPv6, 5000)
+	s := nictest.NewSender(t, w.d.Host, 2)
+	f, b := s.Frame(link.TCPv6, 5000)
 	f.Head[34+13] |= 0x80
 	b[34+13] |= 0x80
 	c.Send([]*link.Frame{f})
-	s.out.Wait()
+	s.Out.Wait()
 	if want := append([]byte{1, cutTCP6 | cutECN, 54, 0, 0xb4, 5, 34, 0, 16, 0, 0, 0}, b...); !bytes.Equal(w.sent[0], want) {
 		t.Errorf("% x, want % x", w.sent[0][:20], want[:20])
 	}
@@ -356,11 +271,11 @@ func TestRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &sender{t: t, host: w.d.Host, rnd: rand.New(rand.NewPCG(1, 2))}
-		f, _ := s.frame(link.TCPv4, 20000)
+		s := nictest.NewSender(t, w.d.Host, 2)
+		f, _ := s.Frame(link.TCPv4, 20000)
 		change(f)
 		c.Send([]*link.Frame{f})
-		s.out.Wait()
+		s.Out.Wait()
 		if st := c.Stats(); st.SentErrors != 1 || len(w.sent) != 0 {
 			t.Errorf("%s: %+v", name, st)
 		}
@@ -386,15 +301,15 @@ func TestHostile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &sender{t: t, host: w.d.Host, rnd: rand.New(rand.NewPCG(1, 2))}
+		s := nictest.NewSender(t, w.d.Host, 2)
 		c.do(w)
 		ended := make(chan bool)
 		go func() {
 			for !strings.Contains(log.String(), "not used any more") || !card.gone.Load() {
-				f, _ := s.frame(link.Whole, 1000)
+				f, _ := s.Frame(link.Whole, 1000)
 				card.Send([]*link.Frame{f})
 			}
-			s.out.Wait()
+			s.Out.Wait()
 			close(ended)
 		}()
 		select {
@@ -550,9 +465,9 @@ func TestLink(t *testing.T) {
 		}
 	}
 	w.d.Set(func() { w.d.Hold = true })
-	s := &sender{t: t, host: w.d.Host, rnd: rand.New(rand.NewPCG(1, 2))}
+	s := nictest.NewSender(t, w.d.Host, 2)
 	for range 400 { // more than the queue has room for
-		f, _ := s.frame(link.Whole, 1000)
+		f, _ := s.Frame(link.Whole, 1000)
 		c.Send([]*link.Frame{f})
 	}
 	if st := c.Stats(); st.SentDropped != 400-depth || st.SentErrors != 0 {
@@ -561,7 +476,7 @@ func TestLink(t *testing.T) {
 	_, changed := c.Up()
 	w.d.Changed(func(status *uint8) { *status |= 64 })
 	<-changed
-	s.out.Wait()
+	s.Out.Wait()
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}

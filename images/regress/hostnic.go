@@ -9,7 +9,8 @@ import (
 // hostNICCases show the host's own network cards.
 func hostNICCases() []Case {
 	return []Case{{Name: "host-virtio-net", What: "the driver of QEMU's virtio-net cards finds and pings the gateway; cards are found at boot",
-		Timeout: 3 * time.Minute, Run: virtioNet}}
+		Timeout: 3 * time.Minute, Run: virtioNet}, {Name: "host-e1000e", What: "the driver of Intel's network cards finds and pings the gateway on QEMU's e1000e and e1000; cards are found at boot",
+		Timeout: 3 * time.Minute, Run: intelNet}}
 }
 
 // userNIC are QEMU's arguments for a card in its user network, with a record of all frames.
@@ -39,6 +40,22 @@ func virtioNet(t *T) error {
 		}
 	}
 	return t.findsNIC("virtio-net-pci", `network card eth0: 52:54:00:12:34:56, MTU 1500, virtio-net at \S+`)
+}
+
+// intelNet is virtioNet for the models of Intel's cards: with MSI-X, and without messages.
+func intelNet(t *T) error {
+	if err := t.SelfTest(); err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		cpus   int
+		device string
+	}{{1, "e1000e"}, {4, "e1000e"}, {1, "e1000"}, {2, "e1000-82545em"}} {
+		if err := t.pings(c.cpus, c.device); err != nil {
+			return err
+		}
+	}
+	return t.findsNIC("e1000e", `network card eth0: 52:54:00:12:34:56, MTU 1500, e1000 at \S+, does checksums, cuts TCP`)
 }
 
 // pings has the self-test use a card, and looks at what QEMU recorded.

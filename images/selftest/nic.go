@@ -10,10 +10,9 @@ import (
 	"time"
 
 	"nidus/drivers/device"
+	"nidus/drivers/hostnic"
 	"nidus/drivers/link"
 	"nidus/drivers/pci"
-	"nidus/drivers/virtio"
-	"nidus/drivers/virtionet"
 	"nidus/kernel/baremetal"
 	"nidus/kernel/machine"
 	"nidus/mm"
@@ -90,8 +89,8 @@ func network(m *machine.Machine) (string, error) {
 func openNIC(host device.Host) (link.Port, error) {
 	log := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	for f := range pci.Functions(machine.PCI) {
-		if k, ok := virtio.KindOf(f); ok && k == virtio.KindNet {
-			return virtionet.Open(host, f, "eth0", log)
+		if _, ok := hostnic.Driver(f); ok {
+			return hostnic.Open(host, f, "eth0", log)
 		}
 	}
 	return nil, errors.New("there is no network card")

@@ -1,0 +1,163 @@
+// Package nictest has what tests of network cards' drivers share: frames to send, and
+// what a driver says.
+package nictest
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"nidus/drivers/device/devicetest"
+	"nidus/drivers/link"
+	"nidus/mm"
+)
+
+// Sender makes frames of random data, and holds their memory until they are Done.
+type Sender struct {
+	T    testing.TB
+	Host *devicetest.Host
+	Rnd  *rand.Rand
+	Out  sync.WaitGroup // of frames that are not Done
+}
+
+// NewSender makes one.
+func NewSender(t testing.TB, h *devicetest.Host, seed uint64) *Sender {
+	return &Sender{T: t, Host: h, Rnd: rand.New(rand.NewPCG(1, seed))}
+}
+
+// Frame returns a frame of n bytes, 60 at least, and those. Its first 20 bytes are those of
+// one flow. If it is to be cut, there is nothing of IP in its headers, but TCP's length.
+func (s *Sender) Frame(kind link.Segmentation, n int) (*link.Frame, []byte) {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(s.Rnd.Uint32())
+	}
+	copy(b, "\x01\x02\x03\x04\x05\x06\x52\x54\x00\x12\x34\x56\x99\x99")
+	f := &link.Frame{Segmentation: kind}
+	if kind != link.Whole {
+		f.MSS, f.Checksum, f.CsumStart, f.CsumOffset = 1460, link.Partial, 34, 16
+		b[34+12], b[34+13] = 5<<4, byte(s.Rnd.UintN(2))<<7
+	}
+	s.Fill(f, b, 60)
+	return f, b
+}
+
+// Packet returns a frame of TCP to be cut, with n bytes of data, and its bytes. With a tag,
+// it is one of VLAN 5.
+func (s *Sender) Packet(kind link.Segmentation, tag bool, n int) (*link.Frame, []byte) {
+	be := binary.BigEndian
+	random := func(n int) (b []byte) {
+		for range n {
+			b = append(b, byte(s.Rnd.Uint32()))
+		}
+		return b
+	}
+	b := []byte("\x01\x02\x03\x04\x05\x06\x52\x54\x00\x12\x34\x56")
+	if tag {
+		b = append(b, 0x81, 0, 0, 5)
+	}
+	var sum []byte // the pseudo header
+	const tcp = 20 + 12
+	if kind == link.TCPv4 {
+		b = append(b, 8, 0)
+		ip := be.AppendUint16([]byte{0x45, 0}, uint16(20+tcp+n))
+		ip = append(append(ip, 0x12, 0x34, 0x40, 0, 64, 6, 0, 0), random(8)...)
+		be.PutUint16(ip[10:], ^Sum(ip))
+		b, sum = append(b, ip...), append(sum, ip[12:]...)
+	} else {
+		ip := be.AppendUint16([]byte{0x86, 0xdd, 0x60, 0, 0, 0}, uint16(tcp+n))
+		ip = append(append(ip, 6, 64), random(32)...)
+		b, sum = append(b, ip...), append(sum, ip[10:]...)
+	}
+	start := len(b)
+	b = append(b, random(tcp+n)...)
+	b[start+12], b[start+13] = tcp/4<<4, 0x18
+	be.PutUint16(b[start+16:], Sum(be.AppendUint16(append(sum, 0, 6), uint16(tcp+n))))
+	f := &link.Frame{Segmentation: kind, MSS: 1448, Checksum: link.Partial, CsumStart: uint16(start), CsumOffset: 16}
+	s.Fill(f, b, start+tcp)
+	return f, b
+}
+
+// Sum is the sum of RFC 1071, not yet complemented.
+func Sum(b []byte) uint16 {
+	var s uint32
+	for i, c := range b {
+		s += uint32(c) << (8 * (1 - i&1))
+	}
+	for s>>16 != 0 {
+		s = s&0xffff + s>>16
+	}
+	return uint16(s)
+}
+
+// Fill gives a frame its bytes, in random pieces, of which the head has least at least.
+func (s *Sender) Fill(f *link.Frame, b []byte, least int) {
+	n := len(b)
+	var frames []mm.MFN
+	page := func(b []byte, off int) link.Segment {
+		m, err := s.Host.Alloc(0, mm.ZoneAny)
+		if err != nil {
+			s.T.Error(err)
+		}
+		s.Host.Page(m).Write(off, b)
+		frames = append(frames, m)
+		return link.Segment{Frame: m, Off: uint16(off), Len: uint16(len(b))}
+	}
+	head := min(n, least+s.Rnd.IntN(link.HeadSize-least))
+	f.HeadAt = page(b[:head], s.Rnd.IntN(100))
+	f.Head = s.Host.Page(f.HeadAt.Frame).Bytes(int(f.HeadAt.Off), head)
+	for at := head; at < n; {
+		// The rest has to fit into the segments that are left after this one.
+		least := max(1, n-at-(link.MaxSegments-1-len(f.Segments))*mm.PageSize)
+		l := min(least+s.Rnd.IntN(mm.PageSize-least+1), n-at)
+		f.Segments = append(f.Segments, page(b[at:at+l], s.Rnd.IntN(mm.PageSize-l+1)))
+		at += l
+	}
+	s.Out.Add(1)
+	f.Done = func(*link.Frame) {
+		for _, m := range frames {
+			s.Host.Free(m, 0)
+		}
+		s.Out.Done()
+	}
+}
+
+// Read copies a frame.
+func Read(h *devicetest.Host, f *link.Frame) []byte {
+	b := bytes.Clone(f.Head)
+	at := make([]byte, len(b))
+	h.Page(f.HeadAt.Frame).Read(int(f.HeadAt.Off), at)
+	if !bytes.Equal(at, b) {
+		panic("the head is not where it says")
+	}
+	for _, s := range f.Segments {
+		p := make([]byte, s.Len)
+		h.Page(s.Frame).Read(int(s.Off), p)
+		b = append(b, p...)
+	}
+	return b
+}
+
+// Log is what a driver says.
+type Log struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+// Printf adds a line.
+func (l *Log) Printf(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(&l.b, format+"\n", args...)
+}
+
+// String returns all lines.
+func (l *Log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -52,6 +52,22 @@ deaf) # ticks, and does nothing when its host asks it to shut down
 	printf '#!/bin/sh\necho NIDUS-GUEST-DEAF >/dev/console\n' >/sbin/poweroff
 	n=0
 	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;
+errors) # disks that fail: xvda in two places, xvdb after a flush, xvdc when it is full
+	for m in /lib/disk/*.ko; do insmod $m; done
+	until [ -b /dev/xvda ] && [ -b /dev/xvdb ] && [ -b /dev/xvdc ]; do sleep 1; done
+	try() {
+		what=$1
+		shift
+		dd bs=4096 "$@" 2>/dev/null && echo "NIDUS-DISK $what ok" || echo "NIDUS-DISK $what error"
+	}
+	get() { try "$1 read $2" if=/dev/$1 of=/dev/null skip=$2 count=1 iflag=direct; }
+	put() { try "$1 write $2" if=/dev/zero of=/dev/$1 seek=$2 count=${3:-1} oflag=direct; }
+	for i in 1 2 3; do get xvda 25; put xvda 50; get xvda 24; put xvda 51; done
+	put xvdb 0; get xvdb 0; sync /dev/xvdb
+	for i in 1 2 3; do get xvdb 0; put xvdb 9; done
+	for i in 1 2; do put xvdc 0 2000; done
+	get xvdc 0; get xvda 24
+	echo NIDUS-DISK-END ;;
 cut) # logs in a file and on a disk, until the power goes
 	for m in /lib/disk/*.ko; do insmod $m; done
 	until [ -b /dev/xvda ] && [ -b /dev/xvdb ]; do sleep 1; done

@@ -99,10 +99,16 @@ func ipi(dest uint64, command uint32) {
 		cpu.WriteMSR(msrX2APIC+apicICRLow>>4, dest<<32|uint64(command))
 		return
 	}
-	for ld32(apicBase+apicICRLow)&icrPending != 0 {
-		pause()
+	if !losesIRQs { // TCG's APIC delivers at once, and each access takes QEMU's own lock
+		for ld32(apicBase+apicICRLow)&icrPending != 0 {
+			pause()
+		}
 	}
-	st32(apicBase+apicICRHigh, uint32(dest)<<24)
+	me := pcpuAt(cpuself())
+	if high := uint32(dest) << 24; me.icrHigh != high {
+		st32(apicBase+apicICRHigh, high)
+		me.icrHigh = high
+	}
 	st32(apicBase+apicICRLow, command)
 }
 
@@ -167,16 +173,20 @@ func apicInitCPU(c *pcpu) {
 // sleeps now, and may have forgotten one.
 func lookAgain() { apicWrite(apicSVR, apicOn) }
 
-// armTimer makes the timer of this CPU fire at the time at (ns), or never (0).
+// armTimer makes the timer of this CPU, c, fire at the time at (ns), or never (0), or
+// before: a timer that is set for an earlier time stays, because a CPU that goes to sleep
+// and wakes again a thousand times before it fires would set it twice as often, and the
+// interrupt sets it to what is wanted then. Preconditions: interrupts off.
 func armTimer(c *pcpu, at, now int64) {
-	busy := c.cur != c.idle
-	if losesIRQs && at == 0 && busy {
-		if c.armed > now {
-			return
+	if losesIRQs {
+		if c.cur != c.idle && (at == 0 || at > now+repeatMax) {
+			at = now + repeatMax // a guest that nothing else would interrupt
 		}
-		at = now + repeatMax // a guest that nothing else would interrupt
+		if at != 0 {
+			at = max(at, now+repeatMin)
+		}
 	}
-	if at == c.armed && (!losesIRQs || at == 0 || at > now) {
+	if at == c.armed || c.armed > now && (at == 0 || at >= c.armed) {
 		return
 	}
 	c.armed = at
@@ -195,14 +205,7 @@ func armTimer(c *pcpu, at, now int64) {
 		apicWrite(apicCount, 0)
 		return
 	}
-	d := uint64(max(at-now, 1000))
-	if losesIRQs {
-		d = max(d, repeatMin)
-		if busy {
-			d = min(d, repeatMax)
-		}
-	}
-	d = min(d, counterMax) // as above
+	d := uint64(min(max(at-now, 1000), counterMax)) // as above
 	n := d * apicHz / 1e9
 	apicWrite(apicCount, uint32(max(n, 1)))
 }

@@ -102,7 +102,7 @@ func deviceInterrupt(v uint64) {
 	apicWrite(apicEOI, 0)
 	lock(&klock)
 	futexWake(addr(&irqs[v]), MaxThreads)
-	unlock(&klock)
+	unlockAndKick()
 }
 
 // served unmasks a level-triggered line whose interrupts up to the count seen have

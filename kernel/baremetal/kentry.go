@@ -23,8 +23,7 @@ func kentry() {
 		now := Nanotime()
 		lock(&klock)
 		pick(c, now)
-		armTimer(c, timerTarget(c), now)
-		unlock(&klock)
+		unlockAndArm(c, now)
 		if losesIRQs && c.cur == c.idle {
 			lookAgain()
 		}
@@ -61,9 +60,10 @@ func interrupt(c *pcpu, v uint64) {
 			c.resched = 1
 		}
 		if c.resched == 0 {
-			armTimer(c, timerTarget(c), now)
+			unlockAndArm(c, now)
+		} else {
+			unlockAndKick()
 		}
-		unlock(&klock)
 		return
 	}
 	deviceInterrupt(v)

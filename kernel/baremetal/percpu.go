@@ -79,6 +79,8 @@ type pcpu struct {
 	armed   int64 // when the timer fires; 0 is not at all, or unarmed
 	until   int64 // when sched wants to be asked again; 0 is never
 	leaving sched.State
+	kicks   uint64 // CPUs that unlockAndKick interrupts
+	icrHigh uint32 // what this CPU wrote to that register
 	nheap   int32
 	heap    [MaxThreads]uint16 // deadlines, soonest first: thread indexes
 

@@ -52,9 +52,27 @@ func choose(cpuset uint64) {
 		c := &cpus[bits.TrailingZeros64(cpuset)]
 		c.resched = 1
 		if c != me {
-			kick(c)
+			me.kicks |= 1 << c.id
 		}
 	}
+}
+
+// unlockAndKick gives klock back, and then interrupts the CPUs that have something new to
+// look at. Not before: an access to the APIC may take as long as all that is done under
+// klock, and far longer where it is emulated. Preconditions: klock, interrupts off.
+func unlockAndKick() {
+	unlock(&klock)
+	me := pcpuAt(cpuself())
+	for ; me.kicks != 0; me.kicks &= me.kicks - 1 {
+		kick(&cpus[bits.TrailingZeros64(me.kicks)])
+	}
+}
+
+// unlockAndArm is unlockAndKick for who has changed what c, this CPU, waits for.
+func unlockAndArm(c *pcpu, now int64) {
+	at := timerTarget(c) // others may take deadlines away, and need not be waited for
+	unlockAndKick()
+	armTimer(c, at, now)
 }
 
 // ready makes a blocked thread runnable.
@@ -189,7 +207,7 @@ func futexWait(c *pcpu, t *thread, a uint64, v uint32, deadline int64) {
 		block(c, t, kindFutex, deadline)
 		bucket(a).push(t)
 	}
-	unlock(&klock)
+	unlockAndKick()
 }
 
 // futexWake wakes up to n threads that wait for the word at a. Preconditions:
@@ -271,7 +289,8 @@ func heapDown(c *pcpu, i int32, x uint16) {
 	heapSet(c, i, x)
 }
 
-// kickGuest makes a vcpu's thread leave its guest: its timer has come.
+// kickGuest makes a vcpu's thread leave its guest: its timer has come. Preconditions:
+// klock; c is this CPU.
 func kickGuest(c *pcpu, t *thread) {
 	if t.kickWord == 0 {
 		return
@@ -279,7 +298,7 @@ func kickGuest(c *pcpu, t *thread) {
 	note(trace.Leave, t, 0)
 	st32(t.kickWord, 1)
 	if t.state == threadRunning && t.cpu != c.id {
-		kick(&cpus[t.cpu])
+		c.kicks |= 1 << t.cpu
 	}
 }
 

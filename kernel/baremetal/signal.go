@@ -164,14 +164,14 @@ func sysTgkill(c *pcpu, tid, sig uint64) uint64 {
 	}
 	t := &threads[tid-1]
 	lock(&klock)
-	defer unlock(&klock)
+	defer unlockAndKick()
 	if t.state == threadFree {
 		return errno(esrch)
 	}
 	t.pending |= 1 << (sig - 1)
 	switch {
 	case t.state == threadRunning && t.cpu != c.id:
-		kick(&cpus[t.cpu])
+		c.kicks |= 1 << t.cpu
 	case t.state == threadReady: // stop-the-world waits for it
 		choose(policy.Boost(uint16(t.id-1), Nanotime()))
 	}

@@ -84,8 +84,7 @@ func apBoot() {
 	now := Nanotime()
 	policy.CPUOnline(int(c.id), now)
 	pick(c, now)
-	armTimer(c, timerTarget(c), now)
-	unlock(&klock)
+	unlockAndArm(c, now)
 }
 
 // DropIdentity takes the low memory's identity map away, when no CPU will be

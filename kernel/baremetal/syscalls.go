@@ -110,7 +110,7 @@ func syscall(c *pcpu, t *thread) {
 		}
 		lock(&klock)
 		block(c, t, kindSleep, after(d))
-		unlock(&klock)
+		unlockAndKick()
 	case 39: // getpid
 		r = 1
 	case 56:
@@ -197,22 +197,22 @@ func syscall(c *pcpu, t *thread) {
 		lock(&klock)
 		choose(policy.SetClass(uint16(t.id-1), sched.VCPU, Nanotime()))
 		setShare(t, a0, a1, a2)
-		unlock(&klock)
+		unlockAndKick()
 	case callShare:
 		lock(&klock)
 		if a0-1 < MaxThreads && threads[a0-1].state != threadFree {
 			setShare(&threads[a0-1], a1, a2, a3)
 			r = setAffinity(&threads[a0-1], t.r8, t.r9)
 		}
-		unlock(&klock)
+		unlockAndKick()
 	case callResetGroup:
 		lock(&klock)
 		choose(policy.ResetGroup(uint16(a0), Nanotime()))
-		unlock(&klock)
+		unlockAndKick()
 	case callAffinity:
 		lock(&klock)
 		r = setAffinity(t, a0, a1)
-		unlock(&klock)
+		unlockAndKick()
 	case callDeadline:
 		lock(&klock)
 		cancelDeadline(t)
@@ -220,8 +220,7 @@ func syscall(c *pcpu, t *thread) {
 		if a0 != 0 {
 			setDeadline(c, t, int64(a0))
 		}
-		armTimer(c, timerTarget(c), Nanotime())
-		unlock(&klock)
+		unlockAndArm(c, Nanotime())
 	case callRouteIRQ:
 		if routeIRQ(a0, uint32(a1), lineOf(a2)) {
 			r = 1
@@ -301,7 +300,7 @@ func sysRead(fd, buf, n uint64) uint64 {
 	lock(&klock)
 	v := evCount
 	evCount = 0
-	unlock(&klock)
+	unlockAndKick()
 	if v == 0 {
 		return errno(eagain)
 	}
@@ -323,7 +322,7 @@ func sysWrite(fd, buf, n uint64) uint64 {
 				wake(t, 1)
 			}
 		}
-		unlock(&klock)
+		unlockAndKick()
 		return 8
 	}
 	return errno(ebadf)
@@ -338,7 +337,7 @@ func epollEvent(p uint64) {
 
 func sysEpollWait(c *pcpu, t *thread, events uint64, ms int32) {
 	lock(&klock)
-	defer unlock(&klock)
+	defer unlockAndKick()
 	t.rax = 0
 	if evCount != 0 {
 		epollEvent(events)
@@ -369,7 +368,7 @@ func sysFutex(c *pcpu, t *thread, a, op uint64, v uint32, timeout uint64) {
 	case wakeUp:
 		lock(&klock)
 		t.rax = futexWake(a, uint64(v))
-		unlock(&klock)
+		unlockAndKick()
 	default:
 		t.rax = errno(enosys)
 	}
@@ -382,7 +381,7 @@ func sysExit(c *pcpu, t *thread) {
 	t.kickWord, t.leaveAt = 0, 0
 	c.leaving = sched.Exited
 	c.resched = 1
-	unlock(&klock)
+	unlockAndKick()
 }
 
 // sysClone makes a thread: the caller's registers, a stack and an FS base of its
@@ -390,7 +389,7 @@ func sysExit(c *pcpu, t *thread) {
 func sysClone(t *thread) uint64 {
 	const setTLS = 0x80000
 	lock(&klock)
-	defer unlock(&klock)
+	defer unlockAndKick()
 	for i := range threads {
 		w := &threads[i]
 		if w.state != threadFree {

@@ -28,6 +28,8 @@ const (
 	maxIndirect = 128
 	// maxPersistent bounds the grants that one queue keeps.
 	maxPersistent = 1024
+	// yieldEvery is after how many requests, a power of two, a queue lets others run.
+	yieldEvery = 8
 )
 
 // Disk is a backend.Driver for one disk.

@@ -38,6 +38,13 @@ bench)
 grants) # share pages with another guest
 	for m in /lib/xen-gnt*.ko; do insmod $m; done
 	bench grants $grants ;;
+disk) # measure /dev/xvda
+	for m in /lib/disk/*.ko; do insmod $m; done
+	until [ -b /dev/xvda ]; do sleep 1; done
+	bench disk /dev/xvda ;;
+fronts) # be the frontend of all disks, a hostile one
+	for m in /lib/*.ko; do insmod $m; done
+	bench fronts ;;
 busy) # say each second that we live; the loops hold all CPUs
 	for i in $(seq $(nproc)); do (while :; do :; done) & done
 	while :; do echo "NIDUS-GUEST-ALIVE $(cut -d' ' -f1 /proc/uptime)"; sleep 1; done ;;

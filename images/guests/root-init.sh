@@ -28,6 +28,14 @@ trim) # the disk gets back what a file had
 	fstrim / && echo "NIDUS-ROOT-OK $(md5sum </data)"
 	mount -o remount,ro / && echo NIDUS-ROOT-RO
 	poweroff -f ;;
+work) # ticks by what comes back from the disk
+	n=0
+	while dd if=/dev/urandom of=/data bs=65536 count=4 2>/dev/null; was=$(md5sum </data); sync; echo 3 >/proc/sys/vm/drop_caches; [ "$was" = "$(md5sum </data)" ]; do
+		n=$((n + 1))
+		echo "NIDUS-GUEST-TICK $n"
+		sleep 1
+	done
+	echo "NIDUS-ROOT-CHANGED" ;;
 *)
 	cd /root
 	setsid cttyhack sh ;;

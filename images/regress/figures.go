@@ -49,6 +49,7 @@ func Benches() []Bench {
 		{Name: "create", What: "create to the guest's init", Needs: debian, Run: createTime},
 		{Name: "calls", What: "hypercalls, event channels and other exits, one by one", Needs: []string{builder.Calls}, Run: callTimes},
 		{Name: "guest", What: "system calls and processes of a guest", Needs: debian, Run: insideGuest},
+		{Name: "disk", What: "a guest's disk in memory, around the guest's page cache", Needs: []string{builder.Vmlinux, builder.RootInitrd}, Run: diskSpeed},
 		{Name: "busy", What: "garbage collection and interrupt latency under four busy guests on two CPUs", Needs: debian, Run: underLoad},
 		{Name: "ring", What: "the control plane's ring and RPC, between goroutines on the build machine", Run: ringSpeed},
 	}

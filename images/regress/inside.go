@@ -43,6 +43,23 @@ func insideGuest(t *T) ([]Figure, error) {
 	return readBench(h)
 }
 
+// diskSpeed measures a disk in memory.
+func diskSpeed(t *T) ([]Figure, error) {
+	h, err := t.bootGuests(Boot{CPUs: 2, MemoryMiB: 4096}, []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": diskBench("ram:64M,raw,xvda,w")})
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return nil, err
+	}
+	return readBench(h)
+}
+
+// diskBench is the configuration of the guest that measures its disk.
+func diskBench(disk string) []byte {
+	return config("g", builder.Vmlinux, 1, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ '%s' ]", builder.RootInitrd, disk), `extra = "console=hvc0 loglevel=4 panic=1 test=disk"`)
+}
+
 // readBench reads the figures until the guest's end.
 func readBench(h *Host) ([]Figure, error) {
 	var fs []Figure

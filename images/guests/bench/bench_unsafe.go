@@ -1,9 +1,8 @@
 //go:build linux
 
 // Command bench measures, inside a guest, what the guest feels of its
-// hypervisor. Each figure is a line "BENCH name unit median p99.9 samples". As
-// "bench grants ..." it shares pages with another guest, as "bench store" it is in the
-// midst of a transaction of xenstore, as "bench log X FILE" it writes a log, X.
+// hypervisor. Each figure is a line "BENCH name unit median p99.9 samples". Its other
+// commands do in a guest what regressions need there (others).
 package main
 
 import (
@@ -17,28 +16,34 @@ import (
 	"nidus/images/guests/writelog"
 )
 
+// others are what it does besides, by its first argument.
+var others = map[string]struct {
+	least  int    // arguments that follow
+	failed string // begins the line that tells of an error
+	run    func(args []string) error
+}{
+	"grants": {1, "GRANTS failed:", grants},
+	"store":  {0, "STORE failed:", func([]string) error { return inTransaction() }},
+	"log": {2, "LOG failed:", func(args []string) error {
+		return writelog.Write(os.Stdout, args[0][0], args[1], writelog.Most)
+	}},
+	"fronts": {0, "FRONT failed:", func([]string) error { return fronts() }},
+	"disk":   {1, "BENCH-SKIP disk:", func(args []string) error { return disk(args[0]) }},
+}
+
 func main() {
 	which := "all"
 	if len(os.Args) > 1 {
 		which = os.Args[1]
 	}
-	if which == "grants" && len(os.Args) > 2 {
-		if err := grants(os.Args[2:]); err != nil {
-			fmt.Println("GRANTS failed:", err)
-			os.Exit(1)
+	if o, ok := others[which]; ok {
+		args := os.Args[2:]
+		if len(args) < o.least {
+			fmt.Println(o.failed, "too few arguments")
+			os.Exit(2)
 		}
-		return
-	}
-	if which == "store" {
-		if err := inTransaction(); err != nil {
-			fmt.Println("STORE failed:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	if which == "log" && len(os.Args) == 4 {
-		if err := writelog.Write(os.Stdout, os.Args[2][0], os.Args[3], writelog.Most); err != nil {
-			fmt.Println("LOG failed:", err)
+		if err := o.run(args); err != nil {
+			fmt.Println(o.failed, err)
 			os.Exit(1)
 		}
 		return

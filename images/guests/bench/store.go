@@ -28,6 +28,7 @@ const (
 	xsBegin
 	xsEnd
 	xsWrite      = 11
+	xsRm         = 13
 	xsEvent      = 15
 	xsError      = 16
 	headerLength = 16

@@ -32,7 +32,24 @@ type Case struct {
 
 // Cases returns all regressions, in the order in which they run.
 func Cases() []Case {
-	return slices.Concat(bootCases(), mediaCases(), optionCases(), seamCases(), pvhCases(), lifeCases(), diskCases(), netCases(), hostileCases(), []Case{hostileFronts(), grantCase(), balloonCase(), schedCase(), restartControlPlane(), xlOverIvshmem(), autostart(), cleanShutdown(), vmxHello()}, hostDiskCases(), hostNICCases(), killClientCases(), ringFuzzCases(), hostCases())
+	return slices.Concat(
+		bootCases(),
+		mediaCases(),
+		optionCases(),
+		seamCases(),
+		pvhCases(),
+		lifeCases(),
+		diskCases(),
+		netCases(),
+		hostileCases(),
+		[]Case{hostileFronts(), grantCase(), balloonCase(), schedCase(), restartControlPlane()},
+		[]Case{xlOverIvshmem(), autostart(), cleanShutdown(), vmxHello()},
+		hostDiskCases(),
+		hostNICCases(),
+		killClientCases(),
+		ringFuzzCases(),
+		hostCases(),
+	)
 }
 
 // Select returns the cases with the names, or all without a name.

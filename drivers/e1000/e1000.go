@@ -252,9 +252,13 @@ func (c *chip) Absent() bool { return c.regs.Load32(regSTATUS) == ^uint32(0) }
 // Reset implements ring.Chip (8254x manual, 14.9; 82574, 4.3.1 and 3.1.3.10).
 func (c *chip) Reset() error {
 	r := c.regs
-	if c.msix != nil {
-		c.msix.Close()
-	}
+	// Messages are turned off after what may still send one: QEMU ends with an assertion
+	// of its own if one is due then.
+	defer func() {
+		if c.msix != nil {
+			c.msix.Close()
+		}
+	}()
 	r.Store32(regIMC, ^uint32(0))
 	r.Store32(regRCTL, 0)
 	r.Store32(regTCTL, tctlPSP)

@@ -97,7 +97,7 @@ func Drop(frames []*Frame) {
 }
 
 // Offloads is what a port takes of frames that are sent to it. What it doesn't take,
-// the sender does before (package offload's functions).
+// the sender does before (package offload).
 type Offloads struct {
 	Checksum bool // Partial, of TCP and UDP on IPv4 and IPv6
 	TCPv4    bool // Segmentation

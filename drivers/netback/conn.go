@@ -7,6 +7,7 @@ import (
 
 	"nidus/drivers/backend"
 	"nidus/drivers/link"
+	"nidus/drivers/link/offload"
 	"nidus/drivers/link/packet"
 	"nidus/mm"
 )
@@ -21,12 +22,13 @@ type conn struct {
 	rx      []*rxQueue
 	takes   takes
 	groups  groups
+	// completer does what the frontend does not take; nil: it takes all.
+	completer *offload.Completer
 }
 
 // takes is what the frontend takes of frames that it receives.
 type takes struct {
-	sum4, sum6     bool // Partial checksums
-	tcpv4, tcpv6   bool // segmentation
+	link.Offloads
 	gather, notify bool // several slots; events for rx requests
 }
 
@@ -64,13 +66,13 @@ func (i *Interface) Connect(f backend.Frontend, fail func(error)) (backend.Conn,
 
 // readFeatures reads what the frontend can do.
 func (c *conn) readFeatures(f backend.Frontend) error {
-	var noSum4, copies, filter bool
+	var noSum4, sum6, tcpv4, tcpv6, copies, filter bool
 	t := &c.takes
 	for _, n := range []struct {
 		name string
 		is   *bool
 	}{
-		{"feature-no-csum-offload", &noSum4}, {"feature-ipv6-csum-offload", &t.sum6}, {"feature-gso-tcpv4", &t.tcpv4}, {"feature-gso-tcpv6", &t.tcpv6},
+		{"feature-no-csum-offload", &noSum4}, {"feature-ipv6-csum-offload", &sum6}, {"feature-gso-tcpv4", &tcpv4}, {"feature-gso-tcpv6", &tcpv6},
 		{"feature-sg", &t.gather}, {"feature-rx-notify", &t.notify}, {"request-rx-copy", &copies}, {"request-multicast-control", &filter},
 	} {
 		v, err := f.Num(n.name, 0, 0, 1)
@@ -82,9 +84,11 @@ func (c *conn) readFeatures(f backend.Frontend) error {
 	if !copies {
 		return fmt.Errorf("request-rx-copy is not 1; the guest's pages are not exchanged for others (flipped)")
 	}
-	t.sum4 = !noSum4
-	t.tcpv4 = t.tcpv4 && t.gather && t.sum4
-	t.tcpv6 = t.tcpv6 && t.gather && t.sum6
+	sums := !noSum4 && sum6
+	t.Offloads = link.Offloads{Checksum: sums, TCPv4: tcpv4 && t.gather && sums, TCPv6: tcpv6 && t.gather && sums, Gather: link.MaxSegments}
+	if t.Offloads != offload.Full {
+		c.completer = offload.New(c.cfg.Memory, t.Offloads, c.cfg.MTU, c.send)
+	}
 	c.groups.filter = filter
 	return nil
 }
@@ -148,6 +152,15 @@ func (c *conn) addQueue(f backend.Frontend, prefix string) error {
 	return nil
 }
 
+// complete gives frames to the guest, in a form that it takes.
+func (c *conn) complete(frames []*link.Frame) {
+	if c.completer != nil {
+		c.completer.Send(frames)
+		return
+	}
+	c.send(frames)
+}
+
 // send gives frames to the queues that their flows belong to.
 func (c *conn) send(frames []*link.Frame) {
 	if len(c.rx) == 1 {
@@ -192,6 +205,9 @@ func (c *conn) Close() {
 	c.workers.Wait()
 	for _, q := range c.rx {
 		q.close()
+	}
+	if c.completer != nil {
+		c.completer.Close()
 	}
 	g := c.cfg.Guest
 	for k, q := range c.tx {

@@ -5,12 +5,9 @@ import (
 	"fmt"
 
 	"nidus/drivers/link"
+	"nidus/drivers/link/offload"
 	"nidus/drivers/link/packet"
 )
-
-// leastMSS is the smallest piece that a frame may be cut into: with less, one frame would be
-// thousands.
-const leastMSS = 48
 
 // extras are the extra infos of a frame.
 type extras struct {
@@ -187,6 +184,12 @@ func (f *txFrame) describe(e *extras, flags uint16) bool {
 	if !ok {
 		return false
 	}
+	if !e.gso { // what is to be cut is as long as it is
+		if h.End < h.Payload || h.End > f.Len() {
+			return false
+		}
+		f.trim(h.End)
+	}
 	f.Checksum, f.CsumStart, f.CsumOffset = link.Partial, uint16(h.L4), uint16(off)
 	sum := h.Pseudo(f.Head, f.Len()-h.L4)
 	if e.gso {
@@ -195,7 +198,7 @@ func (f *txFrame) describe(e *extras, flags uint16) bool {
 		if e.gsoType == gsoTCPv6 {
 			want, f.Segmentation = packet.IPv6, link.TCPv6
 		}
-		if h.EtherType != want || h.Protocol != packet.TCP || e.mss < leastMSS {
+		if h.EtherType != want || h.Protocol != packet.TCP || e.mss < offload.LeastMSS {
 			return false
 		}
 		if f.Len() <= h.Payload+int(e.mss) { // one piece is the frame itself
@@ -205,4 +208,21 @@ func (f *txFrame) describe(e *extras, flags uint16) bool {
 	// The pseudo header's sum as it has to be: not all frontends put it there.
 	binary.BigEndian.PutUint16(f.Head[h.L4+off:], packet.Fold(sum))
 	return true
+}
+
+// trim takes away what is behind the first n bytes, at least the headers: the sum of what
+// stays is to be as if it wasn't there.
+func (f *txFrame) trim(n int) {
+	f.Head = f.Head[:min(len(f.Head), n)]
+	f.HeadAt.Len = uint16(len(f.Head))
+	n -= len(f.Head)
+	for i := range f.Segments {
+		s := &f.Segments[i]
+		if n == 0 {
+			f.Segments = f.Segments[:i]
+			return
+		}
+		s.Len = uint16(min(int(s.Len), n))
+		n -= int(s.Len)
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"nidus/drivers/backend"
 	"nidus/drivers/link"
+	"nidus/drivers/link/offload"
 	"nidus/mm"
 )
 
@@ -95,7 +96,7 @@ func (i *Interface) Offer() []backend.Node {
 
 // Info implements link.Port.
 func (i *Interface) Info() link.Info {
-	return link.Info{Name: i.cfg.Name, MAC: i.cfg.MAC, MTU: i.cfg.MTU, Take: link.Offloads{Checksum: true, TCPv4: true, TCPv6: true, Gather: link.MaxSegments}}
+	return link.Info{Name: i.cfg.Name, MAC: i.cfg.MAC, MTU: i.cfg.MTU, Take: offload.Full}
 }
 
 // Send implements link.Port: the guest receives.
@@ -106,7 +107,7 @@ func (i *Interface) Send(frames []*link.Frame) {
 		link.Drop(frames)
 		return
 	}
-	c.send(frames)
+	c.complete(frames)
 }
 
 // Receive implements link.Port.

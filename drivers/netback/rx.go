@@ -72,7 +72,7 @@ func (q *rxQueue) send(frames []*link.Frame) {
 	dropped := 0
 	q.mu.Lock()
 	for _, f := range frames {
-		if q.closed || f.Len() < link.HeaderSize || !q.c.groups.wants(packet.Dst(f.Head)) {
+		if n := f.Len(); q.closed || n < link.HeaderSize || n > pageSize && !q.c.takes.gather || !q.c.groups.wants(packet.Dst(f.Head)) {
 			dropped++
 			f.Done(f)
 			continue
@@ -134,7 +134,7 @@ func (q *rxQueue) tell() {
 
 // put copies a frame into the guest's pages. There are enough. q.mu is held.
 func (q *rxQueue) put(f *link.Frame) error {
-	src := reader{mem: q.c.cfg.Memory, f: f}
+	src := link.NewReader(q.c.cfg.Memory, f, 0)
 	left := f.Len()
 	flags := uint16(0)
 	switch f.Checksum {
@@ -164,7 +164,7 @@ func (q *rxQueue) put(f *link.Frame) error {
 }
 
 // fill uses the next request for n bytes.
-func (q *rxQueue) fill(src *reader, n int, flags uint16) error {
+func (q *rxQueue) fill(src *link.Reader, n int, flags uint16) error {
 	var b [rxSlot]byte
 	q.read(q.prod, b[:])
 	g := q.c.cfg.Guest
@@ -172,7 +172,7 @@ func (q *rxQueue) fill(src *reader, n int, flags uint16) error {
 	if err != nil {
 		return fmt.Errorf("rx request %d: %w", q.prod, err)
 	}
-	src.copy(q.c.page(x), n)
+	src.Copy(q.c.page(x), 0, n)
 	g.Release(x)
 	// The id is the request's; the offset is 0.
 	le.PutUint16(b[2:], 0)
@@ -259,35 +259,4 @@ func (q *rxQueue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.dropAll()
-}
-
-// reader reads the bytes of a frame.
-type reader struct {
-	mem mm.DirectMap
-	f   *link.Frame
-	in  bool // Segments, not Head
-	seg int
-	at  int // in Head, or in Segments[seg]
-}
-
-// copy copies the next n bytes to the beginning of a page.
-func (r *reader) copy(dst mm.Page, n int) {
-	for off := 0; off < n; {
-		if !r.in {
-			if head := r.f.Head[r.at:]; len(head) > 0 {
-				k := min(len(head), n-off)
-				dst.Write(off, head[:k])
-				r.at, off = r.at+k, off+k
-				continue
-			}
-			r.in, r.at = true, 0
-		}
-		s := &r.f.Segments[r.seg]
-		k := min(int(s.Len)-r.at, n-off)
-		dst.Copy(off, r.mem.Page(s.Frame), int(s.Off)+r.at, k)
-		off += k
-		if r.at += k; r.at == int(s.Len) {
-			r.seg, r.at = r.seg+1, 0
-		}
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"nidus/drivers/link"
+	"nidus/drivers/link/offload"
 	"nidus/mm"
 )
 
@@ -69,6 +70,9 @@ type Member struct {
 	info link.Info
 	cfg  Config
 	pool pool
+	// send is the port's, or that of what completes frames for it.
+	send      func(frames []*link.Frame)
+	completer *offload.Completer // nil: the port takes all
 	Stats
 
 	storm   bucket
@@ -88,7 +92,11 @@ func (b *Bridge) Join(p link.Port, c Config) (*Member, error) {
 	if c.Addresses == 0 {
 		c.Addresses = DefaultAddresses
 	}
-	m := &Member{b: b, port: p, info: p.Info(), cfg: c, storm: bucket{rate: storm, most: stormBurst}}
+	m := &Member{b: b, port: p, info: p.Info(), cfg: c, storm: bucket{rate: storm, most: stormBurst}, send: p.Send}
+	if m.info.Take != offload.Full {
+		m.completer = offload.New(b.mem, m.info.Take, m.info.MTU, p.Send)
+		m.send = m.completer.Send
+	}
 	if err := m.pool.init(b.mem, copies); err != nil {
 		return nil, fmt.Errorf("bridge %s: %w", b.name, err)
 	}
@@ -118,6 +126,9 @@ func (m *Member) Leave() {
 	b.table.forget(m)
 	b.mu.Unlock()
 	m.pool.close()
+	if m.completer != nil {
+		m.completer.Close()
+	}
 }
 
 // Ports returns what the ports are.

@@ -28,7 +28,7 @@ func (m *Member) receive(frames []*link.Frame) {
 			continue
 		}
 		if run != nil {
-			run.port.Send(frames[begin:i])
+			run.send(frames[begin:i])
 			run = nil
 		}
 		switch {
@@ -43,7 +43,7 @@ func (m *Member) receive(frames []*link.Frame) {
 		}
 	}
 	if run != nil {
-		run.port.Send(frames[begin:])
+		run.send(frames[begin:])
 	}
 }
 
@@ -106,7 +106,7 @@ func (m *Member) retag(f *link.Frame, r *route) {
 	}
 	c.begin(f)
 	c.shape(f, r, r.to.cfg.VLANs.out(r.vlan))
-	r.to.port.Send(c.self[:])
+	r.to.send(c.self[:])
 }
 
 // flood sends a frame to all ports of its network but m.
@@ -130,7 +130,7 @@ func (m *Member) flood(one []*link.Frame, r *route) {
 		f.Done(f)
 		return
 	case n == 1 && r.same(last):
-		last.port.Send(one)
+		last.send(one)
 		return
 	}
 	// One copy as it came, one with the other form of tag; both are made when needed.
@@ -160,7 +160,7 @@ func (m *Member) flood(one []*link.Frame, r *route) {
 			c = other
 		}
 		root.refs.Add(1)
-		to.port.Send(c.self[:])
+		to.send(c.self[:])
 	}
 	root.unref()
 }

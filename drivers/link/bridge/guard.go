@@ -76,8 +76,8 @@ func (g *Guard) allows6(head []byte, h *packet.Headers, mac link.MAC) bool {
 	if h.Protocol != packet.ICMPv6 {
 		return own(ip)
 	}
-	if h.Fragment || len(head) < h.L4+8 { // discovery is never fragmented (RFC 6980)
-		return own(ip) && !h.Fragment
+	if h.Fragment || len(head) < h.L4+8 { // what hides behind options or fragments is discovery (RFC 6980, RFC 7113)
+		return false
 	}
 	switch icmp := head[h.L4:]; icmp[0] {
 	case routerAdvertisement, redirect:

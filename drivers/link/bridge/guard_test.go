@@ -64,6 +64,7 @@ func TestGuard(t *testing.T) {
 		{"asks for routers", eth(own, v6, ip6("::", 58, "\x85\x00\x00\x00\x00\x00\x00\x00")), true, true},
 		{"fragments of discovery", eth(own, v6, ip6("fd00::1", 44, "\x3a\x00\x00\x08\x00\x00\x00\x01"+nd(136, "fd00::2"))), true, false},
 		{"router behind options", eth(own, v6, ip6(local, 0, "\x3a\x00\x00\x00\x00\x00\x00\x00"+nd(134, local))), true, false},
+		{"router behind long options", eth(own, v6, ip6(local, 0, "\x3a\x10"+strings.Repeat("\x00", 134)+nd(134, local)))[:link.HeadFill], true, false},
 		{"endless options", eth(own, v6, ip6(local, 0, "\x00\x00\x00\x00\x00\x00\x00\x00")), true, false},
 		{"something else", eth(own, "\x88\xcc", "x"), true, false},
 	} {

@@ -31,10 +31,13 @@ type Headers struct {
 	VLAN      uint16 // its number, 0 if not Tagged
 	// L3 is where the network's header begins. It may be beyond the head.
 	L3 int
-	// IP: the header of IPv4 or IPv6 is whole, and Protocol and L4 say what follows it.
+	// IP: the header of IPv4 or IPv6 is whole, and Protocol and L4, which may be beyond the
+	// head, say what follows it.
 	IP       bool
 	Protocol uint8
-	L4       int
+	// End is where the datagram ends by its own length, which may be wrong.
+	End int
+	L4  int
 	// Fragment: there is a piece of a datagram; Protocol's header is in the first one.
 	Fragment bool
 	// Payload is where the data of TCP or UDP begins; 0: there is no whole header of these.
@@ -92,6 +95,7 @@ func (h *Headers) ipv4(ip []byte) {
 		return
 	}
 	h.IP, h.Protocol, h.L4 = true, ip[9], h.L3+n
+	h.End = h.L3 + int(be.Uint16(ip[2:]))
 	h.Fragment = be.Uint16(ip[6:])&0x3fff != 0 // more fragments, or not the first
 }
 
@@ -107,6 +111,7 @@ func (h *Headers) ipv6(ip []byte) {
 	if len(ip) < 40 || ip[0]>>4 != 6 {
 		return
 	}
+	h.End = h.L3 + 40 + int(be.Uint16(ip[4:]))
 	next, at := ip[6], 40
 	for {
 		switch next {

@@ -2,9 +2,7 @@ package ahci
 
 import (
 	"errors"
-	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -73,29 +71,8 @@ func TestRandom(t *testing.T) {
 			if err != nil || len(ds) != 1 {
 				t.Fatal(ds, err)
 			}
-			const workers = 8
-			var wg sync.WaitGroup
 			k := m.Disks[1]
-			for w := range uint64(workers) {
-				wg.Go(func() {
-					each := ds[0].info.Sectors / workers
-					k := blocktest.Worker{Device: ds[0], Memory: m.Host, First: w * each, Sectors: each, Rnd: rand.New(rand.NewPCG(w, 1)),
-						Safe: func(s uint64, b []byte) { m.Set(func() { copy(b, k.Safe[s*512:]) }) }}
-					if err := k.Work(200); err != nil {
-						t.Errorf("worker %d: %v", w, err)
-					}
-				})
-			}
-			wg.Wait()
-			if err := ds[0].Close(); err != nil {
-				t.Error(err)
-			}
-			if err := block.Do(ds[0], &block.Request{Op: block.Read, Segments: []block.Segment{{Frame: 1, Len: 4096}}}); !errors.Is(err, block.ErrGone) {
-				t.Errorf("after Close: %v", err)
-			}
-			if n := m.Host.Frames(); n != 0 {
-				t.Errorf("%d frames are in use", n)
-			}
+			blocktest.Hammer(t, ds[0], m.Host, func(s uint64, b []byte) { m.Set(func() { copy(b, k.Safe[s*512:]) }) })
 			queued := k.Seen[ataReadQueued] > 0
 			if queued != (m.NCQ && k.Depth > 0) || !k.NoLog && lg.String() != "" || lg.Count("\n") > 1 || k.NoLog != (k.Resets > 0) {
 				t.Errorf("queued: %v, %d resets, log %q", queued, k.Resets, lg)

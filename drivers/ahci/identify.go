@@ -3,7 +3,6 @@ package ahci
 import (
 	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"nidus/drivers/block"
 	"nidus/mm"
@@ -64,7 +63,7 @@ func parseIdentity(b []byte) (id identity, err error) {
 		for ; n > 0; i, n = i+1, n-1 {
 			s = append(s, b[2*i+1], b[2*i]) // the first character is in the upper half
 		}
-		return printable(s)
+		return block.Printable(s)
 	}
 	id = identity{model: text(idModel, 20), serial: text(idSerial, 10), sectors: le.Uint64(b[2*idSectors:]), unit: 512, cache: true}
 	if word(0)&0x8000 != 0 {
@@ -97,16 +96,6 @@ func parseIdentity(b []byte) (id identity, err error) {
 	id.fua = valid(word(idKnows+2)) && word(idKnows+2)&knowsFUA != 0
 	id.trim = word(idDataSet) != 0xffff && word(idDataSet)&dataSetTrim != 0
 	return id, nil
-}
-
-// printable makes text of what a disk says is ASCII.
-func printable(b []byte) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '.'
-		}
-		return r
-	}, string(b)))
 }
 
 // newDisk makes a disk of what one says of itself.

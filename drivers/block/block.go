@@ -8,6 +8,7 @@ package block
 
 import (
 	"errors"
+	"strings"
 
 	"nidus/mm"
 )
@@ -125,4 +126,14 @@ func (i *Info) Check(r *Request) (bytes uint64, err error) {
 		return 0, ErrRange
 	}
 	return bytes, nil
+}
+
+// Printable makes text, for Info.Name, of what a device says is ASCII.
+func Printable(b []byte) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '.'
+		}
+		return r
+	}, string(b)))
 }

@@ -11,10 +11,10 @@ package nvme
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
+	"nidus/drivers/block"
 	"nidus/drivers/device"
 	"nidus/drivers/pci"
 	"nidus/mm"
@@ -242,7 +242,7 @@ func (c *Controller) identify() error {
 	}
 	model := make([]byte, 40)
 	p.Read(idModel, model)
-	c.model = printable(model)
+	c.model = block.Printable(model)
 	c.cache = p.Load8(idCache)&1 != 0
 	c.trim = p.Load32(idKnows)&knowsDataset != 0
 	sgl := p.Load32(idSGL) & 3
@@ -252,16 +252,6 @@ func (c *Controller) identify() error {
 		c.mostBytes = min(c.mostBytes, mm.PageSize<<most)
 	}
 	return nil
-}
-
-// printable makes text of what a device says is ASCII.
-func printable(b []byte) string {
-	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if r < ' ' || r > '~' {
-			return '.'
-		}
-		return r
-	}, string(b)))
 }
 
 // findNamespaces makes the disks.

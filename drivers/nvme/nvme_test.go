@@ -3,9 +3,7 @@ package nvme
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -56,29 +54,8 @@ func TestRandom(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			const workers = 8
-			var wg sync.WaitGroup
 			n := m.Namespaces[0]
-			for w := range uint64(workers) {
-				wg.Go(func() {
-					each := ds[0].info.Sectors / workers
-					k := blocktest.Worker{Device: ds[0], Memory: m.Host, First: w * each, Sectors: each, Rnd: rand.New(rand.NewPCG(w, 1)),
-						Safe: func(s uint64, b []byte) { m.Set(func() { copy(b, n.Safe[s*512:]) }) }}
-					if err := k.Work(200); err != nil {
-						t.Errorf("worker %d: %v", w, err)
-					}
-				})
-			}
-			wg.Wait()
-			if err := ds[0].Close(); err != nil {
-				t.Error(err)
-			}
-			if err := block.Do(ds[0], &block.Request{Op: block.Read, Segments: []block.Segment{{Frame: 1, Len: 4096}}}); !errors.Is(err, block.ErrGone) {
-				t.Errorf("after Close: %v", err)
-			}
-			if n := m.Host.Frames(); n != 0 {
-				t.Errorf("%d frames are in use", n)
-			}
+			blocktest.Hammer(t, ds[0], m.Host, func(s uint64, b []byte) { m.Set(func() { copy(b, n.Safe[s*512:]) }) })
 			if m.SGL != (m.Scattered > 0) || !m.Down || lg.String() != "" {
 				t.Errorf("%d SGLs, shut down: %v, log %q", m.Scattered, m.Down, lg)
 			}

@@ -3,11 +3,15 @@ package blocktest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
+	"testing"
 
 	"nidus/drivers/block"
 	"nidus/drivers/device"
+	"nidus/drivers/device/devicetest"
 	"nidus/mm"
 )
 
@@ -20,6 +24,33 @@ type Worker struct {
 	// Safe copies what the medium would have after a power cut, from a sector on.
 	Safe func(sector uint64, b []byte)
 	Rnd  *rand.Rand
+}
+
+// Hammer has several Workers use all of a device at once, closes it, and looks whether it
+// has given all memory of mem back. safe is a Worker's Safe.
+func Hammer(t *testing.T, d block.Device, mem *devicetest.Host, safe func(sector uint64, b []byte)) {
+	t.Helper()
+	const workers = 8
+	var wg sync.WaitGroup
+	for i := range uint64(workers) {
+		wg.Go(func() {
+			each := d.Info().Sectors / workers
+			w := Worker{Device: d, Memory: mem, First: i * each, Sectors: each, Rnd: rand.New(rand.NewPCG(i, 1)), Safe: safe}
+			if err := w.Work(200); err != nil {
+				t.Errorf("worker %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := block.Do(d, &block.Request{Op: block.Read, Segments: []block.Segment{{Frame: 1, Len: 4096}}}); !errors.Is(err, block.ErrGone) {
+		t.Errorf("after Close: %v", err)
+	}
+	if n := mem.Frames(); n != 0 {
+		t.Errorf("%d frames are in use", n)
+	}
 }
 
 const (

@@ -50,16 +50,17 @@ var usual = limits{tick: time.Second, admin: 10 * time.Second, command: 30, abor
 
 // Controller is one device.
 type Controller struct {
-	host   device.Host
-	f      *pci.Function
-	log    func(format string, args ...any)
-	name   string
-	limits limits
-	regs   device.Registers
-	msix   *pci.MSIX
-	ready  time.Duration // the most that it takes to become ready
-	stride uint64        // between two doorbells
-	depth  uint16        // the largest queue
+	host    device.Host
+	f       *pci.Function
+	log     func(format string, args ...any)
+	name    string
+	limits  limits
+	regs    device.Registers
+	version uint32
+	msix    *pci.MSIX
+	ready   time.Duration // the most that it takes to become ready
+	stride  uint64        // between two doorbells
+	depth   uint16        // the largest queue
 
 	admin  admin
 	queues []*ioQueue
@@ -144,7 +145,7 @@ func (c *Controller) capabilities() error {
 	if c.regs, err = c.host.Map(bar.Addr, min(bar.Size, mostRegisters)); err != nil {
 		return err
 	}
-	if c.gone() {
+	if c.version = c.regs.Load32(regVS); c.version == dead {
 		return unusable("it does not answer")
 	}
 	v := uint64(c.regs.Load32(regCap)) | uint64(c.regs.Load32(regCap+4))<<32
@@ -164,8 +165,9 @@ func (c *Controller) capabilities() error {
 	return nil
 }
 
-// gone tells whether the device is not there any more.
-func (c *Controller) gone() bool { return c.regs.Load32(regCSTS) == dead }
+// gone tells whether the device is not there any more: its version never changes. What
+// is not there reads as ones, and in QEMU as zeroes.
+func (c *Controller) gone() bool { return c.regs.Load32(regVS) != c.version }
 
 // vector has handle called for an entry of the MSI-X table.
 func (c *Controller) vector(entry int, handle func()) error {
@@ -183,7 +185,7 @@ func (c *Controller) until(mask, value uint32, what string) error {
 	for {
 		s := c.regs.Load32(regCSTS)
 		switch {
-		case s == dead:
+		case c.gone():
 			return unusable("it is not there any more")
 		case s&mask == value:
 			return nil
@@ -257,7 +259,7 @@ func (c *Controller) identify() error {
 // findNamespaces makes the disks.
 func (c *Controller) findNamespaces() error {
 	var ids []uint32
-	if c.regs.Load32(regVS) >= version11 {
+	if c.version >= version11 {
 		p, err := c.admin.identify(identifyList, 0)
 		if err != nil {
 			return err

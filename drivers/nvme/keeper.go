@@ -63,10 +63,10 @@ func (k *keeper) run(c *Controller) {
 // no use any more.
 func (k *keeper) look(c *Controller) error {
 	now := c.ticks.Add(1)
-	switch s := c.regs.Load32(regCSTS); {
-	case s == dead:
+	switch {
+	case c.gone():
 		return errors.New("it is not there any more")
-	case s&cstsFatal != 0:
+	case c.regs.Load32(regCSTS)&cstsFatal != 0:
 		return k.reset(c, "it reports a fatal error")
 	}
 	for _, q := range c.queues {
@@ -126,11 +126,10 @@ func (c *Controller) close() error {
 // shutdown has the device write its cache (section 7.6.2). That it does not is no reason
 // to go on.
 func (c *Controller) shutdown() {
-	cc := c.regs.Load32(regCC)
-	if cc == dead {
+	if c.gone() {
 		return
 	}
-	c.regs.Store32(regCC, cc&^ccShutMask|ccShutdown)
+	c.regs.Store32(regCC, c.regs.Load32(regCC)&^ccShutMask|ccShutdown)
 	if err := c.until(cstsShut, cstsDone, "shuts down"); err != nil {
 		c.log("%s: %v", c.name, err)
 	}

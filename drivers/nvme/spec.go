@@ -35,7 +35,7 @@ const (
 	cstsShut    = 3 << 2
 	cstsDone    = 2 << 2
 	version11   = 0x10100
-	dead        = 0xffffffff // what a device that is gone reads as
+	dead        = 0xffffffff // what a device that is gone reads as, on real buses
 	stepTimeout = 500        // ms
 )
 

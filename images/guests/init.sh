@@ -83,6 +83,28 @@ cut) # logs in a file and on a disk, until the power goes
 	bench log F /mnt/log &
 	bench log D /dev/xvdb
 	wait ;;
+pull) # two disks with a bad sector at 1 MiB, which go
+	for m in /lib/disk/*.ko; do insmod $m; done
+	disks="xvda xvdb"
+	for d in $disks; do
+		until [ -b /dev/$d ]; do sleep 1; done
+		good=0 bad=0
+		for i in $(seq 10); do
+			for at in 0 256; do # 4 KiB each
+				if dd if=/dev/$d of=/dev/null bs=4096 skip=$at count=1 iflag=direct; then good=$((good + 1)); else bad=$((bad + 1)); fi
+				if dd if=/dev/zero of=/dev/$d bs=4096 seek=$at count=1 oflag=direct; then good=$((good + 1)); else bad=$((bad + 1)); fi
+			done 2>/dev/null
+		done
+		# Many requests at once, of which one fails.
+		dd if=/dev/$d of=/dev/null bs=65536 count=64 2>/dev/null && good=0
+		dd if=/dev/$d of=/dev/null bs=65536 skip=32 count=64 2>/dev/null && good=$((good + 1))
+		echo "NIDUS-ERRORS $d $(cat /sys/block/$d/queue/logical_block_size) good=$good bad=$bad"
+	done
+	for d in $disks; do
+		echo "NIDUS-PULL $d"
+		while dd if=/dev/$d of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null; do :; done
+		dd if=/dev/zero of=/dev/$d bs=4096 count=1 oflag=direct 2>/dev/null || echo "NIDUS-GONE $d"
+	done ;;
 install) # what the CD in /dev/xvdc says
 	for m in /lib/disk/*.ko; do insmod $m; done
 	until [ -b /dev/xvda ] && [ -b /dev/xvdc ]; do sleep 1; done

@@ -64,8 +64,8 @@ type Device struct {
 	Hold func(c Command) bool
 	// Stuck keeps it from becoming ready, or not ready, as it was.
 	Stuck bool
-	// Dead has all registers read as ones.
-	Dead bool
+	// Dead is what all registers read as; nil: it is there.
+	Dead *uint32
 	// Fatal says that the controller does not work any more, until a reset.
 	Fatal bool
 
@@ -130,8 +130,8 @@ func (d *Device) clear() {
 func (d *Device) load(off uint64) uint32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.Dead {
-		return 0xffffffff
+	if d.Dead != nil {
+		return *d.Dead
 	}
 	switch off {
 	case 0x00:
@@ -162,7 +162,7 @@ func (d *Device) load(off uint64) uint32 {
 func (d *Device) store(off uint64, v uint32) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.Dead {
+	if d.Dead != nil {
 		return
 	}
 	switch off {

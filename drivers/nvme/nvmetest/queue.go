@@ -62,7 +62,7 @@ func (d *Device) work() {
 // run takes what is in a queue and does it, shuffled. Preconditions: mu.
 func (d *Device) run(id uint16) {
 	q := d.sqs[id]
-	if q == nil || d.cc&1 == 0 || d.Dead || d.Fatal || !d.pci.Master() {
+	if q == nil || d.cc&1 == 0 || d.Dead != nil || d.Fatal || !d.pci.Master() {
 		return
 	}
 	d.flush(d.cqs[q.cq])

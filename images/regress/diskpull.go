@@ -1,0 +1,126 @@
+package regress
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"nidus/images/builder"
+)
+
+// badSector has QEMU's block layer fail what touches the sector at 1 MiB.
+const badSector = `[inject-error]
+event = "read_aio"
+errno = "5"
+sector = "2048"
+once = "off"
+
+[inject-error]
+event = "write_aio"
+errno = "5"
+sector = "2048"
+once = "off"
+`
+
+// diskPull has a guest use disks of which a sector is bad, and pulls them out.
+func diskPull(t *T) error {
+	if err := t.file("bad.conf", []byte(badSector)); err != nil {
+		return err
+	}
+	args := []string{"-chardev", "socket,id=mon,path=monitor,server=on,wait=off", "-mon", "chardev=mon",
+		"-device", "pcie-root-port,id=p0,chassis=1", "-device", "pcie-root-port,id=p1,chassis=2",
+		"-device", "nvme,serial=s,id=pull0,bus=p0", "-device", "nvme-ns,bus=pull0,drive=d0,logical_block_size=4096,physical_block_size=4096",
+		"-device", "ich9-ahci,id=pull1,bus=p1", "-device", "ide-hd,bus=pull1.2,drive=d1"}
+	for i := range 2 {
+		name := fmt.Sprintf("d%d.img", i)
+		if err := errors.Join(t.file(name, nil), os.Truncate(filepath.Join(t.dir, name), 16<<20)); err != nil {
+			return err
+		}
+		args = append(args, "-drive", fmt.Sprintf("file=blkdebug:bad.conf:%s,if=none,id=d%d,format=raw,cache=writeback,werror=report", name, i))
+	}
+	cfg := config("g", builder.Vmlinux, 1, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ 'phy:/dev/nvme0n1,xvda,w', 'phy:/dev/sda,xvdb,w' ]", builder.RootInitrd),
+		`extra = "console=hvc0 loglevel=1 panic=1 test=pull"`)
+	h, err := t.bootGuests(Boot{CPUs: 3, Args: args}, []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": cfg})
+	if err != nil {
+		return err
+	}
+	m, err := monitor(filepath.Join(t.dir, "monitor"))
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	for _, line := range []string{"NIDUS-ERRORS xvda 4096 good=21 bad=20", "NIDUS-ERRORS xvdb 512 good=21 bad=20"} {
+		if _, err := h.expect(line, 2*time.Minute); err != nil {
+			return err
+		}
+	}
+	for i, disk := range []string{"xvda", "xvdb"} {
+		if _, err := h.expect("NIDUS-PULL "+disk, time.Minute); err != nil {
+			return err
+		}
+		if err := m.pull(fmt.Sprintf("pull%d", i), 1-i); err != nil {
+			return err
+		}
+		if _, err := h.expect("NIDUS-GONE "+disk, time.Minute); err != nil {
+			return err
+		}
+	}
+	if err := h.prompt(time.Minute); err != nil { // the console ends with its domain
+		return err
+	}
+	out, err := h.mustDo("xl dmesg")
+	if err != nil {
+		return err
+	}
+	for _, line := range []string{"further errors of this disk are not shown", "are done one by one", "not there any more"} {
+		want := 2
+		if line == "are done one by one" {
+			want = 1 // QEMU's SATA disks have no log of errors
+		}
+		if n := strings.Count(out, line); n != want {
+			return fmt.Errorf("the log has %q %d times, not %d", line, n, want)
+		}
+	}
+	return h.powerOff()
+}
+
+// hmp is QEMU's monitor for people.
+type hmp struct{ net.Conn }
+
+func monitor(socket string) (hmp, error) {
+	c, err := net.DialTimeout("unix", socket, 5*time.Second)
+	return hmp{c}, err
+}
+
+// do gives commands and waits until they are done.
+func (m hmp) do(commands string) error {
+	m.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := fmt.Fprintf(m, "%s\ninfo version\n", commands); err != nil {
+		return err
+	}
+	for s := bufio.NewScanner(m); ; {
+		if !s.Scan() {
+			return fmt.Errorf("QEMU's monitor ends: %w", errors.Join(s.Err(), net.ErrClosed))
+		}
+		if text := s.Text(); strings.HasPrefix(text, "Error") {
+			return fmt.Errorf("QEMU's monitor, at %q: %s", commands, text)
+		} else if len(text) > 0 && text[0] >= '0' && text[0] <= '9' && strings.Contains(text, ".") {
+			return nil
+		}
+	}
+}
+
+// pull takes a device out of its slot as nobody asked for it: QEMU would have the guest's ACPI
+// eject it, by these ports (QEMU's docs/specs/acpi_pci_hotplug.txt), of which our host knows
+// nothing. Its buses are numbered, the ports of the root backwards.
+func (m hmp) pull(id string, bus int) error {
+	return m.do(fmt.Sprintf("device_del %s\no /4 0xcd0 %d\no /4 0xcc8 1", id, bus))
+}

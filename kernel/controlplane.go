@@ -29,6 +29,12 @@ func (h *host) runPlane(ctx context.Context, first bool) {
 	if h.shared != nil {
 		wg.Go(func() { h.serveShared(ctx, p) })
 	}
+	if h.tls != nil {
+		wg.Go(func() { h.serveTLS(ctx, p) })
+	}
+	if h.scrapes != nil {
+		wg.Go(func() { h.serveMetrics(ctx, p) })
+	}
 	if first {
 		wg.Go(func() {
 			p.Autostart(ctx, plane.AutostartNames(h.Options.XenDomains, h.core.Modules), func(ctx context.Context, name string) error { return h.autostart(ctx, p, name) })
@@ -202,17 +208,21 @@ func (h *host) CPUList() []control.CPUInfo {
 	return all
 }
 
+// hostname is what the host calls itself.
+const hostname = "nidus"
+
 // Info implements plane.Machine.
 func (h *host) Info() control.HostInfo {
 	_, _, ecx, edx := cpu.CPUID(1, 0)
 	_, b7, _, _ := cpu.CPUID(7, 0)
 	_, _, xc, xd := cpu.CPUID(0x80000001, 0)
 	return control.HostInfo{
-		Hostname: "nidus", Release: "Nidus", Version: "1", Machine: "x86_64",
+		Hostname: hostname, Release: "Nidus", Version: "1", Machine: "x86_64",
 		CPUs: baremetal.NumCPU(), MaxCPUID: baremetal.NumCPU() - 1, Nodes: 1, CoresPerSocket: baremetal.NumCPU(), ThreadsPerCore: 1,
 		CPUHz: baremetal.TSCHz(), HWCaps: [8]uint32{edx, ecx, xd, xc, 0, b7}, VirtCaps: []string{"hvm", "hap"},
 		Compiler: runtime.Version(), PlatformParams: "virt_start=0xffff800000000000",
 		TotalMemoryBytes: h.usable(), CommandLine: h.Machine.Info.CommandLine,
+		Addresses: h.addresses(),
 	}
 }
 

@@ -21,6 +21,8 @@ import (
 	"nidus/kernel/cpu"
 	"nidus/kernel/domain"
 	"nidus/kernel/evtchn"
+	"nidus/kernel/hostnet"
+	"nidus/kernel/hostnet/nat"
 	"nidus/kernel/machine"
 	"nidus/kernel/virt"
 	"nidus/kernel/virt/svm"
@@ -28,6 +30,7 @@ import (
 	"nidus/kernel/xenstore"
 	"nidus/mm"
 	"nidus/rpc/authorized"
+	"nidus/rpc/server"
 )
 
 // dom0Ports bounds the event channels of all backends in the image.
@@ -61,6 +64,10 @@ type host struct {
 	// shared is memory of programs beside QEMU, too; nil: none.
 	shared []byte
 	remote remote
+	net    *hostnet.Network // nil: the host is in none
+	nat    *nat.Network     // nil: there is none
+	// Clients of the network, and who wants metrics; nil: there are none.
+	tls, scrapes *server.Lasting
 	// owners says which driver or domain has which PCI function.
 	owners pci.Registry
 }
@@ -101,12 +108,12 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 		Memory: pool, Virt: v, Hub: hub, Dom0: dom0, Store: xenstore.New(xenstore.DefaultQuota), Log: log,
 		Clock: machine.Clock{}, Thread: machine.Threads{}, LargestPage: largestPage(), TSCReliable: trusted,
 	}
-	files, clients, err := core.TakeCerts(modules(m.Info))
+	files, certs, err := core.TakeCerts(modules(m.Info))
 	if err != nil {
 		log.Printf(console.LevelError, "%v; nobody may connect over the network until it is allowed again", err)
 	}
 	h := &host{Machine: m, log: log, tty: tty, core: core.New(dh, files, baremetal.NumCPU())}
-	h.core.Clients = authorized.New(clients)
+	h.core.Clients = authorized.New(certs.Clients)
 	// A vcpu in its guest keeps a P, as a thread in a system call does: with one
 	// for each, and one for each CPU, nobody else waits for it.
 	h.core.VCPUsChanged = func(n int) { runtime.GOMAXPROCS(baremetal.NumCPU() + n) }
@@ -125,7 +132,9 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	h.findShared()
 	h.findDisks(m.Devices(pool))
 	h.findNICs(m.Devices(pool))
-	h.sayNoNetwork()
+	h.startNetwork(m.Devices(pool), heap)
+	h.listenTLS(certs.Key)
+	h.listenMetrics()
 	return h, nil
 }
 

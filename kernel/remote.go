@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,12 +17,18 @@ import (
 	"nidus/rpc/server"
 )
 
-// remote is what serves the programs that attach to the shared memory.
+// remote is what serves the programs that attach to the shared memory, or connect by the
+// network.
 type remote struct {
-	mu   sync.Mutex
-	end  context.CancelFunc // nil: nothing does
-	done chan struct{}      // closed when it has ended
-	l    *ring.Listener
+	mu  sync.Mutex
+	all map[*serving]bool
+}
+
+// serving is one who serves.
+type serving struct {
+	goodbye func() // tells the programs that the host ends
+	end     context.CancelFunc
+	done    chan struct{} // closed when it has ended
 }
 
 // findShared finds the memory through which programs beside QEMU reach the control
@@ -32,27 +40,14 @@ func (h *host) findShared() {
 	}
 }
 
-// sayNoNetwork tells who asked for a port that it is not there. When it is, what listens
-// is mtls.Listen, over its net.Listener and h.core.Clients, and server.Serve serves that
-// as it does the ring. It is left out until then: TLS makes the image a third larger.
-func (h *host) sayNoNetwork() {
-	if h.Options.RPCPort != 0 {
-		h.log.Printf(console.LevelError, "option rpc=tls:%d: there is no network yet; nothing listens, and no client can connect so", h.Options.RPCPort)
-	}
-}
-
 // serveShared serves one control plane, through its life, to who attaches to the
 // shared memory. Each life lays the memory out anew, and its clients see that.
 func (h *host) serveShared(ctx context.Context, p control.Plane) {
-	complain := func(format string, args ...any) {
-		h.log.Printf(console.LevelWarning, "shared memory: %s", fmt.Sprintf(format, args...))
-	}
-	// What clients do wrong; they may do it without end.
-	client := console.Limited(console.NewBucket(5, 20, func() time.Duration { return time.Duration(baremetal.Nanotime()) }), complain)
+	complain, client := h.complaints("shared memory")
 	l, err := ring.Listen(h.shared, ring.Options{Dropped: func(slot int, why error) { client("slot %d: %v", slot, why) }})
 	if err == nil {
 		var ended func()
-		ctx, ended = h.remote.begin(ctx, l)
+		ctx, ended = h.remote.begin(ctx, l.HostEnds)
 		defer ended()
 		err = server.New(p, server.Options{Name: "Nidus", Log: client}).Serve(ctx, l)
 	}
@@ -61,30 +56,51 @@ func (h *host) serveShared(ctx context.Context, p control.Plane) {
 	}
 }
 
-// begin notes what serves, until ended is called.
-func (r *remote) begin(ctx context.Context, l *ring.Listener) (_ context.Context, ended func()) {
+// complaints are what logs the troubles of a way to the control plane, and what logs those
+// that clients make, which they may do without end.
+func (h *host) complaints(way string) (own, client func(format string, args ...any)) {
+	own = func(format string, args ...any) {
+		h.log.Printf(console.LevelWarning, "%s: %s", way, fmt.Sprintf(format, args...))
+	}
+	return own, console.Limited(console.NewBucket(5, 20, func() time.Duration { return time.Duration(baremetal.Nanotime()) }), own)
+}
+
+// begin notes who serves, until ended is called.
+func (r *remote) begin(ctx context.Context, goodbye func()) (_ context.Context, ended func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	done := make(chan struct{})
-	ctx, r.end = context.WithCancel(ctx)
-	r.done, r.l = done, l
-	return ctx, func() { close(done) }
+	s := &serving{goodbye: goodbye, done: make(chan struct{})}
+	ctx, s.end = context.WithCancel(ctx)
+	if r.all == nil {
+		r.all = map[*serving]bool{}
+	}
+	r.all[s] = true
+	return ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.all, s)
+		s.end()
+		close(s.done)
+	}
 }
 
 // farewell tells the programs that the host ends, and waits until they can know it; not
 // longer than most, for one may be stuck.
 func (r *remote) farewell(most time.Duration) {
 	r.mu.Lock()
-	end, done, l := r.end, r.done, r.l
+	all := slices.Collect(maps.Keys(r.all))
 	r.mu.Unlock()
-	if end == nil {
-		return
+	for _, s := range all {
+		s.goodbye()
+		s.end()
 	}
-	l.HostEnds()
-	end()
-	select {
-	case <-done:
-	case <-time.After(most):
+	late := time.After(most)
+	for _, s := range all {
+		select {
+		case <-s.done:
+		case <-late:
+			return
+		}
 	}
 }
 

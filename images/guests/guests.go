@@ -45,16 +45,18 @@ const applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dm
 	grep sed cut head tail tr wc date ps kill env true false test seq setsid cttyhack
 	awk clear cp dd df find hostname id ln more mknod mv nproc printf rm stty taskset time
 	top uptime vi which insmod lsmod sync tar chroot md5sum switch_root blockdev cmp fstrim
-	ip ping ping6 nc arping udhcpc wget httpd timeout touch ifconfig route hexdump sha256sum`
+	nslookup ip ping ping6 nc arping udhcpc wget httpd timeout touch ifconfig route hexdump sha256sum`
 
 // AppletNames returns the names of busybox in /bin.
 func AppletNames() []string { return strings.Fields(applets) }
 
-// Scripts are further files. Linux runs these two when its host asks it to shut
+// Scripts are further files. Linux runs the first two when its host asks it to shut
 // down or reboot; init has nothing to tidy up. Regressions wait for what they print.
+// udhcpc runs the last one when it has an address.
 var Scripts = [...]Script{
 	{"sbin/poweroff", "#!/bin/sh\necho NIDUS-GUEST-POWEROFF >/dev/console\nexec /bin/poweroff -f\n"},
 	{"sbin/reboot", "#!/bin/sh\nexec /bin/reboot -f\n"},
+	{"etc/dhcp", "#!/bin/sh\n[ \"$1\" = bound ] || exit 0\nip addr add $ip/$mask dev $interface\nip route add default via $router\necho \"search $domain\nnameserver $dns\" >/etc/resolv.conf\n"},
 }
 
 // Script is an executable file of the initramfs.

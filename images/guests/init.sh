@@ -12,7 +12,7 @@ for word in $(cat /proc/cmdline); do
 	test=*) test=${word#test=} ;;
 	grants=*) grants=$(echo ${word#grants=} | tr , ' ') ;;
 	root=/dev/*) root=${word#root=} ;;
-	net=*) net=${word#net=} ;; # eth0's address, or 0
+	net=*) net=${word#net=} ;; # eth0's address, or 0, or dhcp
 	esac
 done
 if [ "$net" ]; then
@@ -20,7 +20,10 @@ if [ "$net" ]; then
 	ip link set lo up
 	if [ $net != 0 ]; then
 		until ip link set eth0 up 2>/dev/null; do sleep 1; done
-		ip addr add $net dev eth0
+		case $net in
+		dhcp) udhcpc -i eth0 -n -q -s /etc/dhcp >/dev/null 2>&1; net=$(ip -4 addr show dev eth0 | sed -n 's/.*inet \([^ ]*\) .*/\1/p') ;;
+		*) ip addr add $net dev eth0 ;;
+		esac
 		echo "NIDUS-GUEST-NET $(cat /sys/class/net/eth0/address) $net"
 	fi
 fi

@@ -41,6 +41,7 @@ func Cases() []Case {
 		lifeCases(),
 		diskCases(),
 		netCases(),
+		hostNetCases(),
 		hostileCases(),
 		[]Case{hostileFronts(), grantCase(), balloonCase(), schedCase(), restartControlPlane()},
 		[]Case{xlOverIvshmem(), autostart(), cleanShutdown(), vmxHello()},

@@ -188,7 +188,7 @@ func APICID(cpu int) uint32 { return uint32(cpus[cpu].apicid) }
 func X2APIC() bool          { return x2apic }
 
 // Wall is the time of day in ns since 1970.
-func Wall() int64 { return Nanotime() + wallOffset }
+func Wall() int64 { return Nanotime() + atomic.LoadInt64(&wallOffset) }
 
 // BusyTime is how long a CPU did something else than vcpus or nothing, in ns.
 func BusyTime(cpu int) int64 {

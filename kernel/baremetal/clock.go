@@ -80,7 +80,7 @@ func At(tsc uint64) int64 { return theClock().ns(tsc) }
 func TSCStart() uint64 { return theClock().tsc0 }
 
 // SetWall sets the time of day, in ns since 1970.
-func SetWall(ns int64) { wallOffset = ns - Nanotime() }
+func SetWall(ns int64) { atomic.StoreInt64(&wallOffset, ns-Nanotime()) }
 
 // pit waits n ticks of 1193182 Hz on channel 2; false if it does not count.
 func pit(n uint16) bool {

@@ -3,6 +3,8 @@
 package baremetal
 
 import (
+	"sync/atomic"
+
 	"nidus/mm"
 	"nidus/sched"
 )
@@ -150,7 +152,7 @@ func syscall(c *pcpu, t *thread) {
 		ns := Nanotime()
 		const realtime = 0
 		if a0 == realtime {
-			ns += wallOffset
+			ns += atomic.LoadInt64(&wallOffset)
 		}
 		st64(a1, uint64(ns/1e9))
 		st64(a1+8, uint64(ns%1e9))

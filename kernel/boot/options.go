@@ -126,6 +126,8 @@ type Options struct {
 	VMXHello bool
 	// RPCPort is the TCP port of the control plane (rpc=tls:PORT), 0 for none.
 	RPCPort int
+	// Net are the words about the host's own network.
+	Net NetOptions
 	// XenDomains names the domain configurations to start (xendomains=).
 	XenDomains []string
 	// Data names the data partition (data=vda3); "": the one that is labelled so.
@@ -168,6 +170,7 @@ func DefaultOptions() *Options {
 		LogLevel:      LogLevels{LogInfo, LogInfo},
 		GuestLogLevel: LogLevels{LogNone, LogWarning},
 		SwitchKey:     'a' - 'a' + 1,
+		Net:           NetOptions{NAT: defaultNAT},
 	}
 }
 
@@ -296,7 +299,7 @@ func (o *Options) assign(key, value string) (known bool, err error) {
 	case "xendomains-stop-maxwait":
 		err = setTo(&o.StopMaxWait)(parseCount(value, 1, 24*3600))
 	default:
-		return false, nil
+		return o.Net.assign(key, value)
 	}
 	return true, err
 }

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"math"
+	"net/netip"
 	"reflect"
 	"strings"
 	"testing"
@@ -54,6 +55,20 @@ func TestParseOptions(t *testing.T) {
 		{"xendomains_stop_maxwait=5", func(o *Options) { o.StopMaxWait = 5 }},
 		{`xendomains="a b`, func(o *Options) { o.XenDomains = []string{"a", "b"} }},
 		{"rpc=tls:5417", func(o *Options) { o.RPCPort = 5417 }},
+		{"uplink=eth1 ip=off nat=off", func(o *Options) { o.Net = NetOptions{Uplink: "eth1", IP: IPOff} }},
+		{"ip=10.0.0.2/8,gw=10.1.1.1,dns=10.0.0.1,dns=10.0.0.9", func(o *Options) {
+			o.Net.IP, o.Net.Address, o.Net.Gateway = IPStatic, netip.MustParsePrefix("10.0.0.2/8"), netip.MustParseAddr("10.1.1.1")
+			o.Net.DNS = []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.9")}
+		}},
+		{"ip=10.0.0.2/8 ip=dhcp nat=192.168.7.254/24", func(o *Options) { o.Net.NAT = netip.MustParsePrefix("192.168.7.254/24") }},
+		{"nat-allow=5417,9100 nat-forward=tcp:80:web:8080,tcp:81:10.77.0.9:80", func(o *Options) {
+			o.Net.NATAllow = []uint16{5417, 9100}
+			o.Net.NATForward = []Forward{{80, "web", 8080}, {81, "10.77.0.9", 80}}
+		}},
+		{"ntp=off ntp=time.example,10.0.0.1 metrics=9100", func(o *Options) {
+			o.Net.NTP, o.Net.MetricsPort = []string{"time.example", "10.0.0.1"}, 9100
+		}},
+		{"ntp=off", func(o *Options) { o.Net.NoNTP = true }},
 		{"maxcpus=4 foo bar=1 -- maxcpus=8 quiet", func(o *Options) {
 			o.MaxCPUs = 4
 			o.Unknown = []string{"foo", "bar=1"}
@@ -79,7 +94,11 @@ func TestOptionProblems(t *testing.T) {
 		"guest_loglvl=none/x", "dom0_mem=", "dom0_mem=1Q", "dom0_mem=min:", "dom0_mem=101%", "dom0_mem=-",
 		"dom0_mem=1G,x", "dom0_mem=99999999999T", "dom0_mem=1+%", "maxcpus=0", "maxcpus=-1", "maxcpus=x",
 		"maxcpus=4097", "noreboot=maybe", "noreboot=", "smep=2", "no-smap=hvm", "tsc=", "tsc=fast",
-		"clocksource=sundial", "rpc", "rpc=", "rpc=tls", "rpc=tls:", "rpc=tls:0", "rpc=tls:65536", "rpc=tcp:1", "rpc=tls:x", "conswitch=", "conswitch=1", "conswitch=ab", "conswitch=axx",
+		"clocksource=sundial", "rpc", "rpc=", "rpc=tls", "rpc=tls:", "rpc=tls:0", "rpc=tls:65536", "rpc=tcp:1", "rpc=tls:x", "conswitch=",
+		"uplink=", "uplink=a/b", "uplink=abcdefghijklmnop", "ip=", "ip=on", "ip=10.0.0.2", "ip=10.0.0.2/0", "ip=10.0.0.2/33", "ip=::1/64", "ip=224.0.0.1/4", "ip=0.0.0.0/8",
+		"ip=10.0.0.2/24,gw=10.0.1.1", "ip=10.0.0.2/24,dns=", "ip=10.0.0.2/24,mtu=9", "ip=10.0.0.2/24,dns=10.0.0.1,dns=10.0.0.1,dns=10.0.0.1,dns=10.0.0.1,dns=10.0.0.1", "ip=dhcp,dns=10.0.0.1",
+		"nat=", "nat=10.0.0.0/24", "nat=10.0.0.1/30", "nat=10.0.0.1/7", "nat-allow=", "nat-allow=0", "nat-allow=1,", "nat-allow=65536", "nat-forward=80", "nat-forward=udp:80:a:80", "nat-forward=tcp:0:a:80",
+		"nat-forward=tcp:80::80", "nat-forward=tcp:80:a;b:80", "nat-forward=tcp:80:a:", "ntp=", "ntp=a/b", "ntp=a,", "metrics=0", "metrics=65536", "metrics=x", "conswitch=1", "conswitch=ab", "conswitch=axx",
 	} {
 		got := ParseOptions(w)
 		want := DefaultOptions()

@@ -110,6 +110,10 @@ type Core struct {
 	ParseDisk func(spec string) (DiskSpec, error)
 	// ParseVIF parses an element of vif=; nil: there are no interfaces.
 	ParseVIF func(spec string) (VIFSpec, error)
+	// VIFJoins is told of each interface that is about to join its bridge, of a domain
+	// that name names; it may change the guard. left, if it isn't nil, is called when the
+	// interface is gone. May be nil.
+	VIFJoins func(s *VIFSpec, name func() string) (left func())
 
 	kernels *image.Cache
 	files   files

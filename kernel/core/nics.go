@@ -2,6 +2,7 @@ package core
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 
@@ -42,6 +43,20 @@ func (c *Core) NICs() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// NICStats yields the host's network cards by name, and what each has counted.
+func (c *Core) NICStats() iter.Seq2[string, link.Stats] {
+	return func(yield func(string, link.Stats) bool) {
+		for _, name := range c.NICs() {
+			c.nics.mu.Lock()
+			p := c.nics.ports[name]
+			c.nics.mu.Unlock()
+			if p != nil && !yield(name, p.Stats()) {
+				return
+			}
+		}
+	}
 }
 
 // TakeNIC gives a network card to one user, a bridge or the host's own stack, until

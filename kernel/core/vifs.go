@@ -50,6 +50,7 @@ type vif struct {
 	port   *netback.Interface
 	member *bridge.Member
 	dev    *backend.Device
+	left   func() // of Core.VIFJoins; may be nil
 }
 
 // vifs are those of a domain.
@@ -184,10 +185,15 @@ func (c *Core) serveVIF(e *Entry, s VIFSpec) (*vif, error) {
 		c.Host.Log.Printf(console.LevelInfo, "bridge %s is made: no card of the host is on it", s.Bridge)
 	}
 	guest := &backend.Guest{ID: e.ID, Grants: e.Grants, Space: e.Space, Local: c.Host.Dom0}
-	v := &vif{spec: s}
+	v := &vif{}
+	if c.VIFJoins != nil {
+		v.left = c.VIFJoins(&s, e.Name)
+	}
+	v.spec = s
 	v.port = netback.New(netback.Config{Guest: guest, Memory: c.Host.Memory, Name: s.Name, MAC: backMAC(s.MAC), MTU: s.MTU, Rate: s.Rate})
 	v.member, err = b.Join(v.port, bridge.Config{VLANs: s.VLANs, MAC: s.MAC, Guard: s.Guard})
 	if err != nil {
+		v.gone()
 		return nil, control.Errorf(control.ErrNoMemory, "vif '%s': %v", s.Text, err)
 	}
 	v.dev, err = backend.New(backend.Config{
@@ -197,6 +203,7 @@ func (c *Core) serveVIF(e *Entry, s VIFSpec) (*vif, error) {
 	})
 	if err != nil {
 		v.member.Leave()
+		v.gone()
 		return nil, errors.Join(err, v.port.Close())
 	}
 	return v, nil
@@ -238,6 +245,14 @@ func (v *vif) close() {
 	v.dev.Close()
 	v.member.Leave()
 	_ = v.port.Close() // never fails
+	v.gone()
+}
+
+// gone tells who was told that the interface joins its bridge.
+func (v *vif) gone() {
+	if v.left != nil {
+		v.left()
+	}
 }
 
 func (v *vif) info() control.DeviceInfo {

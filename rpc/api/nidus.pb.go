@@ -1071,7 +1071,10 @@ type HostInfo struct {
 	CompileDate    string   `protobuf:"bytes,28,opt,name=compile_date,json=compileDate" json:"compile_date,omitempty"`
 	BuildId        string   `protobuf:"bytes,29,opt,name=build_id,json=buildId" json:"build_id,omitempty"`
 	// Since the start, in nanoseconds.
-	UptimeNs      int64 `protobuf:"varint,30,opt,name=uptime_ns,json=uptimeNs" json:"uptime_ns,omitempty"`
+	UptimeNs int64 `protobuf:"varint,30,opt,name=uptime_ns,json=uptimeNs" json:"uptime_ns,omitempty"`
+	// The addresses that the host has in its network, with that network's bits:
+	// 10.0.2.15/24.
+	Addresses     []string `protobuf:"bytes,31,rep,name=addresses" json:"addresses,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1314,6 +1317,13 @@ func (x *HostInfo) GetUptimeNs() int64 {
 		return x.UptimeNs
 	}
 	return 0
+}
+
+func (x *HostInfo) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
 }
 
 type CPUsRequest struct {
@@ -5588,7 +5598,7 @@ const file_nidus_proto_rawDesc = "" +
 	"\x06server\x18\x04 \x01(\tR\x06server\x12*\n" +
 	"\x11max_message_bytes\x18\x05 \x01(\rR\x0fmaxMessageBytes\x12\x1b\n" +
 	"\tmax_calls\x18\x06 \x01(\rR\bmaxCalls\"\r\n" +
-	"\vInfoRequest\"\xb3\a\n" +
+	"\vInfoRequest\"\xd1\a\n" +
 	"\bHostInfo\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x12\x18\n" +
@@ -5622,7 +5632,8 @@ const file_nidus_proto_rawDesc = "" +
 	"\x0ecompile_domain\x18\x1b \x01(\tR\rcompileDomain\x12!\n" +
 	"\fcompile_date\x18\x1c \x01(\tR\vcompileDate\x12\x19\n" +
 	"\bbuild_id\x18\x1d \x01(\tR\abuildId\x12\x1b\n" +
-	"\tuptime_ns\x18\x1e \x01(\x03R\buptimeNs\"\r\n" +
+	"\tuptime_ns\x18\x1e \x01(\x03R\buptimeNs\x12\x1c\n" +
+	"\taddresses\x18\x1f \x03(\tR\taddresses\"\r\n" +
 	"\vCPUsRequest\"2\n" +
 	"\fCPUsResponse\x12\"\n" +
 	"\x04cpus\x18\x01 \x03(\v2\x0e.nidus.CPUInfoR\x04cpus\"\xa2\x01\n" +

@@ -42,6 +42,10 @@ type HostInfo struct {
 	BuildID        string   `json:"build_id"`
 
 	Uptime time.Duration `json:"uptime_ns"`
+
+	// Addresses are those that the host has in its network, with that network's bits:
+	// 10.0.2.15/24.
+	Addresses []string `json:"addresses"`
 }
 
 // Module is a file that the boot loader brought along.

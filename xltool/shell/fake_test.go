@@ -91,7 +91,7 @@ func (f *fakePlane) HostInfo(context.Context) (control.HostInfo, error) {
 	return control.HostInfo{Hostname: "nidus", Release: "1.0", Version: "#1", Machine: "x86_64", CPUs: 4, MaxCPUID: 3, Nodes: 1, CoresPerSocket: 4, ThreadsPerCore: 1,
 		CPUHz: 2266123456, HWCaps: [8]uint32{0xbfebfbff, 0x28100800}, VirtCaps: []string{"pv", "hvm"}, TotalMemoryBytes: 1 << 30, FreeMemoryBytes: 700 << 20, XenMajor: 4, XenMinor: 17,
 		XenExtra: ".0", XenCaps: []string{"xen-3.0-x86_64", "hvm-3.0-x86_64"}, Scheduler: "credit2", PageSizeBytes: 4096, PlatformParams: "virt_start=0xffff800000000000",
-		CommandLine: "console=com1", Compiler: "go1.26.5"}, nil
+		CommandLine: "console=com1", Compiler: "go1.26.5", Addresses: []string{"10.0.2.15/24"}}, nil
 }
 
 func (f *fakePlane) Dmesg(_ context.Context, clear bool) ([]byte, error) {

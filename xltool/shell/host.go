@@ -86,6 +86,9 @@ func info(ctx context.Context, c *call) error {
 		{"build_id", h.BuildID},
 		{"xend_config_format", 4},
 	}
+	if len(h.Addresses) > 0 {
+		fields = append(fields, field{"addresses", strings.Join(h.Addresses, " ")})
+	}
 	if len(c.args) > 0 {
 		return c.pick(fields)
 	}

@@ -55,6 +55,8 @@ type Stack struct {
 type Options struct {
 	// Filter tells by a frame's head whether the stack may see it; nil: all.
 	Filter func(head []byte) bool
+	// ForOthers makes the stack take what is sent to any address, and speak for it.
+	ForOthers bool
 	// MaxBuffer bounds each of a TCP connection's two buffers, in bytes.
 	MaxBuffer int
 }
@@ -64,7 +66,8 @@ func New(port link.Port, mem device.Memory, o Options) (*Stack, error) {
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
-		HandleLocal:        true,
+		// Otherwise all sources would be its own.
+		HandleLocal: !o.ForOthers,
 	})
 	i := port.Info()
 	h := &Stack{Stack: s, MAC: i.MAC, MTU: i.MTU, changed: make(chan struct{})}
@@ -75,6 +78,11 @@ func New(port link.Port, mem device.Memory, o Options) (*Stack, error) {
 	if err := s.CreateNIC(NIC, endpoint.New(port, mem, o.Filter)); err != nil {
 		s.Destroy()
 		return nil, fmt.Errorf("port %s: %s", i.Name, err)
+	}
+	if o.ForOthers {
+		// Their one error is that there is no such interface.
+		s.SetPromiscuousMode(NIC, true)
+		s.SetSpoofing(NIC, true)
 	}
 	return h, nil
 }

@@ -9,19 +9,23 @@ import (
 	"nidus/images/builder"
 )
 
-// The disks of the hostile frontends (images/guests/bench/fronts.go), and how many of
-// them are closed because of a breach: not one whose guest removes its nodes.
-const frontDisks, frontsClosed = 23, 16
+// The disks and interfaces of the hostile frontends (images/guests/bench/fronts.go and
+// netfronts.go), and how many of them are closed because of a breach: not one whose guest
+// removes its nodes, and perhaps the one that takes its pages back in mid-transfer.
+const (
+	frontDisks, frontVIFs   = 23, 16
+	disksClosed, vifsClosed = 16, 11
+)
 
 func hostileFronts() Case {
-	return Case{Name: "hostile-frontends", What: "a guest's block frontends break the protocol in each way: their devices are closed, and its neighbour's disk goes on",
+	return Case{Name: "hostile-frontends", What: "a guest's block and network frontends break the protocols in each way: their devices are closed, and its neighbours' disk and network go on",
 		Needs: []string{builder.Vmlinux, builder.Initrd, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: frontBreaches}
 }
 
-var frontClosed = regexp.MustCompile(`vbd \d+ of d\d+ closed: [^\r\n]*; it stays closed`)
+var frontClosed = regexp.MustCompile(`(vbd|vif) \d+ of d\d+ closed: [^\r\n]*; it stays closed`)
 
 // frontBreaches runs a Debian guest whose frontends are a program's, beside one that works
-// on its disk.
+// on its disk and one that sends ARP requests from one interface to the other.
 func frontBreaches(t *T) error {
 	var disks []string
 	for i := range frontDisks {
@@ -30,7 +34,8 @@ func frontBreaches(t *T) error {
 	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 1024}, []string{builder.Vmlinux, builder.Initrd, builder.RootInitrd, builder.RootImage}, map[string][]byte{
 		"g.cfg": diskGuest(1, "work", rootDisk),
 		"bad.cfg": config("bad", builder.Vmlinux, 1, 128, `ramdisk = "`+builder.Initrd+`"`, `disk = [ `+strings.Join(disks, ", ")+` ]`,
-			`extra = "console=hvc0 loglevel=4 panic=1 test=fronts"`)})
+			`vif = [ `+strings.Repeat("'', ", frontVIFs-1)+`'' ]`, `extra = "console=hvc0 loglevel=4 panic=1 test=fronts"`),
+		"n.cfg": netGuest("n", "10.0.0.1/24", "'', ''")})
 	if err != nil {
 		return err
 	}
@@ -38,6 +43,12 @@ func frontBreaches(t *T) error {
 		return err
 	}
 	if err := h.ticks("g", 2, time.Minute); err != nil {
+		return err
+	}
+	if err := h.startNet("n"); err != nil {
+		return err
+	}
+	if err := h.arps("ip link set eth1 up; ip addr add 10.0.0.2/24 dev eth1; "); err != nil {
 		return err
 	}
 	frames, err := h.guestFrames()
@@ -68,13 +79,23 @@ func frontBreaches(t *T) error {
 	if err != nil {
 		return err
 	}
-	if n := len(frontClosed.FindAllString(log, -1)); n != frontsClosed {
-		return fmt.Errorf("the log tells of %d devices that were closed, not of %d: %q", n, frontsClosed, log)
+	closed := map[string]int{}
+	for _, m := range frontClosed.FindAllStringSubmatch(log, -1) {
+		closed[m[1]]++
+	}
+	if d, v := closed["vbd"]-disksClosed, closed["vif"]-vifsClosed; d < 0 || d > 1 || v < 0 || v > 1 {
+		return fmt.Errorf("the log tells of %v devices that were closed, not of %d and %d: %q", closed, disksClosed, vifsClosed, log)
 	}
 	if err := h.ticks("g", 3, 20*time.Second); err != nil {
 		return err
 	}
-	if err := h.watch(false); err != nil { // the shell, while a disk is flooded
+	if err := h.arps(""); err != nil {
+		return err
+	}
+	if err := h.watch(false); err != nil { // the shell, while a disk and an interface are flooded
+		return err
+	}
+	if err := h.arps(""); err != nil {
 		return err
 	}
 	if err := h.ticks("g", 2, 20*time.Second); err != nil {
@@ -87,4 +108,11 @@ func frontBreaches(t *T) error {
 		return fmt.Errorf("%d goroutines before, %d after: %v", goroutines, now, err)
 	}
 	return h.powerOff()
+}
+
+// arps has the guest n ask by its first interface who has the address of its second one, on
+// the bridge where the hostile interfaces are.
+func (h *Host) arps(before string) error {
+	_, err := h.inGuest("n", before+"arping -D -c 2 -I eth0 10.0.0.2; echo asked$((1+1))", `Received [12] (?s:.*)asked2`, 20*time.Second)
+	return err
 }

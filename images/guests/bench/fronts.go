@@ -25,6 +25,15 @@ const (
 	blkRead, blkWrite, blkIndirect = 0, 1, 6
 )
 
+// protocol is that of a kind of devices.
+type protocol struct {
+	kind string
+	// number is that of the n-th device of a guest.
+	number func(n int) int
+	// connect says what a frontend says, and what is wrong of it.
+	connect func(f *front, wrong func(*front) error) error
+}
+
 // breach is what a frontend does wrong.
 type breach struct {
 	name string
@@ -88,7 +97,7 @@ var blkBreaches = []breach{
 	{"requests that no ring holds", func(f *front) error { return f.push(blkSlots + 1) }, true},
 	{"a million requests", func(f *front) error { return f.push(1_000_000) }, true},
 	{"requests taken back", func(f *front) error {
-		if err := f.requests(40, 1); err != nil {
+		if err := f.requests(0, 40, 1); err != nil {
 			return err
 		}
 		return f.push(3)
@@ -139,7 +148,7 @@ var blkBreaches = []breach{
 		}
 		return nil
 	}, false},
-	{"10000 requests", func(f *front) error { return f.requests(10_016, blkSlots) }, false},
+	{"10000 requests", func(f *front) error { return f.requests(0, 10_016, blkSlots) }, false},
 	{"10000 events", func(f *front) error {
 		for range 10000 {
 			if err := f.notify(); err != nil {
@@ -174,9 +183,9 @@ func (f *front) request(i uint32, op byte, sector uint64) (int16, error) {
 	return int16(binary.LittleEndian.Uint16(f.mem[ringSlots+int(i%blkSlots)*blkSlot+10:])), nil
 }
 
-// requests sends n good ones, so many at a time.
-func (f *front) requests(n, atOnce uint32) error {
-	for i := uint32(0); i < n; i += atOnce {
+// requests sends n good ones from number first on, so many at a time.
+func (f *front) requests(first, n, atOnce uint32) error {
+	for i := first; i != first+n; i += atOnce {
 		for k := range atOnce {
 			f.put(i+k, blkRead, 1, uint64(i+k)%2000, f.page())
 		}
@@ -202,11 +211,16 @@ func (f *front) answered(prod uint32) error {
 	return nil
 }
 
-// connect says what a block frontend says, and what is wrong of it.
-func (f *front) connect(wrong func(f *front) error) error {
+// blk is the block protocol.
+var blk = protocol{"vbd", vbd, func(f *front, wrong func(*front) error) error {
 	f.word(ringReqEvent).Store(1)
 	f.word(ringRspEvent).Store(1)
-	for _, n := range [][2]string{{"ring-ref", strconv.Itoa(int(f.refs[0]))}, {"event-channel", strconv.Itoa(int(f.port))}, {"protocol", "x86_64-abi"}} {
+	return f.connect(wrong, [][2]string{{"ring-ref", strconv.Itoa(int(f.refs[0]))}, {"event-channel", strconv.Itoa(int(f.port))}, {"protocol", "x86_64-abi"}})
+}}
+
+// connect writes nodes, what is wrong of them, and the state.
+func (f *front) connect(wrong func(f *front) error, nodes [][2]string) error {
+	for _, n := range nodes {
 		if err := f.set(n[0], n[1]); err != nil {
 			return err
 		}
@@ -227,47 +241,77 @@ func vbd(n int) int {
 	return 1<<28 | n<<8
 }
 
-// fronts does all breaches, each with a disk of 1 MiB of its own from xvda on, and says
-// what a regression waits for in lines that begin with FRONT. Then it floods the next
-// disk for ever.
+// fronts does all breaches, each with a device of its own: disks of 1 MiB from xvda on, and
+// interfaces from 0 on. It says what a regression waits for in lines that begin with FRONT.
+// Then it floods the next disk and the next interface for ever.
 func fronts() error {
 	fd, err := device("xenbus")
 	if err != nil {
 		return err
 	}
 	s := &store{fd: fd}
-	all := append(blkNodes, blkBreaches...)
-	for i, b := range append(all, breach{"", func(f *front) error { return f.requests(1<<31, blkSlots) }, false}) {
-		if b.name == "" {
-			fmt.Println("FRONT floods")
+	for _, p := range []struct {
+		protocol
+		nodes, breaches []breach
+	}{{blk, blkNodes, blkBreaches}, {netif, netNodes, netBreaches}} {
+		for i, b := range append(p.nodes, p.breaches...) {
+			if err := b.with(s, &p.protocol, i, i >= len(p.nodes)); err != nil {
+				return fmt.Errorf("%s: %s: %w", p.kind, b.name, err)
+			}
+			fmt.Println("FRONT did", p.kind, b.name)
 		}
-		if err := b.with(s, vbd(i), i >= len(blkNodes)); err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
-		}
-		fmt.Println("FRONT did", b.name)
 	}
-	return nil
-}
-
-// with does the breach with a disk: before it connects, or after.
-func (b *breach) with(s *store, id int, connects bool) error {
-	f, err := newFront(s, "vbd", id, 3)
+	disk, err := begin(s, &blk, len(blkNodes)+len(blkBreaches))
 	if err != nil {
 		return err
 	}
-	if err := f.await(stateInitWait); err != nil {
+	net, err := begin(s, &netif, len(netNodes)+len(netBreaches))
+	if err != nil {
 		return err
 	}
+	fmt.Println("FRONT floods")
+	for i := uint32(0); ; i += blkSlots { // in turns: there is one CPU
+		if err := disk.requests(i, blkSlots, blkSlots); err != nil {
+			return err
+		}
+		if err := net.frames(i, blkSlots); err != nil {
+			return err
+		}
+	}
+}
+
+// begin makes a frontend that is connected.
+func begin(s *store, p *protocol, n int) (*front, error) {
+	f, err := newFront(s, p.kind, p.number(n), 3)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.await(stateInitWait); err != nil {
+		return nil, err
+	}
+	if err := p.connect(f, nil); err != nil {
+		return nil, err
+	}
+	return f, f.await(stateConnected)
+}
+
+// with does the breach with the n-th device: before it connects, or after.
+func (b *breach) with(s *store, p *protocol, n int, connects bool) error {
 	if !connects {
-		if err := f.connect(b.do); err != nil {
+		f, err := newFront(s, p.kind, p.number(n), 3)
+		if err != nil {
+			return err
+		}
+		if err := f.await(stateInitWait); err != nil {
+			return err
+		}
+		if err := p.connect(f, b.do); err != nil {
 			return err
 		}
 		return f.await(stateClosed)
 	}
-	if err := f.connect(nil); err != nil {
-		return err
-	}
-	if err := f.await(stateConnected); err != nil {
+	f, err := begin(s, p, n)
+	if err != nil {
 		return err
 	}
 	if err := b.do(f); err != nil || !b.closes {

@@ -104,7 +104,7 @@ func installDebian(t *T) error {
 	if len(m.Groups[2]) < 2 || m.Groups[3] != "0" {
 		return fmt.Errorf("Debian %s has %s packages, and dpkg --audit prints %s lines", m.Groups[1], m.Groups[2], m.Groups[3])
 	}
-	for _, line := range []string{`NIDUS-PERL 42`, `NIDUS-ROOT-RO`} {
+	for _, line := range []string{`NIDUS-ROOT-RO`, `NIDUS-PERL 42`} {
 		if _, err := h.expect(line, time.Minute); err != nil {
 			return err
 		}

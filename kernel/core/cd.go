@@ -13,31 +13,32 @@ import (
 )
 
 // openDrive makes a drive with the disc that d's specification names, if any.
-func (d *disk) openDrive(c *Core) (what string, err error) {
+func (d *disk) openDrive(c *Core) (from source, err error) {
 	d.drive = drive.New(d.spec.Name)
 	d.device = d.drive
 	if d.spec.Target == "" {
-		return "an empty CD drive", nil
+		return source{what: "an empty CD drive"}, nil
 	}
-	what, err = d.load(c, d.spec)
-	return "a CD drive with " + what, err
+	from, err = d.load(c, d.spec)
+	from.what = "a CD drive with " + from.what
+	return from, err
 }
 
 // load puts the disc of a specification into the drive.
-func (d *disk) load(c *Core, s DiskSpec) (what string, err error) {
+func (d *disk) load(c *Core, s DiskSpec) (from source, err error) {
 	var disc block.Device
 	if s.Target != "" {
-		if disc, what, err = c.openDisk(s); err != nil {
-			return "", err
+		if disc, from, err = c.openDisk(s); err != nil {
+			return from, err
 		}
 	}
 	if err := d.drive.Change(disc); err != nil {
 		if disc != nil {
 			err = errors.Join(control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err), disc.Close())
 		}
-		return "", err
+		return source{}, err
 	}
-	return what, nil
+	return from, nil
 }
 
 // ChangeCD puts a disc into a CD drive of a domain that runs, instead of the one that is
@@ -61,18 +62,18 @@ func (c *Core) ChangeCD(e *Entry, ref, target string) (control.DeviceInfo, error
 	if err != nil {
 		return control.DeviceInfo{}, err
 	}
-	what, err := d.load(c, s)
+	from, err := d.load(c, s)
 	if err != nil {
 		return control.DeviceInfo{}, err
 	}
-	if what == "" {
-		what = "empty"
+	if from.what == "" {
+		from.what = "empty"
 	}
 	if err := c.configCD(e, d.spec.Number, s); err != nil {
 		return control.DeviceInfo{}, err
 	}
 	d.spec = s
-	c.Host.Log.Printf(console.LevelInfo, "d%d: CD drive %s is changed: %s", e.ID, s.Name, what)
+	c.Host.Log.Printf(console.LevelInfo, "d%d: CD drive %s is changed: %s", e.ID, s.Name, from)
 	nodes := append(d.back.Describe(), backend.Node{Name: "params", Value: s.Target}, backend.Node{Name: "type", Value: s.backType()})
 	return d.info(), d.dev.Tell(nodes...)
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"nidus/drivers/block/ram"
 	"nidus/kernel/domain"
 	"nidus/kernel/xenstore"
 	"nidus/mm"
@@ -118,10 +119,12 @@ type Core struct {
 	kernels *image.Cache
 	files   files
 	blocks  blocks
-	nics    nics
-	bridges bridges
-	watcher atomic.Pointer[func(*Entry)]
-	trims   atomic.Int32 // asked for since the last one began
+	// promises are the memory that disks in memory may yet take.
+	promises ram.Promises
+	nics     nics
+	bridges  bridges
+	watcher  atomic.Pointer[func(*Entry)]
+	trims    atomic.Int32 // asked for since the last one began
 
 	mu      sync.Mutex
 	domains map[mm.DomID]*Entry
@@ -140,11 +143,14 @@ type claim struct {
 
 // New makes a core without domains.
 func New(h *domain.Host, modules []Module, cpus int) *Core {
-	return &Core{
+	const reserve = 16 << 20 // of memory, for the host itself
+	c := &Core{
 		Host: h, Modules: modules, CPUs: cpus, GuestCPUs: 1<<cpus - 1, kernels: image.NewCache(kernelCache),
 		Clients: &authorized.List{},
 		domains: map[mm.DomID]*Entry{}, claims: map[mm.DomID]claim{}, next: 1,
 	}
+	c.promises.Free = func() uint64 { return max(h.Memory.Stats().Free*mm.PageSize, reserve) - reserve }
+	return c
 }
 
 // Domains returns all of them by number.

@@ -233,11 +233,11 @@ func (c *Core) admit(cfg *control.DomainConfig) error {
 	// page tables, grant frames, and what the host itself needs to go on
 	const reserve = 16 << 20
 	need := cfg.MemoryBytes + cfg.MemoryBytes/256 + reserve
-	free := c.Host.Memory.Stats().Free * mm.PageSize
+	free := c.unpromised()
 	if need > free {
 		c.kernels.Shrink(0)
 		debug.FreeOSMemory()
-		free = c.Host.Memory.Stats().Free * mm.PageSize
+		free = c.unpromised()
 	}
 	if need > free {
 		return control.Errorf(control.ErrNoMemory, "the domain needs %d MiB (memory=%d and %d for itself), but only %d MiB are free",
@@ -246,11 +246,17 @@ func (c *Core) admit(cfg *control.DomainConfig) error {
 	return nil
 }
 
-// FreeMemory is what new domains can have, in bytes: free frames, and the kernels
-// that are kept only as long as nobody needs their memory.
+// FreeMemory is what new domains can have, in bytes: free frames that no disk was
+// promised, and the kernels that are kept only as long as nobody needs their memory.
 func (c *Core) FreeMemory() uint64 {
 	kept, _ := c.kernels.Held()
-	return c.Host.Memory.Stats().Free*mm.PageSize + uint64(kept)
+	return c.unpromised() + uint64(kept)
+}
+
+// unpromised is the free memory that no disk was promised, in bytes.
+func (c *Core) unpromised() uint64 {
+	free, promised := c.Host.Memory.Stats().Free*mm.PageSize, c.promises.Bytes()
+	return max(free, promised) - promised
 }
 
 // trim gives memory that Go does not use back to the machine, in the background. What

@@ -82,6 +82,7 @@ type disk struct {
 	drive  *drive.Drive // device, if that is a CD drive
 	back   *blkback.Disk
 	dev    *backend.Device // nil until it is served
+	note   string          // control.DeviceInfo's
 }
 
 // disks are those of a domain.
@@ -141,20 +142,21 @@ func (c *Core) attachDisk(e *Entry, text string) (*disk, error) {
 		}
 	}
 	d := &disk{spec: s}
-	var what string
+	var from source
 	if s.CDROM {
-		what, err = d.openDrive(c)
+		from, err = d.openDrive(c)
 	} else {
-		d.device, what, err = c.openDisk(s)
+		d.device, from, err = c.openDisk(s)
 	}
 	if err != nil {
 		return nil, err
 	}
+	d.note = from.note
 	if err = c.serveDisk(e, d); err != nil {
 		return nil, errors.Join(err, d.device.Close())
 	}
 	l.all = append(l.all, d)
-	c.Host.Log.Printf(console.LevelInfo, "d%d: %s (%d MiB) is %s", e.ID, s.Name, d.device.Info().Sectors>>11, what)
+	c.Host.Log.Printf(console.LevelInfo, "d%d: %s (%d MiB) is %s", e.ID, s.Name, d.device.Info().Sectors>>11, from)
 	return d, nil
 }
 
@@ -209,7 +211,7 @@ func (s *DiskSpec) backType() string {
 }
 
 func (d *disk) info() control.DeviceInfo {
-	return control.DeviceInfo{Kind: control.DeviceBlock, DevID: int(d.spec.Number), Name: d.spec.Name, Spec: d.spec.Text, State: int(d.dev.State())}
+	return control.DeviceInfo{Kind: control.DeviceBlock, DevID: int(d.spec.Number), Name: d.spec.Name, Spec: d.spec.Text, State: int(d.dev.State()), Note: d.note}
 }
 
 // Disks describes a domain's disks.

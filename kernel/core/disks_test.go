@@ -156,3 +156,43 @@ func checkDisksGone(t *testing.T, c *Core, m *domaintest.Machine) {
 	}
 	checkEmpty(t, c, m)
 }
+
+// TestPromised: what disks in memory may take is not there for others until they are gone.
+func TestPromised(t *testing.T) {
+	c, _, _ := diskCore(t)
+	ctx := context.Background()
+	id, err := c.Create(ctx, config("a"), control.CreateOptions{Paused: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := c.Domain(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.FreeMemory()
+	if _, err := c.AttachDisk(e, fmt.Sprintf("ram:%dK,xd", before>>10)); control.CodeOf(err) != control.ErrNoMemory {
+		t.Errorf("a disk of all there is: %v", err)
+	}
+	const size = 1 << 20
+	if _, err := c.AttachDisk(e, "ram:1M,xd"); err != nil {
+		t.Fatal(err)
+	}
+	if n := before - c.FreeMemory(); n < size || n > size+256<<10 {
+		t.Errorf("%d bytes less are free", n)
+	}
+	big := config("b")
+	big.MemoryBytes = before - size/2 - 16<<20
+	big.MaxMemoryBytes = big.MemoryBytes
+	if _, err := c.Create(ctx, big, control.CreateOptions{Paused: true}); control.CodeOf(err) != control.ErrNoMemory {
+		t.Errorf("a domain of promised memory: %v", err)
+	}
+	if err := c.DetachDisk(ctx, e, "xd", true); err != nil {
+		t.Fatal(err)
+	}
+	if n := int64(before - c.FreeMemory()); n > 256<<10 {
+		t.Errorf("%d bytes are missing", n)
+	}
+	if err := c.Destroy(id); err != nil {
+		t.Error(err)
+	}
+}

@@ -21,20 +21,38 @@ const ramPrefix = "ram:"
 // maxDepth bounds how many images are below each other.
 const maxDepth = 8
 
+// source is what a disk is made of, for people.
+type source struct {
+	what string
+	note string // what they have to know of it; "" if nothing
+}
+
+// String is all of it.
+func (s source) String() string {
+	if s.note == "" {
+		return s.what
+	}
+	return s.what + "; " + s.note
+}
+
+// lostNote is that of a disk in memory.
+const lostNote = "what the guest writes stays in the host's memory, and is lost with the domain"
+
 // openDisk opens what a specification names, and says what it is.
-func (c *Core) openDisk(s DiskSpec) (d block.Device, what string, err error) {
-	d, what, err = c.openRaw(s)
+func (c *Core) openDisk(s DiskSpec) (d block.Device, from source, err error) {
+	d, from, err = c.openRaw(s)
 	if err != nil || s.Format != "qcow2" {
-		return d, what, err
+		return d, from, err
 	}
 	i, err := qcow2.Open(qcow2.Config{
 		Device: d, Memory: c.Host.Memory, ReadOnly: s.ReadOnly, Name: s.Target,
 		Backing: func(name, format string) (block.Device, error) { return c.openBacking(s, name, format) },
 	})
 	if err != nil {
-		return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+		return nil, source{}, control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
 	}
-	return i, what + ", qcow2", nil
+	from.what += ", qcow2"
+	return i, from, nil
 }
 
 // openBacking opens the image below another one: a name without a folder is in that one's.
@@ -53,34 +71,33 @@ func (c *Core) openBacking(s DiskSpec, name, format string) (block.Device, error
 }
 
 // openRaw opens what a specification names, whatever is in it.
-func (c *Core) openRaw(s DiskSpec) (d block.Device, what string, err error) {
+func (c *Core) openRaw(s DiskSpec) (d block.Device, from source, err error) {
 	c.blocks.mu.Lock()
 	open := c.blocks.open[s.Target]
 	c.blocks.mu.Unlock()
 	switch size, isRAM := strings.CutPrefix(s.Target, ramPrefix); {
 	case open != nil:
 		if d, err = open(s.ReadOnly); err != nil {
-			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+			return nil, source{}, control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
 		}
-		return d, "the host's " + s.Target, nil
+		return d, source{what: "the host's " + s.Target}, nil
 	case s.Phy:
-		return nil, "", control.Errorf(control.ErrNoFile, "disk '%s': the host has no device %s; it has: %s", s.Text, s.Target, strings.Join(append(c.Blocks(), "no other"), ", "))
+		return nil, source{}, control.Errorf(control.ErrNoFile, "disk '%s': the host has no device %s; it has: %s", s.Text, s.Target, strings.Join(append(c.Blocks(), "no other"), ", "))
 	case isRAM:
 		n, err := parseSize(size)
 		if err != nil {
-			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+			return nil, source{}, control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
 		}
-		d, err = ram.New(ram.Config{Memory: c.Host.Memory, Bytes: n, ReadOnly: s.ReadOnly, Name: s.Target})
-		what = "memory of the host, empty; what the guest writes is lost with the domain"
-		return d, what, ramError(s, err)
+		d, err = ram.New(ram.Config{Memory: c.Host.Memory, Bytes: n, ReadOnly: s.ReadOnly, Name: s.Target, Promises: &c.promises})
+		return d, source{"memory of the host, empty", lostNote}, ramError(s, err)
 	}
 	if file, ok := c.dataPath(s.Target); ok {
 		d, err = c.Data.Open(file, s.ReadOnly)
 		if err == nil {
-			return d, "the file " + file + " of " + c.Data.Name(), nil
+			return d, source{what: "the file " + file + " of " + c.Data.Name()}, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, "", control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
+			return nil, source{}, control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
 		}
 	}
 	return c.openModule(s)
@@ -88,16 +105,16 @@ func (c *Core) openRaw(s DiskSpec) (d block.Device, what string, err error) {
 
 // openModule opens a boot module or an uploaded file, of which the disk is a copy in
 // memory where it is written.
-func (c *Core) openModule(s DiskSpec) (d block.Device, what string, err error) {
+func (c *Core) openModule(s DiskSpec) (d block.Device, from source, err error) {
 	release, err := c.hold(s.Target)
 	if err != nil {
-		return nil, "", fmt.Errorf("disk '%s': %w", s.Text, err)
+		return nil, source{}, fmt.Errorf("disk '%s': %w", s.Text, err)
 	}
 	m, err := c.Module(s.Target)
 	if err == nil {
-		r := ram.Config{Memory: c.Host.Memory, Base: m.Data, ReadOnly: s.ReadOnly, Name: m.Name}
-		if s.Format == "qcow2" && !s.ReadOnly { // room to grow, as far as there is memory
-			r.Bytes = min(qcow2.Room(m.Data), c.Host.Memory.Stats().Total*mm.PageSize)
+		r := ram.Config{Memory: c.Host.Memory, Base: m.Data, ReadOnly: s.ReadOnly, Name: m.Name, Promises: &c.promises}
+		if s.Format == "qcow2" && !s.ReadOnly { // room to grow, up to half of what there is
+			r.Bytes = min(qcow2.Room(m.Data), uint64(len(m.Data))+c.unpromised()/2)
 		}
 		d, err = ram.New(r)
 		err = ramError(s, err)
@@ -106,16 +123,16 @@ func (c *Core) openModule(s DiskSpec) (d block.Device, what string, err error) {
 	}
 	if err != nil {
 		release()
-		return nil, "", err
+		return nil, source{}, err
 	}
-	what = "the boot module " + m.Name
+	from.what = "the boot module " + m.Name
 	if strings.HasPrefix(m.Name, control.UploadPrefix) {
-		what = "the uploaded file " + m.Name
+		from.what = "the uploaded file " + m.Name
 	}
 	if !s.ReadOnly {
-		what += "; what the guest writes stays in memory, and is lost with the domain"
+		from.note = lostNote
 	}
-	return held{d, release}, what, nil
+	return held{d, release}, from, nil
 }
 
 // held is a device that keeps what it is made of until it is closed.
@@ -131,6 +148,9 @@ func (h held) Close() error {
 }
 
 func ramError(s DiskSpec, err error) error {
+	if errors.Is(err, mm.ErrNoMemory) {
+		return control.Errorf(control.ErrNoMemory, "disk '%s': %v", s.Text, err)
+	}
 	if err != nil {
 		return control.Errorf(control.ErrBadConfig, "disk '%s': %v", s.Text, err)
 	}

@@ -4000,7 +4000,10 @@ type DeviceInfo struct {
 	// The domain that serves it.
 	Backend uint32 `protobuf:"varint,5,opt,name=backend" json:"backend,omitempty"`
 	// That of its xenbus node (io/xenbus.h).
-	State         uint32 `protobuf:"varint,6,opt,name=state" json:"state,omitempty"`
+	State uint32 `protobuf:"varint,6,opt,name=state" json:"state,omitempty"`
+	// What whoever made the domain has to know of it, such as that what is written is
+	// lost with the domain; usually empty.
+	Note          string `protobuf:"bytes,7,opt,name=note" json:"note,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4075,6 +4078,13 @@ func (x *DeviceInfo) GetState() uint32 {
 		return x.State
 	}
 	return 0
+}
+
+func (x *DeviceInfo) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
 }
 
 type DeviceListRequest struct {
@@ -5820,7 +5830,7 @@ const file_nidus_proto_rawDesc = "" +
 	"\x02id\x18\x02 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12-\n" +
 	"\x06reason\x18\x04 \x01(\x0e2\x15.nidus.ShutdownReasonR\x06reason\x12\x13\n" +
-	"\x05at_ns\x18\x05 \x01(\x03R\x04atNs\"\xa2\x01\n" +
+	"\x05at_ns\x18\x05 \x01(\x03R\x04atNs\"\xb6\x01\n" +
 	"\n" +
 	"DeviceInfo\x12%\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x11.nidus.DeviceKindR\x04kind\x12\x15\n" +
@@ -5828,7 +5838,8 @@ const file_nidus_proto_rawDesc = "" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x12\n" +
 	"\x04spec\x18\x04 \x01(\tR\x04spec\x12\x18\n" +
 	"\abackend\x18\x05 \x01(\rR\abackend\x12\x14\n" +
-	"\x05state\x18\x06 \x01(\rR\x05state\"J\n" +
+	"\x05state\x18\x06 \x01(\rR\x05state\x12\x12\n" +
+	"\x04note\x18\a \x01(\tR\x04note\"J\n" +
 	"\x11DeviceListRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12%\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x11.nidus.DeviceKindR\x04kind\"A\n" +

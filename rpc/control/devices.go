@@ -52,4 +52,7 @@ type DeviceInfo struct {
 	Backend DomID `json:"backend"`
 	// State is that of its xenbus node (io/xenbus.h).
 	State int `json:"state"`
+	// Note is what whoever made the domain has to know of it, such as that what is
+	// written is lost with the domain; "" if nothing.
+	Note string `json:"note,omitempty"`
 }

@@ -117,6 +117,9 @@ func create(ctx context.Context, c *call) error {
 	if err != nil {
 		return fmt.Errorf("domain %s from %s: %w", cfg.Name, file, err)
 	}
+	if len(cfg.Disks) > 0 && !quiet {
+		c.diskNotes(ctx, id)
+	}
 	if !attach {
 		return c.foreground(ctx, events, id)
 	}
@@ -132,6 +135,19 @@ func create(ctx context.Context, c *call) error {
 		return err
 	}
 	return c.foreground(ctx, events, id)
+}
+
+// diskNotes says what there is to know of a new domain's disks.
+func (c *call) diskNotes(ctx context.Context, id control.DomID) {
+	all, err := c.Plane.DeviceList(ctx, id, control.DeviceBlock)
+	if err != nil {
+		return // it has ended already
+	}
+	for _, d := range all {
+		if d.Note != "" {
+			fmt.Fprintf(c.Stderr, "%s (%s): %s\n", printable(d.Name), printable(d.Spec), printable(d.Note))
+		}
+	}
 }
 
 // foreground waits until a domain is gone, if there are events to wait for.

@@ -32,6 +32,9 @@ type Config struct {
 	SectorSize uint32 // 512 if 0
 	ReadOnly   bool
 	Name       string
+	// Promises are to have the memory that the disk may take; nil: whatever is left when
+	// it is written.
+	Promises *Promises
 }
 
 // Disk is such a disk. It implements block.Device; a request is done when Submit
@@ -47,11 +50,13 @@ type Disk struct {
 	pages  []atomic.Uint64 // 1 + the frame, or 0: as Base has it
 	grow   sync.Mutex      // who adds a frame to pages
 	used   atomic.Int64    // frames
+	// promises are those for all pages that have no frame; nil: none.
+	promises *Promises
 }
 
 var _ block.Device = (*Disk)(nil)
 
-// New makes a disk. An error says what is wrong with its size.
+// New makes a disk. An error says what is wrong with its size, or wraps mm.ErrNoMemory.
 func New(c Config) (*Disk, error) {
 	if c.SectorSize == 0 {
 		c.SectorSize = sectorSize
@@ -66,12 +71,21 @@ func New(c Config) (*Disk, error) {
 		return nil, fmt.Errorf("disk %s: %d bytes: a disk has 1 to %d", c.Name, size, uint64(most))
 	}
 	size = (size + unit - 1) &^ (unit - 1)
+	if c.ReadOnly {
+		c.Promises = nil
+	}
+	pages := (size + mm.PageSize - 1) >> mm.PageShift
+	if c.Promises != nil {
+		if err := c.Promises.promise(pages << mm.PageShift); err != nil {
+			return nil, fmt.Errorf("disk %s: %w", c.Name, err)
+		}
+	}
 	return &Disk{
 		info: block.Info{
 			Sectors: size >> block.SectorShift, SectorSize: c.SectorSize, PhysicalSize: mm.PageSize, ReadOnly: c.ReadOnly,
 			CanDiscard: !c.ReadOnly, DiscardUnit: mm.PageSize, MaxSegments: maxSegments, MaxBytes: maxBytes, Name: c.Name,
 		},
-		mem: c.Memory, base: c.Base, pages: make([]atomic.Uint64, (size+mm.PageSize-1)>>mm.PageShift),
+		mem: c.Memory, base: c.Base, pages: make([]atomic.Uint64, pages), promises: c.Promises,
 	}, nil
 }
 
@@ -163,6 +177,9 @@ func (d *Disk) add(i uint64, src mm.Page, n int) (uint64, error) {
 		d.readBase(i<<mm.PageShift, pg, 0, mm.PageSize)
 	}
 	d.used.Add(1)
+	if d.promises != nil {
+		d.promises.kept(mm.PageSize)
+	}
 	d.pages[i].Store(uint64(f) + 1)
 	return uint64(f) + 1, nil
 }
@@ -184,6 +201,9 @@ func (d *Disk) free(from, to uint64) {
 		if m := d.pages[i].Swap(0); m != 0 {
 			d.mem.FreeFrames(mm.MFN(m-1), 0)
 			d.used.Add(-1)
+			if d.promises != nil {
+				d.promises.again(mm.PageSize)
+			}
 		}
 	}
 }
@@ -192,7 +212,13 @@ func (d *Disk) free(from, to uint64) {
 func (d *Disk) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
 	d.closed = true
 	d.free(0, uint64(len(d.pages)))
+	if d.promises != nil {
+		d.promises.kept(uint64(len(d.pages)) << mm.PageShift)
+	}
 	return nil
 }

@@ -187,3 +187,56 @@ func TestRace(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestPromises: a disk that is written has its memory for certain, and gives back what it
+// was promised; one more than there is memory for can't be had.
+func TestPromises(t *testing.T) {
+	const size = 64 << 10
+	m := domaintest.New(t, 256)
+	p := &Promises{Free: func() uint64 { return m.Host.Memory.Stats().Free * mm.PageSize }}
+	free := p.Free()
+	frame, _ := m.Host.Memory.AllocFrames(0, mm.FrameKernel, mm.DomIDXen, mm.ZoneAny)
+	c := Config{Memory: m.Host.Memory, Bytes: size, Promises: p, Name: "d"}
+	d, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, d: d, pool: m.Host.Memory, frames: []mm.MFN{frame}}
+	want := func(n uint64) {
+		t.Helper()
+		if p.Bytes() != n {
+			t.Errorf("%d bytes are promised, not %d", p.Bytes(), n)
+		}
+	}
+	want(size)
+	seg := block.Segment{Frame: frame, Len: mm.PageSize}
+	for range 2 { // the second time nothing is taken
+		for i := range uint64(3) {
+			if err := b.do(block.Write, i*8, 0, seg); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want(size - 3*mm.PageSize)
+	}
+	if err := b.do(block.Discard, 0, 16); err != nil {
+		t.Fatal(err)
+	}
+	want(size - mm.PageSize)
+	c.Bytes = free - size
+	if _, err := New(c); !errors.Is(err, mm.ErrNoMemory) {
+		t.Errorf("a disk of all that is free: %v", err)
+	}
+	c.ReadOnly = true
+	if r, err := New(c); err != nil || r.Close() != nil {
+		t.Errorf("the same, read-only: %v", err)
+	}
+	want(size - mm.PageSize)
+	for range 2 {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		want(0)
+	}
+	m.Host.Memory.FreeFrames(frame, 0)
+	m.CheckFree(t)
+}

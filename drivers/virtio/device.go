@@ -81,6 +81,8 @@ type Device struct {
 	msix     *pci.MSIX
 	features uint64
 	queues   []*Queue
+	changed  func() // OnConfig's
+	watcher  watcher
 }
 
 // transport is how a device's registers are reached.
@@ -154,8 +156,13 @@ func (d *Device) Reset() error {
 }
 
 // Dead tells whether the device is not there any more, or says that it does not work.
-func (d *Device) Dead() bool {
-	return d.regs.status()&(statusNeedsReset|statusFailed) != 0
+func (d *Device) Dead() bool { return d.watcher.works() && d.dead() }
+
+// dead is Dead, of a device that was started. What is not there reads as ones, and in QEMU
+// as zeroes.
+func (d *Device) dead() bool {
+	s := d.regs.status()
+	return s&(statusNeedsReset|statusFailed) != 0 || s&statusDriverOK == 0
 }
 
 // Legacy tells whether the device is one of before 1.0, or was found as such.
@@ -205,9 +212,10 @@ func (d *Device) Vectors() int { return d.msix.Len() }
 // NumQueues is how many queues there are.
 func (d *Device) NumQueues() int { return d.regs.numQueues() }
 
-// OnConfig has handle called when the device's configuration or state changes. It takes
-// the first vector.
+// OnConfig has handle called when the device's configuration or state changes, or the
+// device goes. It takes the first vector.
 func (d *Device) OnConfig(handle func()) error {
+	d.changed = handle
 	if err := d.Vector(0, 0, handle); err != nil {
 		return err
 	}
@@ -285,11 +293,17 @@ func (d *Device) QueueOn(o QueueOptions) (*Queue, error) {
 func (d *Device) Start() {
 	d.f.SetMaster(true)
 	d.status(statusDriverOK)
+	d.watcher.begin(d.dead, func() {
+		if d.changed != nil {
+			d.changed()
+		}
+	})
 }
 
 // Close resets the device and gives the memory of its queues back. If the device can't
 // be reset and is still there, that memory stays its own, and the error says so.
 func (d *Device) Close() error {
+	d.watcher.end()
 	err := d.Reset()
 	d.f.SetMaster(false)
 	if d.msix != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"nidus/drivers/block"
+	"nidus/drivers/block/blocktest"
 	"nidus/drivers/device/devicetest"
 	"nidus/drivers/virtio"
 	"nidus/drivers/virtio/virtiotest"
@@ -341,6 +342,28 @@ func TestDies(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "does not work any more") {
 		t.Errorf("the log says %q", log)
+	}
+}
+
+// TestGone pulls a device out: it is found gone although no interrupt says so.
+func TestGone(t *testing.T) {
+	for _, reads := range []byte{0xff, 0} { // real buses, and QEMU
+		d, m, log, err := open(t, all, func(d *virtiotest.Device) { d.Hold = true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.d.Set(func() { m.d.Gone = &reads })
+		for _, err := range blocktest.Flood(t, d, m.d.Host, 300) {
+			if !errors.Is(err, block.ErrGone) {
+				t.Error(err)
+			}
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := m.d.Host.Frames(); n != 1 || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "does not answer") {
+			t.Errorf("%d frames are in use, the log says %q", n, log)
+		}
 	}
 }
 

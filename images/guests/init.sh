@@ -86,9 +86,9 @@ cut) # logs in a file and on a disk, until the power goes
 	bench log F /mnt/log &
 	bench log D /dev/xvdb
 	wait ;;
-pull) # two disks with a bad sector at 1 MiB, which go
+pull) # disks with a bad sector at 1 MiB, which go
 	for m in /lib/disk/*.ko; do insmod $m; done
-	disks="xvda xvdb"
+	disks="xvda xvdb xvdc"
 	for d in $disks; do
 		until [ -b /dev/$d ]; do sleep 1; done
 		good=0 bad=0

@@ -27,7 +27,7 @@ func hostDiskCases() []Case {
 			Timeout: 4 * time.Minute, Run: nvmeDisks},
 		{Name: "host-ahci", What: "the same of SATA disks at QEMU's AHCI controllers",
 			Timeout: 4 * time.Minute, Run: sataDisks},
-		{Name: "disk-pull", What: "a guest's NVMe and SATA disks have a bad sector, and then are pulled out: it gets errors, and all else is read and written; the log has a line for each disk",
+		{Name: "disk-pull", What: "a guest's NVMe, SATA and virtio disks have a bad sector, and then are pulled out: it gets errors, and all else is read and written; the log has a line for each disk",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd}, Timeout: 4 * time.Minute, Run: diskPull},
 		root("disk-phy", "virtio disk", "vda1", virtioDisk("d.img", "")),
 		root("nvme-root", "NVMe disk", "nvme0n1p1", nvmeDisk("d.img", "", "")),

@@ -19,6 +19,9 @@ func (r *oldRegisters) load(off uint64, n int) uint32 {
 	d := r.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.Gone != nil {
+		return d.gone(n)
+	}
 	q := d.selected()
 	switch {
 	case off >= oldConfig+uint64(len(d.Config)):
@@ -44,6 +47,9 @@ func (r *oldRegisters) store(off uint64, n int, v uint32) {
 	d := r.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.Gone != nil {
+		return
+	}
 	q := d.selected()
 	switch off {
 	case 4:

@@ -28,6 +28,8 @@ type Device struct {
 	Corrupt func(id, written *uint32)
 	// Hold keeps requests back until Kick, when true.
 	Hold bool
+	// Gone is what all registers read as, byte by byte; nil: the device is there.
+	Gone *byte
 	// Waits tells which queues' chains are kept for Input; nil: none.
 	Waits func(queue int) bool
 
@@ -154,7 +156,7 @@ func (d *Device) work() {
 	defer d.ended.Done()
 	for i := range d.kicks {
 		d.mu.Lock()
-		if i < len(d.queues) && !d.Hold && (d.Waits == nil || !d.Waits(i)) {
+		if i < len(d.queues) && !d.Hold && d.Gone == nil && (d.Waits == nil || !d.Waits(i)) {
 			d.run(i)
 		}
 		d.mu.Unlock()

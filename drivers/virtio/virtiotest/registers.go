@@ -27,6 +27,9 @@ func (r *registers) load(off uint64, n int) uint32 {
 	d := r.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.Gone != nil {
+		return d.gone(n)
+	}
 	at := r.from + off
 	switch {
 	case at >= atTable:
@@ -52,6 +55,14 @@ func (r *registers) load(off uint64, n int) uint32 {
 	return get(d.common[at:], n)
 }
 
+// gone is what a register of n bytes reads as when the device is not there.
+func (d *Device) gone(n int) (v uint32) {
+	for range n {
+		v = v<<8 | uint32(*d.Gone)
+	}
+	return v
+}
+
 func (d *Device) selected() *queue {
 	if i := int(get(d.common[22:], 2)); i < len(d.queues) {
 		return &d.queues[i]
@@ -64,6 +75,9 @@ func (r *registers) store(off uint64, n int, v uint32) {
 	d := r.d
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.Gone != nil {
+		return
+	}
 	at := r.from + off
 	switch {
 	case at >= atTable:

@@ -3,6 +3,7 @@ package dhcp
 import (
 	"context"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -152,6 +153,29 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, _ := s.Answer(b); r != nil {
 			r.ToBytes()
+		}
+	})
+}
+
+// FuzzLease has a server of the network's, which nobody vouches for, give the host its address.
+func FuzzLease(f *testing.F) {
+	d, _ := dhcpv4.NewDiscovery([]byte{0, 0x16, 0x3e, 0, 0, 1})
+	s := server()
+	r, _ := s.Answer(d.ToBytes())
+	r.UpdateOption(dhcpv4.OptNTPServers(net.IPv4(10, 9, 0, 1)))
+	f.Add(r.ToBytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := dhcpv4.FromBytes(b)
+		if err != nil {
+			return
+		}
+		l, err := lease(m, time.Minute)
+		if err != nil {
+			return
+		}
+		if a := l.Address; !a.IsValid() || !a.Addr().Is4() || a.Bits() == 0 || l.Time < time.Minute || l.renew < 30*time.Second || l.renew > l.Time ||
+			l.Gateway.IsValid() && !a.Contains(l.Gateway) || len(l.DNS) > 4 || len(l.NTP) > 4 {
+			t.Errorf("%+v", l)
 		}
 	})
 }

@@ -173,6 +173,3 @@ func (e *Endpoint) SetOnCloseAction(f func()) {
 	defer e.mu.Unlock()
 	e.onClose = f
 }
-
-// Dropped is how many frames came in and were not taken, because others waited.
-func (e *Endpoint) Dropped() uint64 { return e.in.dropped.Load() }

@@ -242,7 +242,7 @@ func TestHostileFrames(t *testing.T) {
 	if done != len(frames) {
 		t.Errorf("%d frames of %d are done", done, len(frames))
 	}
-	if e.Dropped() == 0 {
+	if e.in.dropped.Load() == 0 {
 		t.Error("no frame was dropped: what waits has no bound")
 	}
 	s.Destroy()

@@ -52,7 +52,7 @@ func (s some) Interfaces(name string) []link.MAC {
 
 // setting is a guest behind a Network, and what is outside.
 type setting struct {
-	t           *testing.T
+	t           testing.TB
 	mem         devicetest.Host
 	net         *Network
 	host, world *ipstack.Stack
@@ -65,7 +65,7 @@ func wire(a, b byte) (*pipe.End, *pipe.End) {
 	return pipe.New(link.Info{Name: "a", MAC: mac(a), MTU: 1500, Take: endpoint.Take}, link.Info{Name: "b", MAC: mac(b), MTU: 1500, Take: endpoint.Take})
 }
 
-func newSetting(t *testing.T, c Config) *setting {
+func newSetting(t testing.TB, c Config) *setting {
 	s := &setting{t: t, goroutines: runtime.NumGoroutine()}
 	a, b := wire(10, 11)
 	s.host, s.world = s.stack(a), s.stack(b)
@@ -128,6 +128,9 @@ func (s *setting) close() {
 	s.world.Destroy()
 	if n := s.mem.Frames(); n != 0 {
 		s.t.Errorf("%d pages are lost", n)
+	}
+	if _, fuzzing := s.t.(*testing.F); fuzzing {
+		return // it has goroutines of its own
 	}
 	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > s.goroutines; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {

@@ -7,7 +7,10 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 exec </dev/console >/dev/console 2>&1
 echo "DOM0-INIT uptime=$(cut -d' ' -f1 /proc/uptime)"
-for m in /mods/*.ko; do insmod $m || echo "insmod $m failed"; done
+for m in /mods/*.ko; do
+	case $m in *-brd.ko) args="rd_nr=1 rd_size=65536" ;; *) args= ;; esac
+	insmod $m $args || echo "insmod $m failed"
+done
 mount -t tmpfs -o size=800m root /mnt
 tar xf /dev/vda -C /mnt
 for d in dev proc sys; do mount --bind /$d /mnt/$d; done

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 
 	"nidus/images/debian"
@@ -30,14 +31,14 @@ const (
 )
 
 // peerModules are drivers of Debian's kernel that dom0's initramfs loads, in
-// order: its disk, then what Xen's tools use.
+// order: its disk, then what Xen's tools use, then a guest's disk in memory.
 var peerModules = []string{
 	"virtio/virtio_ring", "virtio/virtio", "virtio/virtio_pci_legacy_dev", "virtio/virtio_pci_modern_dev", "virtio/virtio_pci", "block/virtio_blk",
-	"xen/xen-privcmd", "xen/xenfs/xenfs", "xen/xen-evtchn", "xen/xen-gntdev", "xen/xen-gntalloc",
+	"xen/xen-privcmd", "xen/xenfs/xenfs", "xen/xen-evtchn", "xen/xen-gntdev", "xen/xen-gntalloc", "block/brd", "block/xen-blkback/xen-blkback",
 }
 
 // peerParts are the guests' parts that Xen boots.
-var peerParts = []string{Vmlinuz, Vmlinux, Initrd, Calls}
+var peerParts = []string{Vmlinuz, Vmlinux, Initrd, RootInitrd, Calls}
 
 //go:embed peer-init.sh
 var peerInit string
@@ -133,7 +134,7 @@ func (b *Builder) peerInitrd() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		m.File(fmt.Sprintf("mods/%02d.ko", i), 0o644, ko)
+		m.File(fmt.Sprintf("mods/%02d-%s.ko", i, path.Base(name)), 0o644, ko)
 	}
 	for _, dir := range []string{"dev", "proc", "sys", "mnt"} {
 		m.Dir(dir)

@@ -55,7 +55,7 @@ func bench(ctx context.Context, b *builder.Builder, args []string, out io.Writer
 	}
 	fmt.Fprintln(out, "\n# Xen 4.17 with Debian's dom0")
 	theirs := map[string]regress.Figure{}
-	peerErr := regress.Peer(ctx, b, func(f regress.Figure) {
+	peerErr := regress.Peer(ctx, b, benches, func(f regress.Figure) {
 		theirs[f.Row()] = f
 		f.Print(out)
 	})

@@ -45,7 +45,7 @@ func insideGuest(t *T) ([]Figure, error) {
 
 // diskSpeed measures a disk in memory.
 func diskSpeed(t *T) ([]Figure, error) {
-	h, err := t.bootGuests(Boot{CPUs: 2, MemoryMiB: 4096}, []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": diskBench("ram:64M,raw,xvda,w")})
+	h, err := t.bootGuests(Boot{CPUs: deviceCPUs, MemoryMiB: 4096}, []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": diskBench("ram:64M,raw,xvda,w")})
 	if err != nil {
 		return nil, err
 	}
@@ -55,9 +55,13 @@ func diskSpeed(t *T) ([]Figure, error) {
 	return readBench(h)
 }
 
+// deviceCPUs is how many CPUs the host has while a guest's devices are measured: one for
+// the guest, and one for who serves it.
+const deviceCPUs = 2
+
 // diskBench is the configuration of the guest that measures its disk.
-func diskBench(disk string) []byte {
-	return config("g", builder.Vmlinux, 1, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ '%s' ]", builder.RootInitrd, disk), `extra = "console=hvc0 loglevel=4 panic=1 test=disk"`)
+func diskBench(disk string, more ...string) []byte {
+	return config("g", builder.Vmlinux, 1, 256, append(more, fmt.Sprintf("ramdisk = %q\ndisk = [ '%s' ]", builder.RootInitrd, disk), `extra = "console=hvc0 loglevel=4 panic=1 test=disk"`)...)
 }
 
 // readBench reads the figures until the guest's end.

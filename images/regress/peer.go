@@ -23,15 +23,17 @@ var (
 	dom0Up     = regexp.MustCompile(`DOM0-INIT uptime=[\d.]+`)
 )
 
-// Peer measures Debian's Xen 4.17 under the same QEMU as Measure measures Nidus,
-// and calls got with each figure. The figures' names are those of Nidus's.
-func Peer(ctx context.Context, b *builder.Builder, got func(Figure)) error {
+// Peer measures Debian's Xen 4.17 under the same QEMU as Measure measures Nidus, and
+// calls got with each figure, of the measurements that benches are among. The figures'
+// names are those of Nidus's.
+func Peer(ctx context.Context, b *builder.Builder, benches []Bench, got func(Figure)) error {
 	// Xen emulates the TSC where, as under TCG, it isn't said to be invariant.
 	// That would be most of what is measured inside; so Xen gets the best mode.
 	const native = `tsc_mode = "native"`
 	files := map[string][]byte{
 		"bench.cfg": linux("g", builder.Vmlinux, 1, "bench", native),
 		"calls.cfg": calls(native),
+		"disk.cfg":  diskBench("phy:/dev/ram0,xvda,w", native),
 	}
 	for _, k := range []string{builder.Vmlinux, builder.Vmlinuz} {
 		files[k+".cfg"] = linux("g", k, 1, "tick")
@@ -39,7 +41,20 @@ func Peer(ctx context.Context, b *builder.Builder, got func(Figure)) error {
 	if err := b.Peer(files); err != nil {
 		return err
 	}
-	return runOne(ctx, b, Case{Name: "bench-peer-xen", Timeout: 20 * time.Minute, Run: func(t *T) error { return peer(t, got) }})
+	var errs []error
+	for _, c := range []struct {
+		name string
+		of   []string
+		run  func(t *T, got func(Figure)) error
+	}{
+		{"bench-peer-xen", []string{"size", "boot", "create", "calls", "guest"}, peer},
+		{"bench-peer-xen-devices", []string{"disk"}, peerDevices},
+	} {
+		if slices.ContainsFunc(benches, func(b Bench) bool { return slices.Contains(c.of, b.Name) }) {
+			errs = append(errs, runOne(ctx, b, Case{Name: c.name, Timeout: 20 * time.Minute, Run: func(t *T) error { return c.run(t, got) }}))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func peer(t *T, got func(Figure)) error {
@@ -58,7 +73,7 @@ func peer(t *T, got func(Figure)) error {
 	values := map[string][]float64{}
 	for i := range repeats {
 		fmt.Fprintf(t.Say, "booting Xen, %d of %d\n", i+1, repeats)
-		h, err := t.bootPeer(&boots)
+		h, err := t.bootPeer(1, &boots)
 		if err != nil {
 			return err
 		}
@@ -88,8 +103,8 @@ func peer(t *T, got func(Figure)) error {
 
 // bootPeer boots Xen with dom0, and waits for dom0's shell. What counts as the
 // boot is the time to dom0's init: what follows is our own tar file.
-func (t *T) bootPeer(boots *[]float64) (*Host, error) {
-	args := QEMUArgs(1, 4096)
+func (t *T) bootPeer(cpus int, boots *[]float64) (*Host, error) {
+	args := QEMUArgs(cpus, 4096)
 	for i := range args {
 		if args[i] == "-cpu" {
 			args[i+1] = peerCPU
@@ -181,6 +196,20 @@ func (h *Host) peerInside(got func(Figure)) error {
 		return err
 	}
 	return errors.Join(errCalls, h.peerFigures(got))
+}
+
+// peerDevices measures a guest's devices, with the CPUs that Nidus has for them.
+func peerDevices(t *T, got func(Figure)) error {
+	var boots []float64
+	h, err := t.bootPeer(deviceCPUs, &boots)
+	if err != nil {
+		return err
+	}
+	defer t.closeAll()
+	if err := h.Send("xl create -c disk.cfg\r"); err != nil {
+		return err
+	}
+	return h.peerFigures(got)
 }
 
 // peerFigures reads a guest's figures until dom0's prompt is back.

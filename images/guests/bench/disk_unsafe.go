@@ -13,24 +13,25 @@ import (
 // Linux' asynchronous I/O (uapi linux/aio_abi.h; io_setup(2), io_submit(2),
 // io_getevents(2)): with O_DIRECT it keeps several requests of one thread in flight.
 
-// iocb is struct iocb.
+// iocb is struct iocb. Linux refuses one whose reserved fields aren't 0, which Go doesn't
+// promise of fields that have no name.
 type iocb struct {
-	data   uint64
-	_, _   uint32
-	op     uint16
-	_      int16
-	fd     uint32
-	buf    uint64
-	bytes  uint64
-	offset int64
-	_      uint64
-	_, _   uint32
+	data         uint64
+	key, rwFlags uint32
+	op           uint16
+	priority     int16
+	fd           uint32
+	buf          uint64
+	bytes        uint64
+	offset       int64
+	reserved     uint64
+	flags, resFD uint32
 }
 
 // ioEvent is struct io_event.
 type ioEvent struct {
-	data, _   uint64
-	res, res2 int64
+	data, object uint64
+	res, res2    int64
 }
 
 const ioRead, ioWrite = 0, 1 // IOCB_CMD_PREAD, IOCB_CMD_PWRITE
@@ -98,7 +99,11 @@ func transfer(ctx uintptr, fd int, mem []byte, op uint16, block, depth, total, s
 			ptrs = ptrs[:copy(ptrs, ptrs[n:])]
 		}
 		n, _, e := syscall.Syscall6(syscall.SYS_IO_GETEVENTS, ctx, 1, uintptr(depth), uintptr(unsafe.Pointer(&events[0])), 0, 0)
-		if e != 0 {
+		switch e {
+		case 0:
+		case syscall.EINTR: // a signal of Go's scheduler
+			continue
+		default:
 			return fmt.Errorf("io_getevents: %w", e)
 		}
 		for _, ev := range events[:n] {

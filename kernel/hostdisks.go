@@ -36,17 +36,20 @@ func (h *host) findDisks(m device.Host) {
 			h.log.Printf(console.LevelError, "%s: %v; this device is not used", owner, err)
 			continue
 		}
+		var names []string
 		for _, d := range disks {
-			h.foundDisk(m, d.Name, d)
+			names = append(names, h.foundDisk(m, d.Name, d)...)
 		}
+		h.hotplug.Watch(f.Address, func(why error) { h.lostDisks(f.Address, owner, disks, names, why) })
 	}
 	if h.Options.Data != "" && h.core.Data == nil {
 		h.log.Printf(console.LevelError, "data=%s: there is no such disk or partition; there are: %v", h.Options.Data, h.core.Blocks())
 	}
 }
 
-// foundDisk says what a disk is, and finds its partitions.
-func (h *host) foundDisk(m device.Memory, name string, d block.Device) {
+// foundDisk says what a disk is, and finds its partitions. It returns the names that they
+// and the disk are known by.
+func (h *host) foundDisk(m device.Memory, name string, d block.Device) (names []string) {
 	i := d.Info()
 	more := ""
 	for _, s := range []struct {
@@ -59,14 +62,14 @@ func (h *host) foundDisk(m device.Memory, name string, d block.Device) {
 	}
 	h.log.Printf(console.LevelInfo, "disk %s: %d MiB, sectors of %d bytes, %s%s", name, i.Sectors>>11, i.SectorSize, i.Name, more)
 	disk := partition.NewDisk(d)
-	h.registerDisk(disk, name, i.Name, disk.Whole())
+	names = append(names, h.registerDisk(disk, name, i.Name, disk.Whole()))
 	if h.Options.Data == name {
 		h.foundData(m, disk, name, i.Name, disk.Whole())
 	}
 	t, err := readTable(d, m)
 	if err != nil {
 		h.log.Printf(console.LevelError, "disk %s: its partitions are not known: %v", name, err)
-		return
+		return names
 	}
 	for _, p := range t.Problems {
 		h.log.Printf(console.LevelWarning, "disk %s: %s", name, p)
@@ -75,11 +78,12 @@ func (h *host) foundDisk(m device.Memory, name string, d block.Device) {
 		part := partition.DeviceName(name, e.Number)
 		h.log.Printf(console.LevelInfo, "disk %s: %s has %d MiB from sector %d on, type %s %s", name, part, e.Sectors>>11, e.First, e.Type, e.Name)
 		what := fmt.Sprintf("%s of %s", part, i.Name)
-		h.registerDisk(disk, part, what, e)
+		names = append(names, h.registerDisk(disk, part, what, e))
 		if e.Name == dataLabel && h.Options.Data == "" || h.Options.Data == part {
 			h.foundData(m, disk, part, what, e)
 		}
 	}
+	return names
 }
 
 // dataLabel is the GUID table's name of the data partition (images/media).
@@ -95,9 +99,11 @@ func (h *host) foundData(m device.Memory, d *partition.Disk, name, what string, 
 	h.log.Printf(console.LevelInfo, "data partition: %s; its files are /data/...", name)
 }
 
-// registerDisk makes a disk or a partition known to phy:, as /dev/NAME.
-func (h *host) registerDisk(d *partition.Disk, name, what string, e partition.Entry) {
-	h.core.RegisterBlock("/dev/"+name, func(readOnly bool) (block.Device, error) { return d.Open(e, what, readOnly) })
+// registerDisk makes a disk or a partition known to phy:, as /dev/NAME, which it returns.
+func (h *host) registerDisk(d *partition.Disk, name, what string, e partition.Entry) string {
+	name = "/dev/" + name
+	h.core.RegisterBlock(name, func(readOnly bool) (block.Device, error) { return d.Open(e, what, readOnly) })
+	return name
 }
 
 // readTable reads the partitions of a disk, unless that takes longer than any disk does: one

@@ -34,6 +34,7 @@ func (h *host) findNICs(m device.Host) {
 			continue
 		}
 		h.foundNIC(p, string(owner), f.Address)
+		h.hotplug.Watch(f.Address, func(why error) { h.lostNIC(f.Address, owner, p, why) })
 		n++
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"nidus/drivers/pci"
+	"nidus/drivers/pci/hotplug"
 	"nidus/kernel/baremetal"
 	"nidus/kernel/boot"
 	"nidus/kernel/console"
@@ -69,7 +70,8 @@ type host struct {
 	// Clients of the network, and who wants metrics; nil: there are none.
 	tls, scrapes *server.Lasting
 	// owners says which driver or domain has which PCI function.
-	owners pci.Registry
+	owners  pci.Registry
+	hotplug *hotplug.Watcher
 }
 
 func bringUp(log *console.Log, tty *tty) (*host, error) {
@@ -130,8 +132,10 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	h.core.ParseDisk = parseDisk
 	h.core.ParseVIF = parseVIF
 	h.findShared()
+	h.hotplug = hotplug.New(machine.PCI, func(format string, args ...any) { log.Printf(console.LevelWarning, format, args...) })
 	h.findDisks(m.Devices(pool))
 	h.findNICs(m.Devices(pool))
+	go h.watchPCI()
 	h.startNetwork(m.Devices(pool), heap)
 	h.listenTLS(certs.Key)
 	h.listenMetrics()

@@ -4,9 +4,10 @@ import "iter"
 
 // Capability numbers (PCI Code and ID Assignment Specification 1.11, section 2).
 const (
-	CapMSI    = 0x05
-	CapVendor = 0x09
-	CapMSIX   = 0x11
+	CapMSI     = 0x05
+	CapVendor  = 0x09
+	CapExpress = 0x10
+	CapMSIX    = 0x11
 )
 
 const (
@@ -67,6 +68,12 @@ func (f *Function) Class() uint32 { return f.Read(regClass) >> 8 }
 func (f *Function) Subsystem() (vendor, device uint16) {
 	v := f.Read(0x2c)
 	return uint16(v), uint16(v >> 16)
+}
+
+// Present tells whether the function still answers. Its memory is no sign: what is not
+// there reads as ones on most machines, but as zeroes in QEMU.
+func (f *Function) Present() bool {
+	return f.Read(regID) == uint32(f.Vendor)|uint32(f.Device)<<16
 }
 
 // SetMaster lets the function reach memory, and write interrupts there, or no longer. Its

@@ -168,7 +168,7 @@ func (q *queue) interrupt() {
 			e.r.Done(e.r, e.err)
 		}
 		if bad != nil {
-			q.d.lose(bad)
+			q.d.Lose(bad)
 			return
 		}
 		if !more {

@@ -165,7 +165,7 @@ func (d *Disk) configure(got uint64) (queues int, err error) {
 // changed looks what has become of the device.
 func (d *Disk) changed() {
 	if d.dev.Dead() {
-		d.lose(errors.New("it says that it does not work any more, or does not answer"))
+		d.Lose(errors.New("it says that it does not work any more, or does not answer"))
 		return
 	}
 	var sectors uint64
@@ -176,8 +176,8 @@ func (d *Disk) changed() {
 	}
 }
 
-// lose gives the device up: what is in flight ends, and what comes.
-func (d *Disk) lose(why error) {
+// Lose gives the device up: what is in flight ends, and what comes.
+func (d *Disk) Lose(why error) {
 	d.once.Do(func() {
 		d.gone.Store(true)
 		d.log("%s: %v; it is not used any more", d.info.Name, why)

@@ -46,7 +46,7 @@ func (p *pair) interrupt() {
 			err = bad
 		}
 		if err != nil {
-			p.c.lose(err)
+			p.c.Lose(err)
 			return
 		}
 		if !sending && !receiving {

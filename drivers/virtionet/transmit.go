@@ -47,7 +47,7 @@ func (t *transmitter) setup(index, vector int) error {
 // send gives the device frames, as far as there is room.
 func (t *transmitter) send(frames []*link.Frame) {
 	if err := t.Send(frames); err != nil {
-		t.c.lose(err)
+		t.c.Lose(err)
 	}
 }
 

@@ -207,7 +207,7 @@ func (c *Card) configure() (pairs, offered int, err error) {
 // changed looks what has become of the device.
 func (c *Card) changed() {
 	if c.dev.Dead() {
-		c.lose(errors.New("it says that it does not work any more, or does not answer"))
+		c.Lose(errors.New("it says that it does not work any more, or does not answer"))
 		return
 	}
 	c.control.interrupt()
@@ -228,8 +228,8 @@ func (c *Card) look() bool {
 	return c.SetUp(up && !c.gone.Load())
 }
 
-// lose gives the device up: what is in flight ends, and what comes is dropped.
-func (c *Card) lose(why error) {
+// Lose gives the device up: what is in flight ends, and what comes is dropped.
+func (c *Card) Lose(why error) {
 	c.once.Do(func() {
 		c.gone.Store(true)
 		c.SetUp(false)

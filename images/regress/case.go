@@ -47,6 +47,7 @@ func Cases() []Case {
 		[]Case{xlOverIvshmem(), autostart(), cleanShutdown(), vmxHello()},
 		hostDiskCases(),
 		hostNICCases(),
+		hostUnplugCases(),
 		killClientCases(),
 		ringFuzzCases(),
 		hostCases(),

@@ -47,11 +47,11 @@ type Chip interface {
 
 	// Link tells whether there is a link.
 	Link() bool
-	// Absent tells whether the card is not there any more.
+	// Absent tells whether the card's registers read as ones, as if it were not there.
 	Absent() bool
 	// Reset takes everything from the card: afterwards it reaches no memory.
 	Reset() error
-	// Free gives the descriptors back. Preconditions: Reset, or Absent.
+	// Free gives the descriptors back. Preconditions: Reset, or the card is not there.
 	Free()
 }
 
@@ -144,7 +144,7 @@ func (c *Card) Interrupt() {
 
 // Look reads whether there is a link, and says so if that is news and not the first time.
 func (c *Card) Look() {
-	if c.chip.Absent() {
+	if c.absent() {
 		c.Lose(errors.New("it does not answer any more"))
 		return
 	}
@@ -156,6 +156,9 @@ func (c *Card) Look() {
 	}
 	c.started = true
 }
+
+// absent tells whether the card is not there any more.
+func (c *Card) absent() bool { return c.chip.Absent() || !c.o.Function.Present() }
 
 // Poll stands in for the interrupts of a card that has none: it looks for what the card
 // has done every now and then, more often while there is something, until Close.
@@ -211,9 +214,11 @@ func (c *Card) stop() error {
 		c.tx.Stop()
 		c.run.Lock() // until an interrupt's handler has ended; the next one sees gone
 		defer c.run.Unlock()
-		c.resets = c.chip.Reset()
-		c.o.Function.SetMaster(false)
-		if c.chip.Absent() {
+		if !c.absent() {
+			c.resets = c.chip.Reset()
+			c.o.Function.SetMaster(false)
+		}
+		if c.resets != nil && c.absent() {
 			c.resets = nil
 		}
 		// A card that can't be reset is no master of the bus any more, but what it may

@@ -151,11 +151,15 @@ func lastDeath() (n int, where string) {
 func (h *host) DebugKey(key byte) bool {
 	switch key {
 	case 'h':
-		h.log.Printf(console.LevelError, "debug keys: d CPUs, g goroutines and heap, m memory, p pauses (5 s), t trace, k let the control plane die at one of its next steps")
+		h.log.Printf(console.LevelError, "debug keys: d CPUs, e event channels, grants and xenstore in use, g goroutines and heap, m memory, p pauses (5 s), t trace, k let the control plane die at one of its next steps")
 	case 'd':
 		for i := range baremetal.NumCPU() {
 			h.log.Printf(console.LevelError, "CPU %d: %+v", i, baremetal.Stats(i))
 		}
+	case 'e':
+		tables, used, mapped := h.core.Host.Grants.InUse()
+		h.log.Printf(console.LevelError, "in use: %d event channels of domain 0; %d grant tables, %d grants used, %d of them mapped; xenstore %+v",
+			h.core.Host.Dom0.PortsInUse(), tables, used, mapped, h.core.Host.Store.Totals())
 	case 'm':
 		s := h.core.Host.Memory.Stats()
 		h.log.Printf(console.LevelError, "frames: total %d, free %d, kernel %d, guest %d, special %d, mmio %d, table %d", s.Total, s.Free,

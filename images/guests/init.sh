@@ -12,6 +12,7 @@ for word in $(cat /proc/cmdline); do
 	test=*) test=${word#test=} ;;
 	grants=*) grants=$(echo ${word#grants=} | tr , ' ') ;;
 	root=/dev/*) root=${word#root=} ;;
+	peer=*) peer=${word#peer=} ;; # an address to send to
 	net=*) net=${word#net=} ;; # eth0's address, or 0, or dhcp
 	esac
 done
@@ -58,6 +59,24 @@ store) # be in a transaction, then tick
 tick) # the same with idle CPUs
 	n=0
 	while :; do n=$((n + 1)); echo "NIDUS-GUEST-TICK $n"; sleep 1; done ;;
+soak) # use two disks and the network for ever; a tick says that what was written was read again
+	for m in /lib/disk/*.ko; do insmod $m; done
+	until [ -b /dev/xvda ] && [ -b /dev/xvdb ]; do sleep 1; done
+	mount -t ext4 /dev/xvdb /mnt
+	(while :; do nc -l -p 5000 >/dev/null; done) &
+	n=0 sent=0
+	while :; do
+		n=$((n + 1))
+		at=$((n % 63 * 4))
+		dd if=/dev/urandom of=/tmp/x bs=64k count=4 2>/dev/null
+		dd if=/tmp/x of=/dev/xvda bs=64k seek=$at 2>/dev/null && cp /tmp/x /mnt/x && sync
+		echo 3 >/proc/sys/vm/drop_caches
+		dd if=/dev/xvda bs=64k skip=$at count=4 2>/dev/null | cmp - /tmp/x && cmp /mnt/x /tmp/x || break
+		timeout 3 nc $peer 5000 </tmp/x 2>/dev/null && sent=$((sent + 1)) # unless it was just killed
+		echo "NIDUS-GUEST-TICK $n sent $sent"
+		sleep 2 # others want to boot
+	done
+	echo "NIDUS-GUEST-DISK-BAD $n" ;;
 deaf) # ticks, and does nothing when its host asks it to shut down
 	printf '#!/bin/sh\necho NIDUS-GUEST-DEAF >/dev/console\n' >/sbin/poweroff
 	n=0

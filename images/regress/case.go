@@ -45,6 +45,7 @@ func Cases() []Case {
 		hostileCases(),
 		[]Case{hostileFronts(), grantCase(), balloonCase(), schedCase(), restartControlPlane()},
 		[]Case{xlOverIvshmem(), autostart(), cleanShutdown(), vmxHello()},
+		soakCases(),
 		hostDiskCases(),
 		hostNICCases(),
 		hostUnplugCases(),

@@ -27,6 +27,20 @@ func (ts *Tables) Of(id mm.DomID) *Table {
 	return (*m)[id]
 }
 
+// InUse counts the tables, the uses of grants that Acquire has given and Release not taken
+// back, and how many of them are mappings of domains.
+func (ts *Tables) InUse() (tables, pins, mappings int) {
+	m := ts.m.Load()
+	if m == nil {
+		return 0, 0, 0
+	}
+	for _, t := range *m {
+		pins += t.Pins()
+		mappings += t.Mappings()
+	}
+	return len(*m), pins, mappings
+}
+
 func (ts *Tables) add(id mm.DomID, t *Table) {
 	ts.change(func(m map[mm.DomID]*Table) { m[id] = t })
 }

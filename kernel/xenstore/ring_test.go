@@ -433,7 +433,14 @@ func TestSnapshot(t *testing.T) {
 	if a, b := fmt.Sprintf("%+v", sn), fmt.Sprintf("%+v", s2.Snapshot()); a != b {
 		t.Errorf("snapshot of the restored store differs:\n%s\n%s", a, b)
 	}
+	total := s.Totals()
+	if want := (Totals{Domains: 1, Nodes: s.Nodes(0) + s.Nodes(3), Watches: 2, Transactions: 1}); total != want || s2.Totals() != want {
+		t.Errorf("in all %+v, restored %+v, want %+v", total, s2.Totals(), want)
+	}
 	s.Release(3)
+	if left := s.Totals(); left != (Totals{Nodes: total.Nodes}) {
+		t.Errorf("released, it leaves %+v", left)
+	}
 	if g.r, err = s2.Attach(3, g.page, func() {}); err != nil {
 		t.Fatal(err)
 	}

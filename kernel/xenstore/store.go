@@ -81,6 +81,29 @@ func (s *Store) Nodes(dom mm.DomID) int {
 	return s.owned[dom]
 }
 
+// Totals counts what the store holds.
+type Totals struct {
+	Domains, Nodes, Watches int
+	Transactions            int // of domains; the host's own are not known here
+}
+
+// Totals counts what the store holds, for finding what was left behind.
+func (s *Store) Totals() Totals {
+	s.lock()
+	defer s.unlock()
+	t := Totals{Domains: len(s.rings)}
+	for _, n := range s.owned {
+		t.Nodes += n
+	}
+	for _, ws := range s.watches {
+		t.Watches += len(ws)
+	}
+	for _, r := range s.rings {
+		t.Transactions += len(r.c.txs)
+	}
+	return t
+}
+
 // DomainShutdown tells the watches of @releaseDomain that a domain shut down or
 // crashed, though its connection stays.
 func (s *Store) DomainShutdown(dom mm.DomID) {

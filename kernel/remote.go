@@ -91,8 +91,10 @@ func (r *remote) farewell(most time.Duration) {
 	all := slices.Collect(maps.Keys(r.all))
 	r.mu.Unlock()
 	for _, s := range all {
-		s.goodbye()
-		s.end()
+		go func() {
+			s.goodbye()
+			s.end()
+		}()
 	}
 	late := time.After(most)
 	for _, s := range all {

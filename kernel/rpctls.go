@@ -41,9 +41,10 @@ func (h *host) listenTLS(keyFile []byte) {
 // serveTLS serves one control plane, through its life, to clients of the network.
 func (h *host) serveTLS(ctx context.Context, p control.Plane) {
 	complain, client := h.complaints("TLS")
-	ctx, ended := h.remote.begin(ctx, func() {}) // the connection's end says it
+	s := server.New(p, server.Options{Name: "Nidus", Log: client})
+	ctx, ended := h.remote.begin(ctx, s.HostEnds)
 	defer ended()
-	if err := server.New(p, server.Options{Name: "Nidus", Log: client}).Serve(ctx, h.tls.Until(ctx)); err != nil {
+	if err := s.Serve(ctx, h.tls.Until(ctx)); err != nil {
 		complain("%v; nobody can connect any more", err)
 	}
 }

@@ -90,18 +90,19 @@ func (h host) DebugKeys(ctx context.Context, in *api.DebugKeysRequest) (*api.Don
 }
 
 func (h host) PowerOff(in *api.PowerOffRequest, stream api.DRPCHost_PowerOffStream) error {
-	return end(in, stream, h.plane.PowerOff)
+	return h.end(in, stream, h.plane.PowerOff)
 }
 
 func (h host) Reboot(in *api.HostRebootRequest, stream api.DRPCHost_RebootStream) error {
-	return end(in, stream, h.plane.HostReboot)
+	return h.end(in, stream, h.plane.HostReboot)
 }
 
 // end sends the steps of the host's end.
-func end(in proto.Message, stream interface {
+func (h host) end(in proto.Message, stream interface {
 	Context() context.Context
 	Send(*api.HostEndStep) error
 }, do func(context.Context, control.HostEndOptions) (control.HostEndStream, error)) error {
+	h.hears.Do(h.s.ends.RLock)
 	opt, err := wire.Decode[control.HostEndOptions](in)
 	if err != nil {
 		return err

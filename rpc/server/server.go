@@ -58,8 +58,17 @@ type Server struct {
 	plane control.Plane
 	opt   Options
 
+	ends sync.RWMutex // is read-locked by sessions whose client hears the steps of the host's end
+
 	mu    sync.Mutex
 	conns int
+}
+
+// HostEnds returns when the clients that hear the steps of the host's end have gone, as they
+// do after the last one: only then is it sure that it has come. It is to be called once that is said.
+func (s *Server) HostEnds() {
+	s.ends.Lock()
+	defer s.ends.Unlock()
 }
 
 // New makes a server.
@@ -123,7 +132,13 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 	}()
 	peer, _ := conn.(Peer)
 	c := &session{s: s, plane: s.plane, peer: peer, full: full, uploads: map[string]int{}, said: make(chan struct{})}
-	if err := c.serve(ctx, conn); err != nil {
+	err := c.serve(ctx, conn)
+	heard := true
+	c.hears.Do(func() { heard = false })
+	if heard {
+		s.ends.RUnlock()
+	}
+	if err != nil {
 		s.opt.Log("control connection of %v: %v", conn.RemoteAddr(), err)
 	}
 }
@@ -137,6 +152,7 @@ type session struct {
 
 	hello sync.Once
 	said  chan struct{} // closed by Hello
+	hears sync.Once     // locks Server.ends
 
 	mu        sync.Mutex
 	uploads   map[string]int // how often each: files that go with the connection

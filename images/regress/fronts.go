@@ -48,7 +48,7 @@ func frontBreaches(t *T) error {
 	if err := h.startNet("n"); err != nil {
 		return err
 	}
-	if err := h.arps("ip link set eth1 up; ip addr add 10.0.0.2/24 dev eth1; "); err != nil {
+	if err := h.arps(1, "ip link set eth1 up; ip addr add 10.0.0.2/24 dev eth1; "); err != nil {
 		return err
 	}
 	frames, err := h.guestFrames()
@@ -89,13 +89,13 @@ func frontBreaches(t *T) error {
 	if err := h.ticks("g", 3, 20*time.Second); err != nil {
 		return err
 	}
-	if err := h.arps(""); err != nil {
+	if err := h.arps(2, ""); err != nil {
 		return err
 	}
 	if err := h.watch(false); err != nil { // the shell, while a disk and an interface are flooded
 		return err
 	}
-	if err := h.arps(""); err != nil {
+	if err := h.arps(3, ""); err != nil {
 		return err
 	}
 	if err := h.ticks("g", 2, 20*time.Second); err != nil {
@@ -111,8 +111,10 @@ func frontBreaches(t *T) error {
 }
 
 // arps has the guest n ask by its first interface who has the address of its second one, on
-// the bridge where the hostile interfaces are.
-func (h *Host) arps(before string) error {
-	_, err := h.inGuest("n", before+"arping -D -c 2 -I eth0 10.0.0.2; echo asked$((1+1))", `Received [12] (?s:.*)asked2`, 20*time.Second)
+// the bridge where the hostile interfaces are. Its number tells the answer from those before,
+// which a console shows again.
+func (h *Host) arps(number int, before string) error {
+	_, err := h.inGuest("n", fmt.Sprintf(`%sarping -D -c 2 -I eth0 10.0.0.2 | sed -n 's/^Received \([0-9]*\).*/answers=\1 to %d/p'`, before, number),
+		fmt.Sprintf(`answers=[12] to %d`, number), 20*time.Second)
 	return err
 }

@@ -12,6 +12,8 @@ func netCases() []Case {
 	needs := []string{builder.Vmlinux, builder.Initrd}
 	return []Case{
 		{Name: "net-bridge-two-guests", What: "two guests ping each other and send 8 MiB by TCP on a bridge; a VLAN of it is another network", Needs: needs, Timeout: 5 * time.Minute, Run: bridgeGuests},
+		{Name: "net-hotplug", What: "interfaces are attached and detached while TCP runs over others and over themselves", Needs: needs, Timeout: 4 * time.Minute, Run: netHotplug},
+		{Name: "net-rate", What: "rate=2Mb/s holds within 5 %", Needs: needs, Timeout: 4 * time.Minute, Run: netRate},
 	}
 }
 
@@ -35,7 +37,8 @@ func (h *Host) startNet(name string) error {
 	return h.leave()
 }
 
-// inGuest types a line into a guest's shell, and waits for what it prints.
+// inGuest types a line into a guest's shell, and waits for what it prints. The console shows
+// what was printed before again: want must not match that, nor the line.
 func (h *Host) inGuest(name, line, want string, timeout time.Duration) ([]string, error) {
 	if err := h.Send("xl console " + name + "\r"); err != nil {
 		return nil, err
@@ -65,17 +68,15 @@ func bridgeGuests(t *T) error {
 			return err
 		}
 	}
-	for _, s := range []struct{ guest, line, want string }{
+	if err := h.in([]guestLine{
 		{"a", "ping -c 2 10.0.0.2", `2 packets transmitted, 2 packets received`},
 		{"b", "ip link set eth1 up; ip addr add 10.7.0.2/24 dev eth1; ping -c 2 10.7.0.3", `2 packets transmitted, 2 packets received`},
 		{"a", "ip addr add 10.7.0.1/24 dev eth0; ping -c 1 -W 2 10.7.0.3", `1 packets transmitted, 0 packets received`},
-		{"b", "nc -l -p 5000 | md5sum & echo listens$((1+1))", `listens2`},
+		listens("b", 5000, "md5sum"),
 		{"a", "dd if=/dev/zero bs=1M count=8 | nc 10.0.0.2 5000; echo sent$((1+1))", `sent2`},
 		{"b", "wait", `96995b58d4cbf6aaa9041b4f00c7f6ae`},
-	} {
-		if _, err := h.inGuest(s.guest, s.line, s.want, time.Minute); err != nil {
-			return err
-		}
+	}); err != nil {
+		return err
 	}
 	out, err := h.mustDo("xl network-list a b c")
 	if err != nil {

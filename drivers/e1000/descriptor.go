@@ -9,7 +9,7 @@ import (
 )
 
 // A descriptor has two words of 64 bits. Of those for what comes in, the first is the
-// buffer's address, the second what came (8254x manual, 3.2.3; 82574 datasheet, 7.1.4).
+// buffer's address, the second what came (8254x manual, section 3.2; 82574, section 7.1).
 const (
 	descSize = 16
 
@@ -24,7 +24,7 @@ const (
 )
 
 // Of those for what is sent, the first word of a data descriptor is an address, that of a
-// context the places of headers and checksums (3.3.5 to 3.3.7; 82574, 7.2.10).
+// context the places of headers and checksums (8254x manual, section 3.3; 82574, section 7.2).
 const (
 	txContext = 0 << 20
 	txData    = 1 << 20
@@ -155,7 +155,7 @@ func network(f *link.Frame) (at int, v4 bool) {
 
 // cut copies the head of a frame that the card is to cut, and makes it what the card wants:
 // lengths and IPv4's sum are 0, and the length is not in TCP's sum of the pseudo header
-// (3.5.3; 82574, 7.3.6). Preconditions: context is ok.
+// (8254x manual, section 3.5; 82574, section 7.3). Preconditions: context is ok.
 func cut(h *[link.HeadSize]byte, f *link.Frame) {
 	be := binary.BigEndian
 	copy(h[:], f.Head)

@@ -2,7 +2,7 @@
 // of package link: those for PCI and PCI-X (8254x), and the first for PCI Express (8257x),
 // with MSI-X (82574), MSI, or neither.
 //
-// References, whose sections are given: PCI/PCI-X Family of Gigabit Ethernet Controllers
+// References: PCI/PCI-X Family of Gigabit Ethernet Controllers
 // Software Developer's Manual (317453), "8254x manual", and 82574 GbE Controller Family
 // Datasheet (317694), "82574".
 package e1000
@@ -30,8 +30,7 @@ type model struct {
 
 const vendor = 0x8086
 
-// models are the cards with copper ports whose PHY needs no set-up (8254x manual, table
-// 5-1; 82574, table 9-3 and those of its siblings).
+// models are the cards with copper ports whose PHY needs no set-up.
 var models = map[uint16]model{
 	0x100e: {name: "82540EM"}, 0x1015: {name: "82540EM"}, 0x1016: {name: "82540EP"}, 0x1017: {name: "82540EP"}, 0x101e: {name: "82540EP"},
 	0x100f: {name: "82545EM"}, 0x1026: {name: "82545GM"},
@@ -124,7 +123,7 @@ func (c *chip) open(name string, log func(format string, args ...any)) error {
 	return c.start()
 }
 
-// address is the card's own, which it has read from its EEPROM (8254x manual, 13.5.2).
+// address is the card's own, which it has read from its EEPROM.
 func (c *chip) address() (m link.MAC) {
 	low, high := c.regs.Load32(regRAL0), c.regs.Load32(regRAH0)
 	if high&rahValid == 0 {
@@ -136,7 +135,7 @@ func (c *chip) address() (m link.MAC) {
 	return m
 }
 
-// start has the card begin (8254x manual, 14.3 to 14.5; 82574, 4.6).
+// start has the card begin (8254x manual, chapter 14; 82574, chapter 4).
 func (c *chip) start() error {
 	r := c.regs
 	for i := range uint64(numMTA) {
@@ -237,7 +236,7 @@ func (c *chip) all() {
 }
 
 // other handles the message of what is not the queues'. Its causes have to be taken away
-// before the next can come (82574, 10.2.4.1: those that are written as ones).
+// before the next can come: ICR clears those that are written as ones.
 func (c *chip) other() {
 	c.regs.Store32(regICR, causeOther|causeLSC)
 	c.card.Look()
@@ -249,7 +248,7 @@ func (c *chip) Link() bool { return c.regs.Load32(regSTATUS)&statusLU != 0 }
 // Absent implements ring.Chip.
 func (c *chip) Absent() bool { return c.regs.Load32(regSTATUS) == ^uint32(0) }
 
-// Reset implements ring.Chip (8254x manual, 14.9; 82574, 4.3.1 and 3.1.3.10).
+// Reset implements ring.Chip (8254x manual, chapter 14; 82574, chapter 4).
 func (c *chip) Reset() error {
 	r := c.regs
 	// Messages are turned off after what may still send one: QEMU ends with an assertion

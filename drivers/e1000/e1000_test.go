@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -66,76 +65,19 @@ func TestInfo(t *testing.T) {
 // TestEcho sends frames that come back.
 func TestEcho(t *testing.T) {
 	for kind := range kinds {
-		p, c, log, err := open(t, kind, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wire := make(chan []byte, 1000)
-		c.sent = func(b []byte) { wire <- bytes.Clone(b) }
-		go func() {
-			for b := range wire {
-				for !c.input(b, rxDD|rxEOP|rxTCPSum) {
-					time.Sleep(time.Millisecond) // no buffers: they come
-				}
+		t.Run(kind, func(t *testing.T) {
+			p, c, log, err := open(t, kind, nil)
+			if err != nil {
+				t.Fatal(err)
 			}
-		}()
-		came := make(chan []byte, 1000)
-		p.Receive(func(frames []*link.Frame) {
-			for _, f := range frames {
-				if f.Checksum != link.Verified {
-					t.Errorf("%s: checksum %v", kind, f.Checksum)
-				}
-				came <- nictest.Read(c.host, f)
-				f.Done(f)
+			sent, end := nictest.Loop(func(b []byte) bool { return c.input(b, rxDD|rxEOP|rxTCPSum) })
+			defer end()
+			c.set(func() { c.sent = sent })
+			nictest.Echo(t, p, c.host, link.Verified)
+			if log.String() != "" {
+				t.Errorf("the log says %q", log)
 			}
 		})
-		s := nictest.NewSender(t, c.host, 1)
-		n, size := 0, 0
-		for range 60 {
-			want := map[string]bool{}
-			var batch []*link.Frame
-			for range 10 {
-				f, b := s.Frame(link.Whole, 60+s.Rnd.IntN(1458))
-				if s.Rnd.IntN(2) == 0 {
-					f.Checksum, f.CsumStart, f.CsumOffset = link.Partial, uint16(14+s.Rnd.IntN(20)), uint16(s.Rnd.IntN(20))
-					at := f.CsumStart + f.CsumOffset
-					binary.BigEndian.PutUint16(b[at:], ^nictest.Sum(b[f.CsumStart:]))
-				}
-				want[string(b)] = true
-				batch = append(batch, f)
-			}
-			p.Send(batch)
-			for range batch {
-				select {
-				case b := <-came:
-					if !want[string(b)] {
-						t.Fatalf("%s: a frame of %d bytes came, which was not sent", kind, len(b))
-					}
-					delete(want, string(b))
-					n++
-					size += len(b)
-				case <-time.After(20 * time.Second):
-					t.Fatalf("%s: %d frames did not come back; %+v; log %q", kind, len(want), p.Stats(), log)
-				}
-			}
-		}
-		s.Out.Wait()
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-		close(wire)
-		if st := p.Stats(); st.SentFrames != uint64(n) || st.ReceivedFrames != uint64(n) || st.SentBytes != uint64(size) || st.ReceivedBytes != uint64(size) {
-			t.Errorf("%s: %+v, want %d frames, %d bytes", kind, st, n, size)
-		}
-		f, _ := s.Frame(link.Whole, 100)
-		p.Send([]*link.Frame{f})
-		s.Out.Wait()
-		if n := c.host.Frames(); n != 0 {
-			t.Errorf("%s: %d frames are in use", kind, n)
-		}
-		if log.String() != "" {
-			t.Errorf("%s: the log says %q", kind, log)
-		}
 	}
 }
 
@@ -307,49 +249,15 @@ func TestChecksum(t *testing.T) {
 // TestLink turns the link off and on, and then the card is pulled out with frames in flight.
 func TestLink(t *testing.T) {
 	for kind := range kinds {
-		p, c, log, err := open(t, kind, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, want := range []bool{false, true, false, true} {
-			_, changed := p.Up()
-			c.link(want)
-			select {
-			case <-changed:
-			case <-time.After(20 * time.Second):
-				t.Fatalf("%s: the link's change is not seen", kind)
+		t.Run(kind, func(t *testing.T) {
+			p, c, log, err := open(t, kind, nil)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if up, _ := p.Up(); up != want {
-				t.Errorf("%s: the link is up: %v", kind, up)
-			}
-		}
-		c.set(func() { c.hold = true })
-		s := nictest.NewSender(t, c.host, 1)
-		for range 400 { // more than the ring has room for
-			f, _ := s.Frame(link.Whole, 1500)
-			p.Send([]*link.Frame{f})
-		}
-		if st := p.Stats(); st.SentDropped == 0 || st.SentErrors != 0 {
-			t.Errorf("%s: %+v", kind, st)
-		}
-		c.set(func() { c.gone = true })
-		p.Look()
-		s.Out.Wait()
-		f, _ := s.Frame(link.Whole, 1500)
-		p.Send([]*link.Frame{f})
-		s.Out.Wait()
-		if up, _ := p.Up(); up {
-			t.Errorf("%s: the link is up", kind)
-		}
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-		if n := c.host.Frames(); n != 0 {
-			t.Errorf("%s: %d frames are in use", kind, n)
-		}
-		if got := log.String(); strings.Count(got, "link is down\n") != 2 || strings.Count(got, "link is up\n") != 2 || strings.Count(got, "does not answer") != 1 {
-			t.Errorf("%s: the log says %q", kind, got)
-		}
+			nictest.UpDown(t, p, log, c.link)
+			c.set(func() { c.hold = true })
+			nictest.PullOut(t, p, c.host, log, func() { c.set(func() { c.gone = true }) })
+		})
 	}
 }
 

@@ -1,6 +1,6 @@
 package e1000
 
-// Registers, by their offsets (8254x manual, table 13-2; 82574 datasheet, section 10.2).
+// Registers, by their offsets (8254x manual, chapter 13; 82574, chapter 10).
 const (
 	regCTRL   = 0x0000
 	regSTATUS = 0x0008
@@ -40,7 +40,7 @@ const (
 	regsSize = 0x6000 // that are used, of 128 KiB
 )
 
-// Bits of CTRL (13.4.1) and STATUS (13.4.2).
+// Bits of CTRL, STATUS, EECD, CTRL_EXT.
 const (
 	ctrlFD       = 1 << 0
 	ctrlNoMaster = 1 << 2 // PCI Express only
@@ -58,11 +58,11 @@ const (
 
 	eecdAutoRead = 1 << 9 // 82574: what the EEPROM holds was read
 
-	extIAME = 1 << 27 // 82574, section 10.2.2.5
+	extIAME = 1 << 27 // 82574
 	extPBA  = 1 << 31
 )
 
-// Interrupt causes (13.4.17; 82574, 10.2.4.1).
+// Interrupt causes (ICR, 13.4.17; 82574: the same and those of its queues).
 const (
 	causeTXDW  = 1 << 0
 	causeLSC   = 1 << 2
@@ -77,7 +77,7 @@ const (
 	causesQueues = causeTXDW | causeRXDMT | causeRXO | causeRXT
 )
 
-// IVAR gives causes their messages (82574, 10.2.4.9).
+// IVAR gives causes their messages (82574).
 const (
 	messageQueues = 0
 	messageOther  = 1
@@ -88,7 +88,7 @@ const (
 	ivar      = ivarAllWB | (ivarValid|messageOther)<<16 | (ivarValid|messageQueues)<<8 | (ivarValid | messageQueues)
 )
 
-// RCTL (13.4.22).
+// RCTL.
 const (
 	rctlEN    = 1 << 1
 	rctlUPE   = 1 << 3 // all frames to one
@@ -98,7 +98,7 @@ const (
 	rctlSECRC = 1 << 26       // without the FCS
 )
 
-// TCTL (13.4.33), TIPG (13.4.34: 10, 8 and 6 for copper), TXDCTL (13.4.38).
+// TCTL, TIPG (10, 8 and 6 are for copper), TXDCTL.
 const (
 	tctlEN   = 1 << 1
 	tctlPSP  = 1 << 3  // short frames are filled up
@@ -109,10 +109,10 @@ const (
 	tipg       = 10 | 8<<10 | 6<<20
 	txdctlWT   = 1 << 16 // each descriptor is written back at once
 	txdctlGRAN = 1 << 24 // the thresholds count descriptors
-	txdctlMust = 1 << 22 // 82571 to 82574: has to be 1 (82574, 10.2.6.7)
+	txdctlMust = 1 << 22 // PCI Express: has to be 1
 )
 
-// RXCSUM (13.4.39).
+// RXCSUM.
 const (
 	rxcsumIP  = 1 << 8
 	rxcsumTCP = 1 << 9
@@ -120,5 +120,5 @@ const (
 
 const rahValid = 1 << 31
 
-// itr is the least time between two interrupts, in units of 256 ns: 50 us (13.4.18).
+// itr is the least time between two interrupts, in units of 256 ns: 50 us (ITR).
 const itr = 195

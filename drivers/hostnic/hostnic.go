@@ -8,6 +8,7 @@ import (
 	"nidus/drivers/e1000"
 	"nidus/drivers/link"
 	"nidus/drivers/pci"
+	"nidus/drivers/r8169"
 	"nidus/drivers/virtio"
 	"nidus/drivers/virtionet"
 )
@@ -25,6 +26,7 @@ type driver struct {
 var drivers = []driver{
 	{virtionet.Owner, isVirtio, port(virtionet.Open)},
 	{e1000.Owner, e1000.Is, port(e1000.Open)},
+	{r8169.Owner, r8169.Is, port(r8169.Open)},
 }
 
 // port makes a driver's Open one that returns ports, and nil ones that are.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"nidus/drivers/device/devicetest"
 	"nidus/drivers/link"
@@ -160,4 +161,130 @@ func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+// Loop is a wire that brings back what is sent: it returns what the model calls with each
+// frame, and what ends it. input has a frame come in; it is false if there is no buffer.
+func Loop(input func(b []byte) bool) (sent func(b []byte), end func()) {
+	wire := make(chan []byte, 1000)
+	go func() {
+		for b := range wire {
+			for !input(b) {
+				time.Sleep(time.Millisecond) // no buffers: they come
+			}
+		}
+	}()
+	return func(b []byte) { wire <- bytes.Clone(b) }, func() { close(wire) }
+}
+
+// Echo sends frames, of which some have a checksum to be done if the port does that, that
+// come back by a Loop with want. Then it closes the port, and looks at what is left.
+func Echo(t *testing.T, p link.Port, h *devicetest.Host, want link.Checksum) {
+	came := make(chan []byte, 1000)
+	p.Receive(func(frames []*link.Frame) {
+		for _, f := range frames {
+			if f.Checksum != want {
+				t.Errorf("checksum %v", f.Checksum)
+			}
+			came <- Read(h, f)
+			f.Done(f)
+		}
+	})
+	s := NewSender(t, h, 1)
+	n, size := 0, 0
+	for range 60 {
+		sent := map[string]bool{}
+		var batch []*link.Frame
+		for range 10 {
+			f, b := s.Frame(link.Whole, 60+s.Rnd.IntN(1458))
+			if p.Info().Take.Checksum && s.Rnd.IntN(2) == 0 {
+				f.Checksum, f.CsumStart, f.CsumOffset = link.Partial, uint16(14+s.Rnd.IntN(20)), uint16(s.Rnd.IntN(20))
+				binary.BigEndian.PutUint16(b[f.CsumStart+f.CsumOffset:], ^Sum(b[f.CsumStart:]))
+			}
+			sent[string(b)] = true
+			batch = append(batch, f)
+		}
+		p.Send(batch)
+		for range batch {
+			select {
+			case b := <-came:
+				if !sent[string(b)] {
+					t.Fatalf("a frame of %d bytes came, which was not sent", len(b))
+				}
+				delete(sent, string(b))
+				n++
+				size += len(b)
+			case <-time.After(20 * time.Second):
+				t.Fatalf("%d frames did not come back; %+v", len(sent), p.Stats())
+			}
+		}
+	}
+	s.Out.Wait()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if st := p.Stats(); st.SentFrames != uint64(n) || st.ReceivedFrames != uint64(n) || st.SentBytes != uint64(size) || st.ReceivedBytes != uint64(size) {
+		t.Errorf("%+v, want %d frames, %d bytes", st, n, size)
+	}
+	f, _ := s.Frame(link.Whole, 100)
+	p.Send([]*link.Frame{f})
+	s.Out.Wait()
+	if n := h.Frames(); n != 0 {
+		t.Errorf("%d frames are in use", n)
+	}
+}
+
+// UpDown turns a link off and on, and looks at what the port and the log say.
+func UpDown(t *testing.T, p link.Port, log *Log, link func(up bool)) {
+	for _, want := range []bool{false, true, false, true} {
+		_, changed := p.Up()
+		link(want)
+		select {
+		case <-changed:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the link's change is not seen")
+		}
+		if up, _ := p.Up(); up != want {
+			t.Errorf("the link is up: %v", up)
+		}
+	}
+	if got := log.String(); strings.Count(got, "link is down\n") != 2 || strings.Count(got, "link is up\n") != 2 {
+		t.Errorf("the log says %q", got)
+	}
+}
+
+// card is a port that looks after its card when it is told.
+type card interface {
+	link.Port
+	Look()
+}
+
+// PullOut fills a card's ring, which the model is to leave alone, and has it vanish.
+func PullOut(t *testing.T, p card, h *devicetest.Host, log *Log, vanish func()) {
+	s := NewSender(t, h, 1)
+	for range 600 { // more than the ring has room for
+		f, _ := s.Frame(link.Whole, 1500)
+		p.Send([]*link.Frame{f})
+	}
+	if st := p.Stats(); st.SentDropped == 0 || st.SentErrors != 0 {
+		t.Errorf("%+v", st)
+	}
+	vanish()
+	p.Look()
+	s.Out.Wait()
+	f, _ := s.Frame(link.Whole, 1500)
+	p.Send([]*link.Frame{f})
+	s.Out.Wait()
+	if up, _ := p.Up(); up {
+		t.Error("the link is up")
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := h.Frames(); n != 0 {
+		t.Errorf("%d frames are in use", n)
+	}
+	if got := log.String(); strings.Count(got, "does not answer") != 1 {
+		t.Errorf("the log says %q", got)
+	}
 }

@@ -26,6 +26,9 @@ type Function struct {
 	// Load and Store are the device's own registers, of 32 bits.
 	Load  func(off uint64) uint32
 	Store func(off uint64, v uint32)
+	// LoadSized and StoreSized are they of 8, 16 and 32 bits, n bytes; nil: they have 32.
+	LoadSized  func(off uint64, n int) uint32
+	StoreSized func(off uint64, n int, v uint32)
 
 	mu    sync.Mutex
 	regs  [64]uint32
@@ -133,38 +136,43 @@ type window struct {
 	from, n uint64
 }
 
-func (w *window) Size() uint64         { return w.n }
-func (w *window) Load8(uint64) uint8   { panic("pcitest: a register of 8 bits") }
-func (w *window) Load16(uint64) uint16 { panic("pcitest: a register of 16 bits") }
-func (w *window) Store8(uint64, uint8) { panic("pcitest: a register of 8 bits") }
-func (w *window) Store16(uint64, uint16) {
-	panic("pcitest: a register of 16 bits")
-}
+func (w *window) Size() uint64                 { return w.n }
+func (w *window) Load8(off uint64) uint8       { return uint8(w.load(off, 1)) }
+func (w *window) Load16(off uint64) uint16     { return uint16(w.load(off, 2)) }
+func (w *window) Load32(off uint64) uint32     { return w.load(off, 4) }
+func (w *window) Store8(off uint64, v uint8)   { w.store(off, 1, uint32(v)) }
+func (w *window) Store16(off uint64, v uint16) { w.store(off, 2, uint32(v)) }
+func (w *window) Store32(off uint64, v uint32) { w.store(off, 4, v) }
 
-func (w *window) at(off uint64) uint64 {
-	if off+4 > w.n || off%4 != 0 {
-		panic(fmt.Sprintf("pcitest: 4 bytes at %#x of %#x", off, w.n))
+func (w *window) at(off uint64, n int) uint64 {
+	if off+uint64(n) > w.n || off%uint64(n) != 0 || n != 4 && (w.f.LoadSized == nil || w.from+off >= uint64(w.f.Window)) {
+		panic(fmt.Sprintf("pcitest: %d bytes at %#x of %#x", n, off, w.n))
 	}
 	return w.from + off
 }
 
-func (w *window) Load32(off uint64) uint32 {
-	at := w.at(off)
-	if at < uint64(w.f.Window) {
+func (w *window) load(off uint64, n int) uint32 {
+	switch at := w.at(off, n); {
+	case at >= uint64(w.f.Window):
+		w.f.mu.Lock()
+		defer w.f.mu.Unlock()
+		return w.f.table[(at-uint64(w.f.Window))/4]
+	case w.f.LoadSized != nil:
+		return w.f.LoadSized(at, n)
+	default:
 		return w.f.Load(at)
 	}
-	w.f.mu.Lock()
-	defer w.f.mu.Unlock()
-	return w.f.table[(at-uint64(w.f.Window))/4]
 }
 
-func (w *window) Store32(off uint64, v uint32) {
-	at := w.at(off)
-	if at < uint64(w.f.Window) {
+func (w *window) store(off uint64, n int, v uint32) {
+	switch at := w.at(off, n); {
+	case at >= uint64(w.f.Window):
+		w.f.mu.Lock()
+		defer w.f.mu.Unlock()
+		w.f.table[(at-uint64(w.f.Window))/4] = v
+	case w.f.StoreSized != nil:
+		w.f.StoreSized(at, n, v)
+	default:
 		w.f.Store(at, v)
-		return
 	}
-	w.f.mu.Lock()
-	defer w.f.mu.Unlock()
-	w.f.table[(at-uint64(w.f.Window))/4] = v
 }

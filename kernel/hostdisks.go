@@ -38,13 +38,31 @@ func (h *host) findDisks(m device.Host) {
 		}
 		var names []string
 		for _, d := range disks {
-			names = append(names, h.foundDisk(m, d.Name, d)...)
+			if d.Drive != nil {
+				names = append(names, h.foundDrive(d))
+			} else {
+				names = append(names, h.foundDisk(m, d.Name, d)...)
+			}
 		}
 		h.hotplug.Watch(f.Address, func(why error) { h.lostDisks(f.Address, owner, disks, names, why) })
 	}
 	if h.Options.Data != "" && h.core.Data == nil {
 		h.log.Printf(console.LevelError, "data=%s: there is no such disk or partition; there are: %v", h.Options.Data, h.core.Blocks())
 	}
+}
+
+// foundDrive makes a CD drive known to phy:, as the name that it returns; what a domain gets is
+// the disc that is in when its disk is opened.
+func (h *host) foundDrive(d hostdisk.Disk) (name string) {
+	name = "/dev/" + d.Name
+	h.log.Printf(console.LevelInfo, "CD drive %s: %s", d.Name, d.Drive.Name())
+	h.core.RegisterBlock(name, func(readOnly bool) (block.Device, error) {
+		if !readOnly {
+			return nil, fmt.Errorf("discs in %s can only be read; write r for w", name)
+		}
+		return d.Drive.Open()
+	})
+	return name
 }
 
 // foundDisk says what a disk is, and finds its partitions. It returns the names that they

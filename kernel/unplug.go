@@ -3,6 +3,7 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"time"
 
@@ -31,9 +32,13 @@ func (h *host) lostDisks(at pci.Address, owner pci.Owner, disks []hostdisk.Disk,
 	}
 	h.log.Printf(console.LevelError, "%v: %s; whoever uses a disk of it gets errors", why, strings.Join(names, ", "))
 	for _, d := range disks {
-		if l, ok := d.Device.(loser); ok {
+		var it io.Closer = d.Drive
+		if d.Drive == nil {
+			it = d.Device
+		}
+		if l, ok := it.(loser); ok {
 			l.Lose(why)
-		} else if err := d.Close(); err != nil { // a driver that sees for itself if it is gone
+		} else if err := it.Close(); err != nil { // a driver that sees for itself if it is gone
 			h.log.Printf(console.LevelError, "disk %s: %v", d.Name, err)
 		}
 	}

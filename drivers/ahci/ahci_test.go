@@ -33,7 +33,7 @@ func start(t *testing.T, l limits, change func(*ahcitest.Device, *ahcitest.Disk)
 	f := m.Function()
 	t.Cleanup(m.Close)
 	lg := &blocktest.Log{}
-	ds, err := open(m.Host, f, lg.Printf, l)
+	ds, _, err := open(m.Host, f, lg.Printf, l)
 	return ds, m, lg, err
 }
 
@@ -89,6 +89,7 @@ func TestInfo(t *testing.T) {
 		d.BIOS, d.Ports = true, 12
 		d.Disks[0] = ahcitest.NewDisk(1, 9)
 		d.Disks[0].Signature = sigPacket
+		d.Disks[0].Hold = func(ahcitest.Command) bool { return true }
 		for i, bad := range []func(*ahcitest.Disk){
 			func(k *ahcitest.Disk) { k.Signature = sigMultiplier },
 			func(k *ahcitest.Disk) { k.Signature = sigEnclosure },
@@ -118,7 +119,7 @@ func TestInfo(t *testing.T) {
 			t.Errorf("disk %d: got\n%+v, want\n%+v", i, ds[i].Info(), w)
 		}
 	}
-	if lg.Count("\n") != 8 || lg.Count("port 3: a port multiplier is connected") != 1 || lg.Count("does not become ready") != 1 {
+	if lg.Count("\n") != 9 || lg.Count("port 3: a port multiplier is connected") != 1 || lg.Count("does not become ready") != 1 {
 		t.Errorf("the log says %q", lg)
 	}
 	for _, d := range ds {

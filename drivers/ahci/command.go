@@ -47,6 +47,10 @@ func (p *port) header(slot uint8, first uint32, table mm.MFN) {
 func (p *port) describe(slot uint8) {
 	f, d := &p.flying[slot], p.disk
 	m := p.tables[slot]
+	if p.drive != nil {
+		f.header = p.packet(f, m)
+		return
+	}
 	table := p.hba.host.Page(m)
 	var x fis
 	prds, dir := 0, uint32(0)

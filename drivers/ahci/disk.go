@@ -37,7 +37,7 @@ func (d *Disk) Submit(r *block.Request) {
 		r.Done(r, err)
 		return
 	}
-	d.p.submit(r)
+	d.p.submit(flight{r: r, flush: r.Op == block.Flush})
 }
 
 // Close implements block.Device. The disk writes its cache.

@@ -56,64 +56,67 @@ type HBA struct {
 	open   atomic.Int32 // ports that aren't closed
 }
 
-// Open sets a controller up and returns its disks; there may be none, and the controller is
-// left alone then. log takes a line about what happens later, and about what is connected
+// Open sets a controller up and returns its disks and CD drives; there may be none, and the
+// controller is left alone then. log takes a line about what happens later, and about what is connected
 // and can't be used. The error may wrap ErrUnusable, ErrTimeout, or those of package pci.
-func Open(h device.Host, f *pci.Function, log func(format string, args ...any)) ([]*Disk, error) {
+func Open(h device.Host, f *pci.Function, log func(format string, args ...any)) ([]*Disk, []*Drive, error) {
 	return open(h, f, log, usual)
 }
 
-func open(h device.Host, f *pci.Function, log func(format string, args ...any), l limits) ([]*Disk, error) {
+func open(h device.Host, f *pci.Function, log func(format string, args ...any), l limits) (disks []*Disk, drives []*Drive, err error) {
 	c := &HBA{host: h, f: f, log: log, limits: l, name: fmt.Sprintf("AHCI at %v", f.Address)}
-	disks, err := c.setup()
-	if err != nil || len(disks) == 0 {
+	if err = c.setup(); err != nil || len(c.ports) == 0 {
 		if e := c.end(); err != nil {
 			err = errors.Join(fmt.Errorf("%s: %w", c.name, err), e)
 		}
-		return nil, err
+		return nil, nil, err
 	}
-	c.open.Store(int32(len(disks)))
+	c.open.Store(int32(len(c.ports)))
 	c.regs.Store32(regGHC, ghcAHCI|ghcInterrupts)
-	for _, d := range disks {
-		d.p.work()
-		go d.p.keep()
+	for _, p := range c.ports {
+		p.work()
+		go p.keep()
+		if p.drive != nil {
+			drives = append(drives, p.drive)
+		} else {
+			disks = append(disks, p.disk)
+		}
 	}
-	return disks, nil
+	return disks, drives, nil
 }
 
 func unusable(format string, args ...any) error {
 	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), ErrUnusable)
 }
 
-func (c *HBA) setup() ([]*Disk, error) {
+func (c *HBA) setup() error {
 	bar, err := c.f.Memory(5)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if bar.Size < portBase+portSize {
-		return nil, unusable("it has %d bytes of registers", bar.Size)
+		return unusable("it has %d bytes of registers", bar.Size)
 	}
 	if c.regs, err = c.host.Map(bar.Addr, min(bar.Size, portBase+32*portSize)); err != nil {
-		return nil, err
+		return err
 	}
 	if c.cap = c.regs.Load32(regCap); c.cap == dead {
-		return nil, unusable("it does not answer")
+		return unusable("it does not answer")
 	}
 	if err := c.handoff(); err != nil {
-		return nil, err
+		return err
 	}
 	up := c.linked()
 	if err := c.reset(); err != nil {
-		return nil, err
+		return err
 	}
 	c.cap = c.regs.Load32(regCap) // the reset may change what the firmware wrote there
 	if c.cap&cap64 == 0 {
-		return nil, unusable("it reaches no memory above 4 GiB")
+		return unusable("it reaches no memory above 4 GiB")
 	}
 	c.f.SetMaster(true)
-	disks := c.findDisks(up)
-	if len(disks) == 0 {
-		return nil, nil
+	if c.findDisks(up); len(c.ports) == 0 {
+		return nil
 	}
 	m, err := c.host.Interrupt(0, c.interrupt)
 	if err == nil {
@@ -123,9 +126,9 @@ func (c *HBA) setup() ([]*Disk, error) {
 		for _, p := range c.ports {
 			err = errors.Join(err, p.end())
 		}
-		return nil, err
+		return err
 	}
-	return disks, nil
+	return nil
 }
 
 // errGone is why nothing of a controller is used any more.
@@ -188,9 +191,9 @@ func (c *HBA) linked() (all uint32) {
 	return all
 }
 
-// findDisks starts the ports and makes disks of what is there. Those of up had something
+// findDisks starts the ports that have disks. Those of up had something
 // before the reset, and get longer to show it again.
-func (c *HBA) findDisks(up uint32) (disks []*Disk) {
+func (c *HBA) findDisks(up uint32) {
 	var ports []*port
 	c.each(func(i int) {
 		p := newPort(c, i)
@@ -209,18 +212,13 @@ func (c *HBA) findDisks(up uint32) (disks []*Disk) {
 		if !until(most-time.Since(begin), func() bool { return p.load(pxSSTS)&sstsDET != 0 }) {
 			continue
 		}
-		d, err := p.open()
-		if err == nil {
-			c.ports = append(c.ports, p)
-			disks = append(disks, d)
+		if err := p.open(); err != nil {
+			// Of this port only: the others may have disks.
+			c.log("%s: %v", p.name, errors.Join(err, p.end()))
 			continue
 		}
-		// Of this port only: the others may have disks.
-		if err = errors.Join(err, p.end()); !errors.Is(err, errPacket) {
-			c.log("%s: %v", p.name, err)
-		}
+		c.ports = append(c.ports, p)
 	}
-	return disks
 }
 
 // interrupt takes what the disks have done. A controller that keeps interrupting for

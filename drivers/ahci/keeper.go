@@ -203,7 +203,7 @@ func (p *port) culprit(t trouble) (slot uint8, s Status, err error) {
 
 // fail ends commands with what the disk said; those that the line spoiled may try again.
 func (p *port) fail(slots uint32, s Status) {
-	if s.Register&(errInterface|errMedium) == errInterface {
+	if p.drive == nil && s.Register&(errInterface|errMedium) == errInterface {
 		p.retry(slots, s)
 		return
 	}
@@ -212,6 +212,10 @@ func (p *port) fail(slots uint32, s Status) {
 	for m := slots & p.busy; m != 0; m &= m - 1 {
 		var err error = s
 		i := bits.TrailingZeros32(m)
+		if p.drive != nil {
+			p.failPacket(uint8(i), s, &b)
+			continue
+		}
 		if s.Register&errAbort != 0 && !p.flying[i].moves() {
 			err = block.ErrUnsupported // a flush or a discard
 		}
@@ -252,7 +256,7 @@ func (p *port) reset(late uint32, why string) error {
 		return fmt.Errorf("the port does not stop: %w", ErrTimeout)
 	}
 	p.run()
-	id, err := p.identify()
+	id, err := p.identify(p.disk.id.command)
 	if was := p.disk.id; err != nil {
 		return err
 	} else if id.model != was.model || id.serial != was.serial || id.sectors != was.sectors || id.unit != was.unit {

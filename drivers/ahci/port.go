@@ -21,6 +21,7 @@ type port struct {
 	index int
 	name  string
 	disk  *Disk
+	drive *Drive // of a port with a CD drive, whose disk only says what is connected
 	frame mm.MFN // the list of commands, and what the disk says
 	own   mm.MFN // the table and the buffer of exec
 	on    bool   // the controller may reach the frames
@@ -61,7 +62,9 @@ type flight struct {
 	sectors uint64 // of a discard: done
 	step    uint64 // of a discard: being done
 	since   uint64 // of the port's ticks
-	tries   uint8  // how often the command was given to the disk in vain
+	disc    *disc  // of a drive: what is read; or nil, and
+	packet  *[12]byte
+	tries   uint8 // how often the command was given to the disk in vain
 }
 
 func newPort(c *HBA, i int) *port {
@@ -83,21 +86,18 @@ func (p *port) store64(reg uint64, v uint64) {
 	p.store(reg+4, uint32(v>>32))
 }
 
-// errPacket says that a drive for CDs or tapes is connected, which most machines have.
-var errPacket = fmt.Errorf("a drive for CDs or tapes is connected: %w", ErrUnusable)
-
 // open starts the port and finds out what is connected. The error may wrap ErrUnusable or
 // ErrTimeout.
-func (p *port) open() (*Disk, error) {
+func (p *port) open() error {
 	for _, f := range []*mm.MFN{&p.frame, &p.own} {
 		m, err := p.hba.host.Alloc(0, mm.ZoneAny)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		*f = m
 	}
 	if err := p.idle(); err != nil {
-		return nil, err
+		return err
 	}
 	a := p.hba.host.DMA(p.frame)
 	p.store64(pxCLB, a)
@@ -107,38 +107,39 @@ func (p *port) open() (*Disk, error) {
 	p.on = true
 	p.store(pxCMD, p.load(pxCMD)&^cmdInterface|cmdReceive|cmdActive)
 	if err := p.ready(); err != nil {
-		return nil, err
+		return err
 	}
+	command := uint8(ataIdentify)
 	switch s := p.load(pxSIG); s {
 	case sigDisk:
 	case sigMultiplier:
-		return nil, unusable("a port multiplier is connected, which there is no driver for; connect the disks to ports of their own")
+		return unusable("a port multiplier is connected, which there is no driver for; connect the disks to ports of their own")
 	case sigPacket:
-		return nil, errPacket
+		command = ataIdentifyPacket
 	case sigEnclosure:
-		return nil, unusable("an enclosure is connected, which is no disk")
+		return unusable("an enclosure is connected, which is no disk")
 	default:
-		return nil, unusable("what is connected has the signature %#x, and is no disk", s)
+		return unusable("what is connected has the signature %#x, and is no disk", s)
 	}
 	p.run()
-	id, err := p.identify()
+	id, err := p.identify(command)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	d, err := newDisk(p, id)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range uint8(d.depth) {
 		m, err := p.hba.host.Alloc(0, mm.ZoneAny)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		p.tables = append(p.tables, m)
 		p.free = append(p.free, i)
 	}
 	p.disk = d
-	return d, nil
+	return nil
 }
 
 // idle has the port take no commands and write no memory (section 10.1.2).
@@ -189,20 +190,20 @@ func (p *port) work() {
 }
 
 // submit starts a request, when there is a slot.
-func (p *port) submit(r *block.Request) {
+func (p *port) submit(f flight) {
 	p.mu.Lock()
 	for p.state != ended && !p.disk.closed.Load() && len(p.free) == 0 {
 		p.room.Wait()
 	}
-	if p.state == ended || p.disk.closed.Load() {
+	if p.state == ended || p.disk.closed.Load() || f.disc != nil && f.disc.changed() {
 		p.mu.Unlock()
-		r.Done(r, block.ErrGone)
+		f.r.Done(f.r, block.ErrGone)
 		return
 	}
 	p.disk.flying.Add(1)
 	slot := p.free[len(p.free)-1]
 	p.free = p.free[:len(p.free)-1]
-	p.flying[slot] = flight{r: r, flush: r.Op == block.Flush}
+	p.flying[slot] = f
 	p.waiting = append(p.waiting, slot)
 	p.pump()
 	p.mu.Unlock()

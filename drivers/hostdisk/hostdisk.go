@@ -1,5 +1,5 @@
 // Package hostdisk knows the drivers of the host's disks and names what they find, as
-// Linux does: vda, nvme0n1, sda.
+// Linux does: vda, nvme0n1, sda, sr0.
 package hostdisk
 
 import (
@@ -14,10 +14,20 @@ import (
 	"nidus/drivers/virtioblk"
 )
 
-// Disk is a disk with its name.
+// Disk is a disk with its name, or a drive whose discs come and go.
 type Disk struct {
-	block.Device
-	Name string
+	block.Device // nil of a drive
+	Name         string
+	Drive        Drive // nil of a disk
+}
+
+// Drive is a CD drive.
+type Drive interface {
+	Name() string // for people
+	// Open returns the disc that is in, or says why there is none.
+	Open() (block.Device, error)
+	// Close ends the drive; who has a disc of it gets block.ErrGone.
+	Close() error
 }
 
 // Log takes a line about what happens to a disk.
@@ -47,7 +57,7 @@ func Driver(f *pci.Function) (o pci.Owner, ok bool) {
 }
 
 // Names counts the disks of each kind. Its zero value is ready.
-type Names struct{ vd, sd, controllers int }
+type Names struct{ vd, sd, sr, controllers int }
 
 // Open sets a function up that has a Driver. The error is the driver's.
 func (n *Names) Open(h device.Host, f *pci.Function, log Log) ([]Disk, error) {
@@ -70,7 +80,7 @@ func (n *Names) virtio(h device.Host, f *pci.Function, log Log) ([]Disk, error) 
 		return nil, err
 	}
 	n.vd++
-	return []Disk{{d, "vd" + letters(n.vd-1)}}, nil
+	return []Disk{{Device: d, Name: "vd" + letters(n.vd-1)}}, nil
 }
 
 func (n *Names) nvme(h device.Host, f *pci.Function, log Log) (disks []Disk, err error) {
@@ -79,17 +89,21 @@ func (n *Names) nvme(h device.Host, f *pci.Function, log Log) (disks []Disk, err
 		return nil, err
 	}
 	for _, d := range ds {
-		disks = append(disks, Disk{d, fmt.Sprintf("nvme%dn%d", n.controllers, d.Namespace())})
+		disks = append(disks, Disk{Device: d, Name: fmt.Sprintf("nvme%dn%d", n.controllers, d.Namespace())})
 	}
 	n.controllers++
 	return disks, nil
 }
 
 func (n *Names) sata(h device.Host, f *pci.Function, log Log) (disks []Disk, err error) {
-	ds, err := ahci.Open(h, f, log)
+	ds, drives, err := ahci.Open(h, f, log)
 	for _, d := range ds {
-		disks = append(disks, Disk{d, "sd" + letters(n.sd)})
+		disks = append(disks, Disk{Device: d, Name: "sd" + letters(n.sd)})
 		n.sd++
+	}
+	for _, d := range drives {
+		disks = append(disks, Disk{Name: fmt.Sprintf("sr%d", n.sr), Drive: d})
+		n.sr++
 	}
 	return disks, err
 }

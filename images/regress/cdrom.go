@@ -87,3 +87,61 @@ func cdromSwap(t *T) error {
 	}
 	return h.powerOff()
 }
+
+// hostCD has a guest read discs that are in the host's drive.
+func hostCD(t *T) error {
+	for _, name := range []string{"one.iso", "two.iso"} {
+		if err := t.disc(name, 3<<20); err != nil {
+			return err
+		}
+	}
+	h, err := t.bootGuests(Boot{CPUs: 3, Args: []string{"-chardev", "socket,id=mon,path=monitor,server=on,wait=off", "-mon", "chardev=mon",
+		"-drive", "if=none,id=cd,media=cdrom,format=raw,file=one.iso", "-device", "ide-cd,drive=cd,id=sr,bus=ide.2"}},
+		[]string{builder.Vmlinux, builder.RootInitrd, builder.RootImage},
+		map[string][]byte{"g.cfg": diskGuest(1, "shell", rootDisk, "phy:/dev/sr0,xvdc:cdrom,r")})
+	if err != nil {
+		return err
+	}
+	m, err := monitor(filepath.Join(t.dir, "monitor"))
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.expect(`NIDUS-ROOT-UP`, 2*time.Minute); err != nil {
+		return err
+	}
+	if err := h.leave(); err != nil {
+		return err
+	}
+	const read = "mount -t iso9660 -o ro /dev/xvdc /mnt && echo is $(cat /mnt/which) $(wc -c </mnt/more)"
+	if err := h.inTurn([]turn{{"", read, `\nis one.iso 3145728\r?\n`}}); err != nil {
+		return err
+	}
+	if err := m.do("change cd two.iso raw"); err != nil {
+		return err
+	}
+	err = h.inTurn([]turn{
+		{"", "echo 3 >/proc/sys/vm/drop_caches; cat /mnt/more >/dev/null || echo no disc$((1+1)); umount /mnt", `\nno disc2\r?\n`},
+		{"xl cd-insert g xvdc /dev/sr0", read + "; umount /mnt", `\nis two.iso 3145728\r?\n`},
+	})
+	if err != nil {
+		return err
+	}
+	if err := m.do("eject -f cd"); err != nil {
+		return err
+	}
+	if err := h.mustFail("no disc is in the drive", "xl cd-insert g xvdc /dev/sr0"); err != nil {
+		return err
+	}
+	out, err := h.mustDo("xl dmesg")
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(out, "the disc is not in the drive any more"); n != 1 {
+		return fmt.Errorf("the log says %d times that the disc went", n)
+	}
+	return h.powerOff()
+}

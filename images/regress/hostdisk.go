@@ -27,6 +27,8 @@ func hostDiskCases() []Case {
 			Timeout: 4 * time.Minute, Run: nvmeDisks},
 		{Name: "host-ahci", What: "the same of SATA disks at QEMU's AHCI controllers",
 			Timeout: 4 * time.Minute, Run: sataDisks},
+		{Name: "host-cd", What: "a guest reads the disc in the host's CD drive, is told when that is changed, and gets the new one",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: hostCD},
 		{Name: "disk-pull", What: "a guest's NVMe, SATA and virtio disks have a bad sector, and then are pulled out: it gets errors, and all else is read and written; the log has a line for each disk",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd}, Timeout: 4 * time.Minute, Run: diskPull},
 		root("disk-phy", "virtio disk", "vda1", virtioDisk("d.img", "")),

@@ -38,7 +38,7 @@ func firstDisk(host device.Host) (block.Device, error) {
 			return nil, err
 		}
 		for _, d := range disks {
-			if !d.Info().ReadOnly {
+			if d.Drive == nil && !d.Info().ReadOnly {
 				return d, nil
 			}
 		}

@@ -25,6 +25,14 @@ type Disk struct {
 	// Lie may change the log of an error.
 	Lie func(log *[4]uint8)
 
+	// Of a CD drive: its disc, or nil; whether that is new; how often it still says that it
+	// does not turn yet.
+	Disc     []byte
+	New      bool
+	Starting int
+	key      uint8 // sense, with its code
+	code     uint8
+
 	// Seen counts what was done, by opcode.
 	Seen [256]int
 	// Resets counts those of its line.
@@ -46,6 +54,7 @@ type Command struct {
 	FUA      bool
 
 	write    bool
+	packet   []byte
 	features uint16
 	spans    []span
 }
@@ -74,6 +83,13 @@ func (p *port) read(slot uint8) Command {
 		if f[1]>>30&1 == 0 {
 			panic("ahcitest: an address that is none of LBA's")
 		}
+	}
+	if packet := first>>5&1 != 0; packet != (c.Op == 0xa0) {
+		panic(fmt.Sprintf("ahcitest: header %#x of command %#x", first, c.Op))
+	} else if packet {
+		page, off := p.d.Host.At(table + 0x40)
+		c.packet = make([]byte, 16)
+		page.Read(off, c.packet)
 	}
 	c.FUA = c.FUA || c.Op == 0x3d
 	for i := range uint64(first >> 16) {
@@ -116,7 +132,14 @@ func (k *Disk) do(p *port, c Command) uint8 {
 			return e
 		}
 	}
+	if (k.Signature == cdSignature) != (c.Op == 0xa0 || c.Op == 0xa1) {
+		return abort
+	}
 	switch c.Op {
+	case 0xa0:
+		return k.do12(p, c)
+	case 0xa1:
+		p.move(c, k.identity(), true)
 	case 0xec:
 		p.move(c, k.identity(), true)
 	case 0x2f:
@@ -174,6 +197,10 @@ func (k *Disk) identity() []byte {
 	}
 	text(10, 10, k.Serial)
 	text(27, 20, "Model\x01 of ahcitest")
+	if k.Signature == cdSignature {
+		set(0, 2<<14|5<<8)
+		return b
+	}
 	if k.Depth > 0 {
 		set(75, uint16(k.Depth-1))
 		set(76, 1<<8)

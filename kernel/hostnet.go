@@ -59,7 +59,7 @@ func (h *host) joinNetwork(m device.Memory, heap uint64, name string) error {
 		return nil
 	}
 	i := card.Info()
-	port, err := h.own(b, link.Info{Name: "host", MAC: i.MAC, MTU: i.MTU, Take: link.Offloads{Gather: link.MaxSegments}})
+	port, err := h.own(b, link.Info{Name: "host", MAC: i.MAC, MTU: i.MTU, Take: endpoint.Take})
 	if err != nil {
 		return err
 	}

@@ -139,6 +139,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	h.startNetwork(m.Devices(pool), heap)
 	h.listenTLS(certs.Key)
 	h.listenMetrics()
+	h.listenSpeed()
 	return h, nil
 }
 

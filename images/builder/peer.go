@@ -27,14 +27,15 @@ const (
 const (
 	peerSuite      = "bookworm"
 	peerHypervisor = "xen-hypervisor-4.17-amd64"
-	peerTools      = "xen-utils-4.17,xenstore-utils"
+	peerTools      = "xen-utils-4.17,xenstore-utils,iproute2"
 )
 
 // peerModules are drivers of Debian's kernel that dom0's initramfs loads, in
-// order: its disk, then what Xen's tools use, then a guest's disk in memory.
+// order: its disk, then what Xen's tools use, then a guest's disk in memory and network.
 var peerModules = []string{
 	"virtio/virtio_ring", "virtio/virtio", "virtio/virtio_pci_legacy_dev", "virtio/virtio_pci_modern_dev", "virtio/virtio_pci", "block/virtio_blk",
 	"xen/xen-privcmd", "xen/xenfs/xenfs", "xen/xen-evtchn", "xen/xen-gntdev", "xen/xen-gntalloc", "block/brd", "block/xen-blkback/xen-blkback",
+	"../net/llc/llc", "../net/802/stp", "../net/bridge/bridge", "net/xen-netback/xen-netback",
 }
 
 // peerParts are the guests' parts that Xen boots.
@@ -84,10 +85,14 @@ func (b *Builder) Peer(files map[string][]byte) error {
 // peerDisk makes dom0's root file system with debootstrap, once, and packs it.
 func (b *Builder) peerDisk(files map[string][]byte) error {
 	root := b.Out("peer", "root")
-	if _, err := os.Stat(root); err != nil {
+	// One without ip(8) is from before networks were measured.
+	if _, err := os.Stat(filepath.Join(root, "bin", "ip")); err != nil {
 		fmt.Fprintln(b.Say, "making a root file system with debootstrap:", peerTools)
 		if err := b.command("debootstrap", "--variant=minbase", "--include="+peerTools, peerSuite, root+".new"); err != nil {
 			os.RemoveAll(root + ".new")
+			return err
+		}
+		if err := os.RemoveAll(root); err != nil {
 			return err
 		}
 		if err := os.Rename(root+".new", root); err != nil {
@@ -102,6 +107,13 @@ func (b *Builder) peerDisk(files map[string][]byte) error {
 		if err := writeIfChanged(filepath.Join(root, "guests", name), data, 0o644); err != nil {
 			return err
 		}
+	}
+	bench, err := os.ReadFile(b.Out("guest", "bench"))
+	if err != nil {
+		return err
+	}
+	if err := writeIfChanged(filepath.Join(root, "guests", "bench"), bench, 0o755); err != nil {
+		return err
 	}
 	for name, data := range files {
 		if err := writeIfChanged(filepath.Join(root, "guests", name), data, 0o644); err != nil {
@@ -130,7 +142,7 @@ func (b *Builder) peerInitrd() ([]byte, error) {
 		m.Link("bin/"+applet, "busybox")
 	}
 	for i, name := range peerModules {
-		ko, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: kernel, Pattern: "lib/modules/*/kernel/drivers/" + name + ".ko"})
+		ko, err := debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: kernel, Pattern: path.Join("lib/modules/*/kernel/drivers", name+".ko")})
 		if err != nil {
 			return nil, err
 		}

@@ -42,6 +42,9 @@ bench)
 grants) # share pages with another guest
 	for m in /lib/xen-gnt*.ko; do insmod $m; done
 	bench grants $grants ;;
+serve) bench serve 5001 ;; # be measured
+tcp) # measure TCP: address and port, whose they are, MiB
+	bench tcp $(echo $peer | tr , ' ') ;;
 disk) # measure /dev/xvda
 	for m in /lib/disk/*.ko; do insmod $m; done
 	until [ -b /dev/xvda ]; do sleep 1; done

@@ -50,6 +50,7 @@ func Benches() []Bench {
 		{Name: "calls", What: "hypercalls, event channels and other exits, one by one", Needs: []string{builder.Calls}, Run: callTimes},
 		{Name: "guest", What: "system calls and processes of a guest", Needs: debian, Run: insideGuest},
 		{Name: "disk", What: "a guest's disk in memory, around the guest's page cache", Needs: []string{builder.Vmlinux, builder.RootInitrd}, Run: diskSpeed},
+		{Name: "net", What: "a guest's TCP with the host and with another guest", Needs: []string{builder.Vmlinux, builder.Initrd}, Run: netSpeed},
 		{Name: "busy", What: "garbage collection and interrupt latency under four busy guests on two CPUs", Needs: debian, Run: underLoad},
 		{Name: "ring", What: "the control plane's ring and RPC, between goroutines on the build machine", Run: ringSpeed},
 	}

@@ -64,6 +64,62 @@ func diskBench(disk string, more ...string) []byte {
 	return config("g", builder.Vmlinux, 1, 256, append(more, fmt.Sprintf("ramdisk = %q\ndisk = [ '%s' ]", builder.RootInitrd, disk), `extra = "console=hvc0 loglevel=4 panic=1 test=disk"`)...)
 }
 
+// A guest measures TCP with the host, and with another guest, on xenbr0.
+const (
+	speedPort = "5001"
+	speedHost = "10.9.0.1"
+	speedTo   = "10.9.0.2"
+	speedFrom = "10.9.0.3"
+	speedMiB  = 16
+)
+
+// speedGuests are the configurations of the guest that is measured, and of those that
+// measure the host and it.
+func speedGuests(more ...string) map[string][]byte {
+	guest := func(name, address, rest string) []byte {
+		return config(name, builder.Vmlinux, 1, 128, append(more, fmt.Sprintf("ramdisk = %q\nvif = [ 'bridge=xenbr0' ]", builder.Initrd),
+			fmt.Sprintf("extra = %q", "console=hvc0 loglevel=4 panic=1 net="+address+"/24 "+rest))...)
+	}
+	peer := func(address, who string) string {
+		return fmt.Sprintf("test=tcp peer=%s:%s,%s,%d", address, speedPort, who, speedMiB)
+	}
+	return map[string][]byte{
+		"served.cfg": guest("served", speedTo, "test=serve"), "host.cfg": guest("g", speedFrom, peer(speedHost, "host")),
+		"guest.cfg": guest("g", speedFrom, peer(speedTo, "guest-2")),
+	}
+}
+
+// netSpeed measures TCP of a guest.
+func netSpeed(t *T) ([]Figure, error) {
+	h, err := t.bootGuests(Boot{CPUs: deviceCPUs, MemoryMiB: 4096, Line: "ip=" + speedHost + "/24 ntp=off nat=off speed=" + speedPort,
+		Args: []string{"-netdev", "user,id=n0,restrict=on", "-device", "virtio-net-pci,netdev=n0"}}, []string{builder.Vmlinux, builder.Initrd}, speedGuests())
+	if err != nil {
+		return nil, err
+	}
+	var all []Figure
+	figures := func(name string) error {
+		if err := h.Send("xl create -c " + name + "\r"); err != nil {
+			return err
+		}
+		fs, err := readBench(h)
+		all = append(all, fs...)
+		return errors.Join(err, h.prompt(time.Minute))
+	}
+	if err := figures("host.cfg"); err != nil {
+		return all, err
+	}
+	if err := h.Send("xl create -c served.cfg\r"); err != nil {
+		return all, err
+	}
+	if _, err := h.expect("NIDUS-GUEST-SERVES", time.Minute); err != nil {
+		return all, err
+	}
+	if err := h.leave(); err != nil {
+		return all, err
+	}
+	return all, figures("guest.cfg")
+}
+
 // readBench reads the figures until the guest's end.
 func readBench(h *Host) ([]Figure, error) {
 	var fs []Figure

@@ -38,6 +38,7 @@ func Peer(ctx context.Context, b *builder.Builder, benches []Bench, got func(Fig
 	for _, k := range []string{builder.Vmlinux, builder.Vmlinuz} {
 		files[k+".cfg"] = linux("g", k, 1, "tick")
 	}
+	maps.Copy(files, speedGuests(native))
 	if err := b.Peer(files); err != nil {
 		return err
 	}
@@ -48,7 +49,7 @@ func Peer(ctx context.Context, b *builder.Builder, benches []Bench, got func(Fig
 		run  func(t *T, got func(Figure)) error
 	}{
 		{"bench-peer-xen", []string{"size", "boot", "create", "calls", "guest"}, peer},
-		{"bench-peer-xen-devices", []string{"disk"}, peerDevices},
+		{"bench-peer-xen-devices", []string{"disk", "net"}, peerDevices},
 	} {
 		if slices.ContainsFunc(benches, func(b Bench) bool { return slices.Contains(c.of, b.Name) }) {
 			errs = append(errs, runOne(ctx, b, Case{Name: c.name, Timeout: 20 * time.Minute, Run: func(t *T) error { return c.run(t, got) }}))
@@ -207,6 +208,34 @@ func peerDevices(t *T, got func(Figure)) error {
 	}
 	defer t.closeAll()
 	if err := h.Send("xl create -c disk.cfg\r"); err != nil {
+		return err
+	}
+	if err := h.peerFigures(got); err != nil {
+		return err
+	}
+	const bridge = "ip link add xenbr0 type bridge; ip addr add " + speedHost + "/24 dev xenbr0; ip link set xenbr0 up; /guests/bench serve " + speedPort + " >/dev/null &"
+	if _, err := h.dom0(bridge, 20*time.Second); err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c host.cfg\r"); err != nil {
+		return err
+	}
+	if err := h.peerFigures(got); err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c served.cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.Expect(regexp.MustCompile("NIDUS-GUEST-SERVES"), h.t.within(2*time.Minute)); err != nil {
+		return err
+	}
+	if err := h.Send("\x1d"); err != nil {
+		return err
+	}
+	if _, err := h.Expect(dom0Prompt, h.t.within(30*time.Second)); err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c guest.cfg\r"); err != nil {
 		return err
 	}
 	return h.peerFigures(got)

@@ -65,8 +65,8 @@ func TestParseOptions(t *testing.T) {
 			o.Net.NATAllow = []uint16{5417, 9100}
 			o.Net.NATForward = []Forward{{80, "web", 8080}, {81, "10.77.0.9", 80}}
 		}},
-		{"ntp=off ntp=time.example,10.0.0.1 metrics=9100", func(o *Options) {
-			o.Net.NTP, o.Net.MetricsPort = []string{"time.example", "10.0.0.1"}, 9100
+		{"ntp=off ntp=time.example,10.0.0.1 metrics=9100 speed=5001", func(o *Options) {
+			o.Net.NTP, o.Net.MetricsPort, o.Net.SpeedPort = []string{"time.example", "10.0.0.1"}, 9100, 5001
 		}},
 		{"ntp=off", func(o *Options) { o.Net.NoNTP = true }},
 		{"maxcpus=4 foo bar=1 -- maxcpus=8 quiet", func(o *Options) {
@@ -98,7 +98,7 @@ func TestOptionProblems(t *testing.T) {
 		"uplink=", "uplink=a/b", "uplink=abcdefghijklmnop", "ip=", "ip=on", "ip=10.0.0.2", "ip=10.0.0.2/0", "ip=10.0.0.2/33", "ip=::1/64", "ip=224.0.0.1/4", "ip=0.0.0.0/8",
 		"ip=10.0.0.2/24,gw=10.0.1.1", "ip=10.0.0.2/24,dns=", "ip=10.0.0.2/24,mtu=9", "ip=10.0.0.2/24,dns=10.0.0.1,dns=10.0.0.1,dns=10.0.0.1,dns=10.0.0.1,dns=10.0.0.1", "ip=dhcp,dns=10.0.0.1",
 		"nat=", "nat=10.0.0.0/24", "nat=10.0.0.1/30", "nat=10.0.0.1/7", "nat-allow=", "nat-allow=0", "nat-allow=1,", "nat-allow=65536", "nat-forward=80", "nat-forward=udp:80:a:80", "nat-forward=tcp:0:a:80",
-		"nat-forward=tcp:80::80", "nat-forward=tcp:80:a;b:80", "nat-forward=tcp:80:a:", "ntp=", "ntp=a/b", "ntp=a,", "metrics=0", "metrics=65536", "metrics=x", "conswitch=1", "conswitch=ab", "conswitch=axx",
+		"nat-forward=tcp:80::80", "nat-forward=tcp:80:a;b:80", "nat-forward=tcp:80:a:", "ntp=", "ntp=a/b", "ntp=a,", "metrics=0", "speed=0", "speed=70000", "metrics=65536", "metrics=x", "conswitch=1", "conswitch=ab", "conswitch=axx",
 	} {
 		got := ParseOptions(w)
 		want := DefaultOptions()

@@ -45,6 +45,8 @@ type NetOptions struct {
 	// NTP are the servers of the time (ntp=); none: those that DHCP names. NoNTP: none.
 	NTP   []string
 	NoNTP bool
+	// SpeedPort is the TCP port where the network's speed is measured (speed=), 0 for none.
+	SpeedPort int
 	// MetricsPort is the TCP port of the metrics (metrics=), 0 for none.
 	MetricsPort int
 }
@@ -78,6 +80,8 @@ func (o *NetOptions) assign(key, value string) (known bool, err error) {
 		}
 	case "metrics":
 		err = setTo(&o.MetricsPort)(parseCount(value, 1, math.MaxUint16))
+	case "speed":
+		err = setTo(&o.SpeedPort)(parseCount(value, 1, math.MaxUint16))
 	default:
 		return false, nil
 	}

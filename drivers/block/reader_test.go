@@ -9,7 +9,6 @@ import (
 
 	"nidus/drivers/block"
 	"nidus/drivers/block/ram"
-	"nidus/drivers/device"
 	"nidus/kernel/domain/domaintest"
 	"nidus/mm"
 )
@@ -33,27 +32,18 @@ func (n *narrow) Submit(r *block.Request) {
 	n.Device.Submit(r)
 }
 
-// memory is the machine's, as drivers have it; most bounds what is in one piece.
-type memory struct {
-	*mm.Pool
+// pieces is a machine's memory, of which 1<<most frames at most are in one piece.
+type pieces struct {
+	domaintest.Memory
 	most uint
 }
 
-func (m memory) Alloc(order uint, zone mm.Zone) (mm.MFN, error) {
-	if order > m.most {
+func (p pieces) Alloc(order uint, zone mm.Zone) (mm.MFN, error) {
+	if order > p.most {
 		return 0, mm.ErrNoMemory
 	}
-	f, ok := m.AllocFrames(order, mm.FrameKernel, mm.DomIDXen, zone)
-	if !ok {
-		return 0, mm.ErrNoMemory
-	}
-	return f, nil
+	return p.Memory.Alloc(order, zone)
 }
-
-func (m memory) Free(f mm.MFN, order uint) { m.FreeFrames(f, order) }
-func (m memory) DMA(f mm.MFN) uint64       { return uint64(f) << mm.PageShift }
-
-var _ device.Memory = memory{}
 
 // TestReader: bytes from anywhere, in requests as large as device and memory allow.
 func TestReader(t *testing.T) {
@@ -77,7 +67,7 @@ func TestReader(t *testing.T) {
 		}
 		n := &narrow{Device: d, info: d.Info()}
 		n.info.SectorSize, n.info.MaxSegments, n.info.MaxBytes = c.sector, c.segments, c.bytes
-		r := block.ReaderAt(n, memory{m.Host.Memory, c.order})
+		r := block.ReaderAt(n, pieces{domaintest.Memory{Pool: m.Host.Memory}, c.order})
 		for _, length := range []int{0, 1, 511, 512, 513, 4095, 4097, 300000, len(want)} {
 			off := rnd.Intn(len(want) - length + 1)
 			b := make([]byte, length)

@@ -12,7 +12,6 @@ import (
 	"nidus/drivers/block"
 	"nidus/drivers/block/ram"
 	"nidus/kernel/domain/domaintest"
-	"nidus/mm"
 )
 
 // TestVolume: who has a file, and that the partition is open only meanwhile.
@@ -40,7 +39,7 @@ func TestVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	machine := domaintest.New(t, 256)
-	host := memory{machine.Host.Memory}
+	host := domaintest.Memory{Pool: machine.Host.Memory}
 	t.Cleanup(func() { machine.CheckFree(t) })
 	open, taken := 0, false
 	v := New("vdx1", host, func(readOnly bool) (block.Device, error) {
@@ -110,16 +109,3 @@ type counted struct {
 }
 
 func (c counted) Close() error { *c.open--; return c.Disk.Close() }
-
-// memory is a device.Memory of a pool.
-type memory struct{ *mm.Pool }
-
-func (m memory) Alloc(order uint, zone mm.Zone) (mm.MFN, error) {
-	f, ok := m.AllocFrames(order, mm.FrameKernel, mm.DomIDXen, zone)
-	if !ok {
-		return 0, mm.ErrNoMemory
-	}
-	return f, nil
-}
-func (m memory) Free(f mm.MFN, order uint) { m.FreeFrames(f, order) }
-func (m memory) DMA(f mm.MFN) uint64       { return uint64(f) << mm.PageShift }

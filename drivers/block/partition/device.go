@@ -11,11 +11,7 @@ type Device struct {
 	disk  block.Device
 	info  block.Info
 	first uint64
-
-	mu     sync.Mutex
-	idle   sync.Cond // of flying
-	flying int
-	closed bool
+	gate  block.Gate
 }
 
 // Open makes a device of an entry that Read found on the disk. Closing it leaves the disk
@@ -23,7 +19,6 @@ type Device struct {
 func Open(disk block.Device, e Entry, name string) *Device {
 	d := &Device{disk: disk, info: disk.Info(), first: e.First}
 	d.info.Sectors, d.info.Name = e.Sectors, name
-	d.idle.L = &d.mu
 	return d
 }
 
@@ -53,11 +48,7 @@ func (m *moved) done(_ *block.Request, err error) {
 	m.d, m.from, m.Segments = nil, nil, nil
 	pool.Put(m)
 	r.Done(r, err)
-	d.mu.Lock()
-	if d.flying--; d.flying == 0 {
-		d.idle.Broadcast()
-	}
-	d.mu.Unlock()
+	d.gate.Leave()
 }
 
 // Submit implements block.Device.
@@ -66,14 +57,10 @@ func (d *Device) Submit(r *block.Request) {
 		r.Done(r, err)
 		return
 	}
-	d.mu.Lock()
-	if d.closed {
-		d.mu.Unlock()
+	if !d.gate.Enter() {
 		r.Done(r, block.ErrGone)
 		return
 	}
-	d.flying++
-	d.mu.Unlock()
 	m := newMoved()
 	m.d, m.from = d, r
 	m.Op, m.Sectors, m.Segments, m.Sector = r.Op, r.Sectors, r.Segments, r.Sector
@@ -85,11 +72,6 @@ func (d *Device) Submit(r *block.Request) {
 
 // Close implements block.Device.
 func (d *Device) Close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closed = true
-	for d.flying > 0 {
-		d.idle.Wait()
-	}
+	d.gate.Shut()
 	return nil
 }

@@ -87,6 +87,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	tty.openScreen(m, log)
 	hide := m.Protect()
 	cal := m.StartCalibration()
+	m.MeasurePCI()
 	m.StartCPUs()
 	m.SetWallClock()
 	m.Finish(cal)

@@ -34,8 +34,8 @@ const (
 )
 
 // Memory tells what base address register n describes, and makes the function answer
-// there. While it finds out, the function does not: nothing else may be using it. The
-// error wraps ErrNoMemory.
+// there. Unless it was measured, the function does not while it finds out: nothing else may
+// be using it. The error wraps ErrNoMemory.
 func (f *Function) Memory(n int) (BAR, error) {
 	bad := func(format string, args ...any) (BAR, error) {
 		return BAR{}, fmt.Errorf("PCI function %v, base address register %d: %s: %w", f.Address, n, fmt.Sprintf(format, args...), ErrNoMemory)
@@ -55,14 +55,11 @@ func (f *Function) Memory(n int) (BAR, error) {
 		return bad("it has no upper half")
 	}
 
-	// The status half takes ones as "clear", so it is written as zeroes.
-	command := f.cfg.Read(f.Address, regCommand) & 0xffff
-	f.cfg.Write(f.Address, regCommand, command&^commandMemory)
-	mask, addr := f.probe(off, low), uint64(low&^barFlags)
+	ones, highOnes, command := f.masks(off, wide, commandMemory)
+	mask, addr := uint64(ones), uint64(low&^barFlags)
 	if wide {
-		high := f.cfg.Read(f.Address, off+registerSize)
-		mask |= f.probe(off+registerSize, high) << 32
-		addr |= uint64(high) << 32
+		mask |= uint64(highOnes) << 32
+		addr |= uint64(f.cfg.Read(f.Address, off+registerSize)) << 32
 	} else {
 		mask |= barHighOnes
 	}
@@ -80,10 +77,10 @@ func (f *Function) Memory(n int) (BAR, error) {
 		why = fmt.Sprintf("%d bytes at %#x can't be", size, addr)
 	}
 	if why != "" {
-		f.cfg.Write(f.Address, regCommand, command)
+		f.setCommand(command)
 		return bad("%s", why)
 	}
-	f.cfg.Write(f.Address, regCommand, command|commandMemory)
+	f.setCommand(command | commandMemory)
 	return BAR{Addr: addr, Size: size, Prefetchable: low&barPrefetch != 0}, nil
 }
 
@@ -102,23 +99,14 @@ func (f *Function) Ports(n int) (BAR, error) {
 	if v&barIO == 0 {
 		return bad("it is for memory")
 	}
-	command := f.cfg.Read(f.Address, regCommand) & 0xffff
-	f.cfg.Write(f.Address, regCommand, command&^commandPorts)
+	ones, _, command := f.masks(off, false, commandPorts)
 	// The upper half need not be there (section 6.2.5.1): no PC has more ports.
-	mask := f.probe(off, v)&0xffff&^barPortFlags | allOnes<<16
+	mask := uint64(ones)&0xffff&^barPortFlags | allOnes<<16
 	addr, size := uint64(v&^barPortFlags), uint64(-uint32(mask))
 	if size == 0 || size&(size-1) != 0 || addr == 0 || addr%size != 0 || addr+size > 1<<16 {
-		f.cfg.Write(f.Address, regCommand, command)
+		f.setCommand(command)
 		return bad("%d ports at %#x can't be", size, addr)
 	}
-	f.cfg.Write(f.Address, regCommand, command|commandPorts)
+	f.setCommand(command | commandPorts)
 	return BAR{Addr: addr, Size: size}, nil
-}
-
-// probe returns the bits of a register that can be set, and leaves it as it was.
-func (f *Function) probe(off uint8, was uint32) uint64 {
-	f.cfg.Write(f.Address, off, allOnes)
-	v := f.cfg.Read(f.Address, off)
-	f.cfg.Write(f.Address, off, was)
-	return uint64(v)
 }

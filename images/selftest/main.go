@@ -37,6 +37,7 @@ func main() {
 	}
 	m.ReadACPI()
 	cal := m.StartCalibration()
+	m.MeasurePCI()
 	m.StartCPUs()
 	m.Finish(cal)
 	debug.SetMaxThreads(baremetal.MaxThreads - baremetal.MaxCPUs)

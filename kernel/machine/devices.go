@@ -15,6 +15,10 @@ import (
 // PCI is the machine's PCI configuration space.
 var PCI pci.Config = &pci.Mechanism1{Ports: pciPorts{}}
 
+// MeasurePCI finds out how much memory PCI devices have, which changes the memory map. Call
+// it before StartCPUs.
+func (m *Machine) MeasurePCI() { PCI = pci.Measure(PCI) }
+
 // Devices implements device.Host for all devices, which are in one address space as long
 // as no IOMMU is used.
 type Devices struct {

@@ -180,5 +180,6 @@ func (h *Headers) Pseudo(head []byte, n int) uint32 {
 	} else {
 		sum = Sum(0, ip[8:40])
 	}
-	return sum + uint32(h.Protocol) + uint32(n)
+	// Folded: sum may be so close to 1<<32 that a carry would be lost.
+	return uint32(Fold(sum)) + uint32(h.Protocol) + uint32(n)
 }

@@ -93,3 +93,29 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestPseudo: no carry is lost, whatever the addresses add up to.
+func TestPseudo(t *testing.T) {
+	for _, c := range []struct {
+		src, dst string
+		n        int
+	}{
+		{"\x0a\x00\x00\x01", "\x0a\x00\x00\x02", 20},
+		{"\xc0\xa8\x01\x0a", "\x3f\x57\xfe\xf0", 20}, // 192.168.1.10, 63.87.254.240: ones, almost
+		{"\xc0\xa8\x01\x0a", "\x3f\x57\xfe\xf5", 1480},
+		{"\xff\xff\xff\xff", "\xff\xff\xff\xff", 65535},
+	} {
+		f := []byte(addrs + "\x08\x00" + ip4(0x45, 6, "\x00\x00")[:12] + c.src + c.dst + tcp)
+		h := Parse(f)
+		want := TCP + c.n
+		for i := 26; i < 34; i += 2 {
+			want += int(f[i])<<8 | int(f[i+1])
+		}
+		for want > 0xffff {
+			want = want>>16 + want&0xffff
+		}
+		if got := Fold(h.Pseudo(f, c.n)); int(got) != want {
+			t.Errorf("%x to %x, %d bytes: %#x, want %#x", c.src, c.dst, c.n, got, want)
+		}
+	}
+}

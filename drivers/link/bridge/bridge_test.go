@@ -344,3 +344,30 @@ func TestNoMemory(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTwoTags: a frame with a tag behind its tag goes nowhere: who takes the first one away
+// would send it into the network of the second one, which its sender is not in.
+func TestTwoTags(t *testing.T) {
+	n := newNet(t)
+	seven := new(Set)
+	seven.Add(7)
+	a, ma := n.join("a", Config{})
+	b, _ := n.join("b", Config{VLANs: VLANs{Tagged: seven}})
+	c, _ := n.join("c", Config{VLANs: VLANs{PVID: 9}})
+	d, _ := n.join("d", Config{VLANs: VLANs{PVID: 9, Tagged: seven}})
+	all := []*port{a, b, c, d}
+	for _, x := range []struct {
+		from  *port
+		outer byte
+	}{{a, 0}, {c, 0}, {c, 9}} {
+		for _, dst := range []link.MAC{link.Broadcast, mac(2)} {
+			f := n.frame(dst, mac(1), 7, "hop")
+			f.Head = append(append(append([]byte{}, f.Head[:12]...), 0x81, 0, 0, x.outer), f.Head[12:]...)
+			x.from.receive([]*link.Frame{f})
+			n.want(fmt.Sprintf("%s, tag %d before tag 7", x.from.name, x.outer), all)
+		}
+	}
+	if got := ma.Filtered.Load(); got != 2 || n.done != 6 {
+		t.Errorf("%d are counted, %d done", got, n.done)
+	}
+}

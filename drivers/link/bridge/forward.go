@@ -57,7 +57,7 @@ func (m *Member) route(f *link.Frame, now int64) (r route, ok bool) {
 	h := packet.Parse(f.Head)
 	src, dst := packet.Src(f.Head), packet.Dst(f.Head)
 	r.tag, r.bare = int(h.VLAN), !h.Tagged
-	if r.vlan, ok = m.cfg.VLANs.in(r.tag); !ok || src.Group() || reserved(dst) || h.Tagged && len(f.Head) < 18 {
+	if r.vlan, ok = m.cfg.VLANs.in(r.tag); !ok || src.Group() || reserved(dst) || h.Tagged && (len(f.Head) < 18 || tag(h.EtherType)) {
 		m.Filtered.Add(1)
 		return r, false
 	}
@@ -81,6 +81,10 @@ func (m *Member) route(f *link.Frame, now int64) (r route, ok bool) {
 	}
 	return r, true
 }
+
+// tag tells whether a frame's type is that of a tag. Behind a tag, it would be the frame's
+// own for those behind a port that takes the first one away: networks that its sender isn't in.
+func tag(etherType uint16) bool { return etherType == packet.VLAN || etherType == packet.ServiceVLAN }
 
 // reserved tells whether an address is of those that bridges don't forward (IEEE 802.1Q,
 // table 8-1).

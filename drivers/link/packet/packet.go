@@ -15,6 +15,9 @@ const (
 	ARP  = 0x0806
 	VLAN = 0x8100 // IEEE 802.1Q
 	IPv6 = 0x86dd
+
+	// ServiceVLAN is another tag's, which is not looked into (IEEE 802.1Q, table 9-1).
+	ServiceVLAN = 0x88a8
 )
 
 // Protocols of IP.

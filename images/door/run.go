@@ -39,6 +39,7 @@ func runGuest(ctx context.Context, b *builder.Builder) error {
 	// stdio without QEMU's monitor, which would take Ctrl-A, and without
 	// signals: ^C belongs to the guest.
 	args := append(regress.QEMUArgs(3, 1024), "-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1", "-monitor", "none",
+		"-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net",
 		"-kernel", b.Out("nidus"), "-append", "console=com1 com1=115200,8n1 xendomains="+builder.DebianCfg,
 		"-initrd", fmt.Sprintf("%s %[1]s,%s %[2]s,%s %[3]s", builder.Vmlinuz, builder.Initrd, builder.DebianCfg))
 	shared, err := share(b.Out(sharedName))

@@ -81,7 +81,8 @@ kernel  = "vmlinuz"
 ramdisk = "initrd.gz"
 memory  = 256
 vcpus   = 1
-extra   = "console=hvc0 loglevel=4"
+vif     = [ "bridge=nat" ]
+extra   = "console=hvc0 loglevel=4 net=dhcp"
 `
 
 // Fields of a bzImage: Linux's boot.rst, "The real-mode kernel header".

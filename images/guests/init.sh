@@ -16,17 +16,19 @@ for word in $(cat /proc/cmdline); do
 	net=*) net=${word#net=} ;; # eth0's address, or 0, or dhcp
 	esac
 done
+network() { # gives eth0 the address in $net
+	until ip link set eth0 up 2>/dev/null; do sleep 1; done
+	case $net in
+	dhcp) udhcpc -i eth0 -n -q -s /etc/dhcp >/dev/null 2>&1; net=$(ip -4 addr show dev eth0 | sed -n 's/.*inet \([^ ]*\) .*/\1/p') ;;
+	*) ip addr add $net dev eth0 ;;
+	esac
+	[ -z "$test" ] || echo "NIDUS-GUEST-NET $(cat /sys/class/net/eth0/address) $net"
+}
 if [ "$net" ]; then
 	for m in /lib/net/*.ko; do insmod $m; done
 	ip link set lo up
-	if [ $net != 0 ]; then
-		until ip link set eth0 up 2>/dev/null; do sleep 1; done
-		case $net in
-		dhcp) udhcpc -i eth0 -n -q -s /etc/dhcp >/dev/null 2>&1; net=$(ip -4 addr show dev eth0 | sed -n 's/.*inet \([^ ]*\) .*/\1/p') ;;
-		*) ip addr add $net dev eth0 ;;
-		esac
-		echo "NIDUS-GUEST-NET $(cat /sys/class/net/eth0/address) $net"
-	fi
+	if [ -z "$test" ]; then network & # a person doesn't wait for it
+	elif [ $net != 0 ]; then network; fi
 fi
 if [ "$root" ]; then # go on there
 	for m in /lib/disk/*.ko; do insmod $m; done

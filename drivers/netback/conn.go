@@ -132,7 +132,7 @@ func (c *conn) addQueue(f backend.Frontend, prefix string) error {
 		if err != nil {
 			return err
 		}
-		tx.port, err = g.Bind(port, func() { tx.poke(); rx.poke() })
+		tx.port, err = g.Bind(port, func() { tx.event(); rx.poke() })
 		rx.port = tx.port
 		return err
 	}
@@ -140,7 +140,7 @@ func (c *conn) addQueue(f backend.Frontend, prefix string) error {
 		name  string
 		local *uint32
 		poke  func()
-	}{{"event-channel-tx", &tx.port, tx.poke}, {"event-channel-rx", &rx.port, rx.poke}} {
+	}{{"event-channel-tx", &tx.port, tx.event}, {"event-channel-rx", &rx.port, rx.poke}} {
 		port, err := f.Must(prefix + e.name)
 		if err != nil {
 			return err
@@ -203,6 +203,11 @@ func (c *conn) Close() {
 		c.setConn(nil)
 	}
 	c.workers.Wait()
+	for _, q := range c.tx {
+		q.serving.Lock()
+		q.broken = true
+		q.serving.Unlock()
+	}
 	for _, q := range c.rx {
 		q.close()
 	}

@@ -50,6 +50,7 @@ type guest struct {
 type shared struct {
 	page       mm.Page
 	slot       int
+	first      int // of the pages to receive in
 	port       uint32
 	prod, cons uint32
 }
@@ -201,7 +202,7 @@ func (g *guest) until(what string, is func() bool) {
 // offer makes the rings and tells the backend of them; nodes replace what it says.
 func (g *guest) offer(nodes map[string]string) {
 	g.tx = shared{page: g.page(txRing), slot: 12}
-	g.rx = shared{page: g.page(rxRing), slot: 8}
+	g.rx = shared{page: g.page(rxRing), slot: 8, first: firstData}
 	all := map[string]string{
 		"tx-ring-ref": strconv.Itoa(txRing), "rx-ring-ref": strconv.Itoa(rxRing), "request-rx-copy": "1", "feature-rx-notify": "1", "feature-sg": "1",
 		"feature-gso-tcpv4": "1", "feature-gso-tcpv6": "1", "feature-ipv6-csum-offload": "1",
@@ -294,7 +295,7 @@ func (g *guest) offerPages(n int) {
 		id := g.rx.prod % slots
 		b := make([]byte, 8)
 		le.PutUint16(b, uint16(id))
-		le.PutUint32(b[4:], firstData+id)
+		le.PutUint32(b[4:], uint32(g.rx.first)+id)
 		g.rx.put(b)
 	}
 	g.push(&g.rx)
@@ -319,7 +320,7 @@ func (g *guest) receive() (f received) {
 		}
 		n := len(f.data)
 		f.data = append(f.data, make([]byte, status)...)
-		g.page(firstData+int(id)).Read(0, f.data[n:])
+		g.page(g.rx.first+int(id)).Read(0, f.data[n:])
 		if first {
 			f.flags = int(flags)
 			if flags&8 != 0 {

@@ -3,7 +3,7 @@
 //
 // What the guest sends stays in its pages, which its grants hold, but for the headers;
 // what it receives is copied into pages that it grants. So between two guests a frame is
-// copied once, by the sender's goroutine.
+// copied once, by the sender's goroutine or vcpu.
 package netback
 
 import (

@@ -12,8 +12,8 @@ import (
 	"nidus/mm"
 )
 
-// txQueue is a ring of what the guest sends. A goroutine takes frames from it; a frame's
-// requests are answered when all who got it are done.
+// txQueue is a ring of what the guest sends. A goroutine takes frames from it, or a vcpu; a
+// frame's requests are answered when all who got it are done.
 type txQueue struct {
 	c *conn
 	ring
@@ -22,11 +22,13 @@ type txQueue struct {
 	wake  chan struct{}
 	heads []mm.MFN
 
-	// Of the goroutine.
-	cons  uint32 // next request
-	reqs  [maxSlots]txRequest
-	infos extras
-	batch []*link.Frame
+	// serving is held by the goroutine, or the guest's vcpu, that takes frames.
+	serving sync.Mutex
+	broken  bool   // nothing is taken any more
+	cons    uint32 // next request
+	reqs    [maxSlots]txRequest
+	infos   extras
+	batch   []*link.Frame
 
 	mu    sync.Mutex
 	idle  sync.Cond // signalled when busy becomes 0
@@ -92,6 +94,32 @@ func (q *txQueue) poke() {
 	}
 }
 
+// little is how many requests are served in the guest's hypercall. More are not: they may
+// be of 64 KiB each, which a goroutine copies while the guest prepares the next ones.
+const little = 2
+
+// event is what an event of the guest's does. A frame that comes alone is taken by the vcpu
+// that sends the event: waking a goroutine, on another CPU, takes longer than all that is
+// done for it.
+func (q *txQueue) event() {
+	if !q.serving.TryLock() {
+		q.poke()
+		return
+	}
+	more, wait, err := true, time.Duration(0), error(nil)
+	for n := 0; more && n < 2 && !q.broken && err == nil && q.load(ringReqProd)-q.cons <= little; n++ {
+		more, wait, err = q.takeBatch()
+	}
+	if err != nil {
+		q.broken = true
+		q.c.fail(err)
+	}
+	q.serving.Unlock()
+	if more || wait > 0 {
+		q.poke()
+	}
+}
+
 // serve takes frames until ctx ends, or the guest breaks the protocol.
 func (q *txQueue) serve(ctx context.Context) {
 	timer := time.NewTimer(0)
@@ -106,7 +134,15 @@ func (q *txQueue) serve(ctx context.Context) {
 		for more := true; more && ctx.Err() == nil; {
 			var wait time.Duration
 			var err error
-			if more, wait, err = q.takeBatch(); err != nil {
+			q.serving.Lock()
+			if q.broken {
+				q.serving.Unlock()
+				return
+			}
+			more, wait, err = q.takeBatch()
+			q.broken = err != nil
+			q.serving.Unlock()
+			if err != nil {
 				q.c.fail(err)
 				return
 			}

@@ -61,8 +61,8 @@ func (n *Network) echo(id stack.TransportEndpointID, p *stack.PacketBuffer) bool
 // ping begins a flow; nil: it can't be.
 func (n *Network) ping(k ping) *socket {
 	ctx, cancel := context.WithCancel(n.ctx)
-	f := &flow{of: k.guest, kind: echoFlow, stop: cancel, used: clock.Add(1)}
-	if !n.users.begin(f) {
+	f := &flow{kind: echoFlow, stop: cancel, used: clock.Add(1)}
+	if !n.begin(k.guest, f) {
 		cancel()
 		return nil
 	}

@@ -52,7 +52,8 @@ func (n *Network) accept(f Forward, c *gonet.TCPConn) {
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
 	defer cancel()
-	w := &flow{of: to, kind: tcpFlow, stop: cancel}
+	m, _ := n.leases.Who(to) // who has said nothing yet may answer
+	w := &flow{of: m, kind: tcpFlow, stop: cancel}
 	if !n.users.begin(w) {
 		c.Close()
 		return

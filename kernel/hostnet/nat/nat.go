@@ -154,10 +154,15 @@ func (n *Network) Close() error {
 
 // Forget ends what an interface has: its guest is gone.
 func (n *Network) Forget(m link.MAC) {
-	if a, ok := n.leases.Of(m); ok {
-		n.users.endAll(a)
-	}
 	n.leases.Forget(m)
+	n.users.endAll(m)
+}
+
+// begin counts a flow of the interface that has an address. One that takes another address
+// keeps its flows, and what they count.
+func (n *Network) begin(guest netip.Addr, f *flow) (ok bool) {
+	f.of, ok = n.leases.Who(guest)
+	return ok && n.users.begin(f)
 }
 
 func (n *Network) nameOf(m link.MAC) string {
@@ -205,8 +210,11 @@ func (n *Network) filter(head []byte) bool {
 			return false
 		}
 		src, dst := netip.AddrFrom4([4]byte(a.ProtocolAddressSender())), netip.AddrFrom4([4]byte(a.ProtocolAddressTarget()))
+		if dst != n.cfg.Own.Addr() && a.Op() != header.ARPReply { // the stack asks in the name of those it speaks for, too
+			return false
+		}
 		// One that has no address yet asks whether another has it (RFC 5227, 2.1.1).
-		return dst == n.cfg.Own.Addr() && (src.IsUnspecified() || n.leases.Claim(from, src))
+		return src.IsUnspecified() || n.leases.Claim(from, src)
 	case header.IPv4ProtocolNumber:
 		if len(body) < header.IPv4MinimumSize {
 			return false

@@ -37,9 +37,9 @@ func (n *Network) connect(r *tcp.ForwarderRequest) {
 	guest, to := ends(r.ID())
 	ctx, cancel := context.WithCancel(n.ctx)
 	defer cancel()
-	f := &flow{of: guest.Addr(), kind: tcpFlow, stop: cancel}
+	f := &flow{kind: tcpFlow, stop: cancel}
 	to, ok := n.reach(to, "tcp")
-	if !ok || !n.users.begin(f) {
+	if !ok || !n.begin(guest.Addr(), f) {
 		r.Complete(true)
 		return
 	}

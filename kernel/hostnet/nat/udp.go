@@ -33,8 +33,8 @@ func (n *Network) datagram(id stack.TransportEndpointID, p *stack.PacketBuffer) 
 		return to.Addr() != n.cfg.Own.Addr()
 	}
 	ctx, cancel := context.WithCancel(n.ctx)
-	f := &flow{of: guest.Addr(), kind: udpFlow, stop: cancel, used: clock.Add(1)}
-	if !n.users.begin(f) {
+	f := &flow{kind: udpFlow, stop: cancel, used: clock.Add(1)}
+	if !n.begin(guest.Addr(), f) {
 		cancel()
 		return true
 	}

@@ -2,8 +2,9 @@ package nat
 
 import (
 	"math"
-	"net/netip"
 	"sync"
+
+	"nidus/drivers/link"
 )
 
 // Limits are of what guests have at a time.
@@ -38,7 +39,7 @@ type users struct {
 	limits Limits
 	mu     sync.Mutex
 	total  [kinds]int
-	of     map[netip.Addr]*user
+	of     map[link.MAC]*user
 	closed bool
 }
 
@@ -56,7 +57,7 @@ type user struct{ flows [kinds]map[*flow]struct{} }
 
 // flow is a guest's connection.
 type flow struct {
-	of   netip.Addr
+	of   link.MAC // the guest's interface
 	kind kind
 	stop func() // ends it; may be called more than once, and must not call users
 
@@ -75,7 +76,7 @@ func (u *users) begin(f *flow) bool {
 	g := u.of[f.of]
 	if g == nil {
 		if u.of == nil {
-			u.of = map[netip.Addr]*user{}
+			u.of = map[link.MAC]*user{}
 		}
 		g = &user{}
 		u.of[f.of] = g
@@ -139,10 +140,10 @@ func (u *users) remove(f *flow) {
 }
 
 // endAll ends all flows of a guest.
-func (u *users) endAll(a netip.Addr) {
+func (u *users) endAll(m link.MAC) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.stop(u.of[a])
+	u.stop(u.of[m])
 }
 
 // stop ends what a guest has. u.mu is held.

@@ -207,7 +207,7 @@ func (c *HBA) findDisks(up uint32) {
 	for _, p := range ports {
 		most := c.limits.line
 		if up>>p.index&1 != 0 {
-			most = c.limits.ready
+			most = c.limits.back
 		}
 		if !until(most-time.Since(begin), func() bool { return p.load(pxSSTS)&sstsDET != 0 }) {
 			continue

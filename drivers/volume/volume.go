@@ -12,6 +12,7 @@ import (
 
 	"nidus/drivers/block"
 	"nidus/drivers/block/extent"
+	"nidus/drivers/block/sector"
 	"nidus/drivers/device"
 	"nidus/drivers/fs"
 )
@@ -42,7 +43,7 @@ func (v *Volume) Name() string { return v.name }
 
 // file is one that is a disk.
 type file struct {
-	*extent.Device
+	block.Device
 	v        *Volume
 	place    int64 // on the disk, which tells files apart
 	readOnly bool
@@ -69,21 +70,30 @@ func (v *Volume) Open(path string, readOnly bool) (block.Device, error) {
 
 // disk makes a disk of what was found. v.mu is held.
 func (v *Volume) disk(path string, found fs.File, readOnly bool) (*file, error) {
-	const sector = 1 << block.SectorShift
-	c := extent.Config{Disk: v.dev, Sectors: uint64(found.Size) / sector, ReadOnly: readOnly, Name: v.name + ":" + path, Memory: v.mem}
+	const shift = block.SectorShift
+	size := v.dev.Info().SectorSize
+	unit := int64(size)
+	up := func(n int64) uint64 { return uint64((n + unit - 1) &^ (unit - 1) >> shift) }
+	c := extent.Config{Disk: v.dev, Sectors: up(found.Size &^ (1<<shift - 1)), ReadOnly: readOnly, Name: v.name + ":" + path, Memory: v.mem}
 	for _, e := range found.Extents {
-		if (e.File|e.Disk)%sector != 0 {
+		if (e.File|e.Disk)%unit != 0 {
 			return nil, fmt.Errorf("%s: its piece at byte %d is at byte %d of the disk, which is no whole sector", c.Name, e.File, e.Disk)
 		}
 		// What ends in a sector has all of it: clusters and blocks are sectors.
-		c.Extents = append(c.Extents, extent.Extent{First: uint64(e.File) / sector, Disk: uint64(e.Disk) / sector, Sectors: (uint64(e.Len) + sector - 1) / sector})
+		c.Extents = append(c.Extents, extent.Extent{First: uint64(e.File) >> shift, Disk: uint64(e.Disk) >> shift, Sectors: up(e.Len)})
 	}
+	var d block.Device
 	d, err := extent.New(c)
+	if err == nil && size > 1<<shift {
+		// What is in the file was written for sectors of 512 bytes.
+		d, err = sector.New(d, v.mem, uint64(found.Size)>>shift)
+	}
 	if err != nil {
 		return nil, err
 	}
 	f := &file{Device: d, v: v, readOnly: d.Info().ReadOnly}
 	if f.readOnly && !readOnly {
+		d.Close()
 		return nil, fmt.Errorf("%s can't be written, as its disk can't or is read by others; write r", c.Name)
 	}
 	if len(found.Extents) > 0 {
@@ -91,6 +101,7 @@ func (v *Volume) disk(path string, found fs.File, readOnly bool) (*file, error) 
 	}
 	for o := range v.opened {
 		if o.place == f.place && !(o.readOnly && f.readOnly) {
+			d.Close()
 			return nil, fmt.Errorf("%s is a disk of another domain already: %w", c.Name, ErrInUse)
 		}
 	}

@@ -3,6 +3,7 @@ package volume
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	iofs "io/fs"
 	"os"
 	"os/exec"
@@ -16,16 +17,25 @@ import (
 
 // TestVolume: who has a file, and that the partition is open only meanwhile.
 func TestVolume(t *testing.T) {
+	for _, c := range []struct {
+		sector uint32
+		format []string
+	}{{512, []string{"-T", "8192", "-h", "16", "-s", "63"}}, {4096, []string{"-T", "16384", "-h", "16", "-s", "63", "-M", "4096"}}} {
+		t.Run(fmt.Sprint(c.sector), func(t *testing.T) { testVolume(t, c.sector, c.format) })
+	}
+}
+
+func testVolume(t *testing.T, sector uint32, format []string) {
 	mformat, err := exec.LookPath("mformat")
 	if err != nil {
 		t.Skip(err)
 	}
 	dir := t.TempDir()
 	image, disk := filepath.Join(dir, "fat"), filepath.Join(dir, "disk.img")
-	if out, err := exec.Command(mformat, "-C", "-i", image, "-T", "8192", "-h", "16", "-s", "63", "::").CombinedOutput(); err != nil {
+	if out, err := exec.Command(mformat, append(append([]string{"-C", "-i", image}, format...), "::")...).CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
-	want := bytes.Repeat([]byte("0123456789abcdef"), 4096)
+	want := bytes.Repeat([]byte("0123456789abcdef"), 4064) // it ends in the middle of 4096 bytes
 	for _, name := range []string{"disk.img", "other.img"} {
 		if err := os.WriteFile(disk, want, 0o644); err != nil {
 			t.Fatal(err)
@@ -47,7 +57,7 @@ func TestVolume(t *testing.T) {
 			return nil, errors.New("somebody reads it")
 		}
 		open++
-		d, err := ram.New(ram.Config{Memory: host.Pool, Base: b, ReadOnly: readOnly})
+		d, err := ram.New(ram.Config{Memory: host.Pool, Base: b, ReadOnly: readOnly, SectorSize: sector})
 		return counted{d, &open}, err
 	})
 	if got, err := v.Read("Disk.IMG", 1<<20); err != nil || !bytes.Equal(got, want) || open != 0 {
@@ -60,7 +70,7 @@ func TestVolume(t *testing.T) {
 		t.Errorf("%v; %d open", err, open)
 	}
 	d, err := v.Open("disk.img", false)
-	if err != nil || d.Info().Sectors != 128 || open != 1 {
+	if err != nil || d.Info().Sectors != 127 || d.Info().SectorSize != 512 || open != 1 {
 		t.Fatalf("%v; %d open", err, open)
 	}
 	for _, readOnly := range []bool{true, false} {

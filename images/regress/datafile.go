@@ -14,18 +14,18 @@ import (
 )
 
 // dataDisk makes d.img in the case's folder: a disk with one partition, FAT32 of so many
-// MiB, with files of the case's folder in its folder vm.
-func (t *T) dataDisk(mib int, files ...string) error {
+// MiB, with files of the case's folder in its folder vm. Its sectors have unit bytes.
+func (t *T) dataDisk(mib, unit int, files ...string) error {
 	if err := debian.Install(t.Say, "mtools"); err != nil {
 		return err
 	}
 	d := filepath.Join(t.dir, "d.img")
-	table := partitioned(nil, 512)
-	binary.LittleEndian.PutUint32(table[446+12:], uint32(mib<<11))
+	table := partitioned(nil, unit)
+	binary.LittleEndian.PutUint32(table[446+12:], uint32(mib<<20/unit))
 	if err := errors.Join(os.WriteFile(d, table, 0o644), os.Truncate(d, testDiskFirst*512+int64(mib)<<20)); err != nil {
 		return err
 	}
-	if err := t.dosTool("mformat", "-F", "-T", fmt.Sprint(mib<<11), "-h", "16", "-s", "63", "::"); err != nil {
+	if err := t.dosTool("mformat", "-F", "-M", fmt.Sprint(unit), "-T", fmt.Sprint(mib<<20/unit), "-h", "16", "-s", "63", "::"); err != nil {
 		return err
 	}
 	if err := t.dosTool("mmd", "::vm"); err != nil {
@@ -66,8 +66,9 @@ func (t *T) dosTool(name string, args ...string) error {
 	return err
 }
 
-// diskFile boots a guest all of which is on the data partition.
-func diskFile(t *T) error {
+// diskFile boots a guest all of which is on the data partition, which is part, of sectors of
+// unit bytes.
+func diskFile(t *T, part string, unit int, args []string) error {
 	const root = "file:/data/vm/" + builder.RootImage + ",xvda,w"
 	files := []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}
 	for _, name := range files {
@@ -78,7 +79,7 @@ func diskFile(t *T) error {
 	for _, c := range []struct{ name, disks string }{
 		{"g.cfg", "'" + root + "'"}, {"none.cfg", "'file:/data/vm/none,xvda,w'"},
 		// The same file can't be written twice, nor the partition beside it.
-		{"twice.cfg", "'" + root + "', '/data/VM/" + builder.RootImage + ",raw,xvdb,r'"}, {"part.cfg", "'" + root + "', 'phy:/dev/vda1,xvdb,r'"},
+		{"twice.cfg", "'" + root + "', '/data/VM/" + builder.RootImage + ",raw,xvdb,r'"}, {"part.cfg", "'" + root + "', 'phy:/dev/" + part + ",xvdb,r'"},
 	} {
 		cfg := config("g", "/data/vm/"+builder.Vmlinux, 1, 256, fmt.Sprintf("ramdisk = %q\ndisk = [ %s ]", "/data/vm/"+builder.RootInitrd, c.disks),
 			`root = "/dev/xvda rw"`, `extra = "console=hvc0 loglevel=4 panic=1 test=write"`)
@@ -87,10 +88,10 @@ func diskFile(t *T) error {
 		}
 		files = append(files, c.name)
 	}
-	if err := t.dataDisk(256, files...); err != nil {
+	if err := t.dataDisk(320, unit, files...); err != nil {
 		return err
 	}
-	h, err := t.boot(Boot{CPUs: 3, MemoryMiB: 1024, Line: "data=vda1", Args: virtioDisk("d.img", "")})
+	h, err := t.boot(Boot{CPUs: 3, MemoryMiB: 1024, Line: "data=" + part, Args: args})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,11 @@ func diskCases() []Case {
 		{Name: "block-hotplug", What: "a guest gets a disk while it runs, and loses it: with its consent, and without",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: blockHotplug},
 		{Name: "disk-file", What: "a guest's configuration, kernel, ramdisk and root are files of the host's data partition; what it wrote is in the file afterwards",
-			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskFile},
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: func(t *T) error { return diskFile(t, "vda1", 512, virtioDisk("d.img", "")) }},
+		{Name: "disk-file-4096", What: "the same on an NVMe disk with sectors of 4096 bytes; the guest's have 512, and its ext4 has blocks of 1024",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: func(t *T) error {
+				return diskFile(t, "nvme0n1p1", 4096, nvmeDisk("d.img", "", ",logical_block_size=4096,physical_block_size=4096"))
+			}},
 		{Name: "disk-qcow2", What: "a guest's root is a qcow2 image over a compressed one: it boots, writes and trims, and qemu-img finds what it wrote, no error, the space given back, and the image below as it was",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskQcow2},
 		{Name: "disk-errors", What: "a guest gets errors where a host's disk has bad places or is full, goes away, or an image can't grow, and nowhere else; the console says it once for each",

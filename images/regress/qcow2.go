@@ -44,7 +44,7 @@ func diskQcow2(t *T) error {
 	if err := t.grow(over, roomMiB<<20); err != nil {
 		return err
 	}
-	if err := t.dataDisk(64, base, over); err != nil {
+	if err := t.dataDisk(64, 512, base, over); err != nil {
 		return err
 	}
 	h, err := t.bootGuests(Boot{CPUs: 3, Line: "data=vda1", Args: virtioDisk("d.img", "")}, []string{builder.Vmlinux, builder.RootInitrd},

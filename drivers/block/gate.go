@@ -20,6 +20,13 @@ func (g *Gate) Enter() bool {
 	return !g.shut
 }
 
+// Shutting tells whether Shut was called: what takes long under way can end.
+func (g *Gate) Shutting() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shut
+}
+
 // Leave counts one less.
 func (g *Gate) Leave() {
 	g.mu.Lock()

@@ -314,7 +314,8 @@ func (d *Image) write(r *block.Request, sectors uint64) {
 		if err != nil {
 			return err
 		}
-		if !m.own {
+		// One that is at the file's end, and there in part, goes elsewhere, too.
+		if !m.own || inside(d.dev, m.at>>block.SectorShift+skip, n) < n {
 			if m.at, err = d.fresh(cluster, m, skip, n); err != nil {
 				return err
 			}
@@ -401,41 +402,6 @@ func (d *Image) keep(cluster uint64, m mapped, at, from, to uint64) error {
 		from += n
 	}
 	return nil
-}
-
-// discard gives back whole clusters, which read as zeros then; the rest of the range is
-// left as it is, and so is all of it where version 2 can't hide the file below.
-func (d *Image) discard(sector, sectors uint64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	per := d.h.cluster() >> block.SectorShift
-	return d.pieces(sector, sectors, func(cluster, skip, n uint64) error {
-		if n < per {
-			return nil
-		}
-		m, err := d.lookup(cluster)
-		if err != nil || m.state == below || m.state == zeros && m.at == 0 || d.below != nil && d.h.version < 3 {
-			return err
-		}
-		if d.meta.changed > maxPages/4 || len(d.freed) > maxFreed {
-			if err := d.syncLocked(); err != nil {
-				return err
-			}
-		}
-		where, err := d.writable(cluster)
-		if err != nil {
-			return err
-		}
-		entry := uint64(0)
-		if d.below != nil {
-			entry = reads0
-		}
-		if err := d.meta.setEntry(level2, where, entry); err != nil {
-			return err
-		}
-		d.release(m)
-		return nil
-	})
 }
 
 // sync brings all that is done to the medium.

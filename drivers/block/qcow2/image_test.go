@@ -25,6 +25,7 @@ type disk struct {
 	cache  []write // since the last flush
 	closed int
 	fail   error
+	fault  func(*block.Request) error // of each request; may be nil
 }
 
 type write struct {
@@ -43,6 +44,9 @@ func (d *disk) Submit(r *block.Request) {
 	_, err := i.Check(r)
 	if err == nil {
 		err = d.fail
+	}
+	if err == nil && d.fault != nil {
+		err = d.fault(r)
 	}
 	at := int(r.Sector) * sector
 	for _, g := range r.Segments {

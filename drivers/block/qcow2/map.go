@@ -49,9 +49,12 @@ type mapped struct {
 	where uint64 // the entry's place; 0: there is no table
 }
 
+// l1Place is where the L1 table's entry of a cluster of the disk is.
+func (d *Image) l1Place(cluster uint64) uint64 { return d.h.l1 + cluster/d.h.l2Entries()*entryBytes }
+
 // lookup finds a cluster of the disk.
 func (d *Image) lookup(cluster uint64) (m mapped, err error) {
-	l1, err := d.meta.entry(d.h.l1 + cluster/d.h.l2Entries()*entryBytes)
+	l1, err := d.meta.entry(d.l1Place(cluster))
 	if err != nil || l1&placeMask == 0 {
 		return m, err
 	}
@@ -82,7 +85,7 @@ func (d *Image) lookup(cluster uint64) (m mapped, err error) {
 // writable returns the place of a cluster's entry in an L2 table that is this disk's
 // alone: it makes the table, or copies one that a snapshot has too.
 func (d *Image) writable(cluster uint64) (uint64, error) {
-	at := d.h.l1 + cluster/d.h.l2Entries()*entryBytes
+	at := d.l1Place(cluster)
 	l1, err := d.meta.entry(at)
 	if err != nil {
 		return 0, err
@@ -98,13 +101,16 @@ func (d *Image) writable(cluster uint64) (uint64, error) {
 		} else if err = d.checkPlace(table, "an L2 table"); err == nil {
 			// Its changes, if any, are in the file: it was another one's all along.
 			err = d.copyCluster(fresh, d.dev, table, d.h.cluster())
-			d.unref(table, d.h.cluster())
+		}
+		if err == nil {
+			err = d.meta.setEntry(level1, at, fresh|copied)
 		}
 		if err != nil {
+			d.unref(fresh, d.h.cluster())
 			return 0, err
 		}
-		if err := d.meta.setEntry(level1, at, fresh|copied); err != nil {
-			return 0, err
+		if table != 0 {
+			d.unref(table, d.h.cluster())
 		}
 		table = fresh
 	}

@@ -66,12 +66,20 @@ func (m *meta) get(at uint64) (*page, error) {
 		return nil, err
 	}
 	p.off = off
-	if err := transfer(m.dev, block.Read, off, block.Segment{Frame: p.frame, Len: uint16(m.unit)}); err != nil {
+	part := m.part(p)
+	if err := transfer(m.dev, block.Read, off, part); err != nil {
 		return nil, err
 	}
+	m.mem.Page(p.frame).Zero(int(part.Len), mm.PageSize-int(part.Len))
 	p.used = true
 	m.pages[off] = p
 	return p, nil
+}
+
+// part is what the file has of a page: it may end in the last one.
+func (m *meta) part(p *page) block.Segment {
+	end := m.dev.Info().Sectors << block.SectorShift
+	return block.Segment{Frame: p.frame, Len: uint16(min(m.unit, max(end, p.off)-p.off))}
 }
 
 // free returns a page that is nobody's: a new one, or one that was not used for long.
@@ -155,7 +163,7 @@ func (m *meta) sync() error {
 			if p.changed != k {
 				continue
 			}
-			if err := transfer(m.dev, block.Write, p.off, block.Segment{Frame: p.frame, Len: uint16(m.unit)}); err != nil {
+			if err := transfer(m.dev, block.Write, p.off, m.part(p)); err != nil {
 				return err
 			}
 			p.changed, wrote = 0, true

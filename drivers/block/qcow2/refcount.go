@@ -68,7 +68,19 @@ func (d *Image) alloc() (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if at == 0 { // the first free cluster becomes the block that counts it
+		refs := uint64(0)
+		if at != 0 {
+			if refs, err = d.refIn(at, i); err != nil {
+				return 0, err
+			}
+		}
+		switch {
+		case refs != 0:
+			continue
+		case d.ownTable(c, at):
+			d.next = c // so that it is found again
+			return 0, damaged("cluster %d has the image's own tables and is not counted", c)
+		case at == 0: // the first free cluster becomes the block that counts it
 			at = c << d.h.bits
 			if err := d.zero(at); err != nil {
 				return 0, err
@@ -81,16 +93,19 @@ func (d *Image) alloc() (uint64, error) {
 			}
 			continue
 		}
-		refs, err := d.refIn(at, i)
-		if err != nil {
-			return 0, err
-		}
-		if refs == 0 {
-			return c << d.h.bits, d.setRefIn(at, i, 1)
-		}
+		return c << d.h.bits, d.setRefIn(at, i, 1)
 	}
 	d.full = true
 	return 0, fmt.Errorf("no cluster of the image's %d is free, and it can't grow: %w", d.clusters, block.ErrNoSpace)
+}
+
+// ownTable tells whether a cluster has the header, a part of the L1 table or of the table of
+// reference counts, or is the block of these, at counts, that it is counted in. A guest that
+// were given such a cluster could write whose backing file the image has.
+func (d *Image) ownTable(cluster, counts uint64) bool {
+	at := cluster << d.h.bits
+	in := func(table, bytes uint64) bool { return at >= table && at < table+bytes }
+	return at == 0 || at == counts || in(d.h.l1, d.h.l1Entries*entryBytes) || in(d.h.refTable, d.h.refTableBytes)
 }
 
 // unref lets go of what was at a place once the tables that don't point there any more
@@ -101,30 +116,38 @@ func (d *Image) unref(at, bytes uint64) {
 	}
 }
 
-// reclaim counts down what was let go of.
+// reclaim counts down what was let go of, each cluster once: what an error leaves is for
+// the next time.
 func (d *Image) reclaim() error {
-	for _, c := range d.freed {
-		_, at, i, err := d.refPlace(c)
-		if err != nil {
+	for len(d.freed) > 0 {
+		last := len(d.freed) - 1
+		if err := d.countDown(d.freed[last]); err != nil {
 			return err
 		}
-		if at == 0 {
-			return damaged("cluster %d was used and not counted", c)
-		}
-		n, err := d.refIn(at, i)
-		if err != nil {
+		d.freed = d.freed[:last]
+	}
+	return nil
+}
+
+func (d *Image) countDown(cluster uint64) error {
+	_, at, i, err := d.refPlace(cluster)
+	if err != nil {
+		return err
+	}
+	n := uint64(0)
+	if at != 0 {
+		if n, err = d.refIn(at, i); err != nil {
 			return err
-		}
-		if n == 0 {
-			return damaged("cluster %d was used and not counted", c)
-		}
-		if err := d.setRefIn(at, i, n-1); err != nil {
-			return err
-		}
-		if n == 1 {
-			d.next = min(d.next, c)
 		}
 	}
-	d.freed = d.freed[:0]
+	if n == 0 {
+		return damaged("cluster %d was used and not counted", cluster)
+	}
+	if err := d.setRefIn(at, i, n-1); err != nil {
+		return err
+	}
+	if n == 1 {
+		d.next = min(d.next, cluster)
+	}
 	return nil
 }

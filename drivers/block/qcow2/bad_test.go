@@ -152,9 +152,9 @@ func FuzzImage(f *testing.F) {
 			return
 		}
 		rnd := rand.New(rand.NewSource(seed))
-		for range 40 {
+		for range 12 {
 			at := rnd.Intn(400)
-			_ = b.do(i, block.Op(rnd.Intn(5)), at, make([]byte, (1+rnd.Intn(64))*sector))
+			_ = b.do(i, block.Op(rnd.Intn(5)), at, make([]byte, (1+rnd.Intn(16))*sector))
 		}
 		_ = i.Close()
 	})

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSpaceOnDemand(t *testing.T) {
@@ -297,6 +298,40 @@ func TestReclaim(t *testing.T) {
 	if err := s.WritePhys(GFN(1900).Addr(), []byte{1}); err != nil {
 		t.Errorf("with a higher limit: %v", err)
 	}
+	release(t, k, s)
+	k.allFree(t)
+}
+
+// TestHoldWaits: a page that is looked at, whether it may be taken back, can't be held for
+// a moment. Who wants it waits for that: the guest has done nothing wrong.
+func TestHoldWaits(t *testing.T) {
+	k := newMachine(t, 512, 64)
+	s := k.space(t, NPT, 60)
+	if err := s.Populate(3, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.p2m.mu.Lock()
+	e := s.p2m.Lookup(3)
+	if err := s.claim(3, 0, e); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Pin(3)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		t.Errorf("it has not waited: %v", err)
+		done <- err
+	case <-time.After(20 * time.Millisecond):
+	}
+	s.unclaim(0, e)
+	s.p2m.mu.Unlock()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	s.Unpin(3)
 	release(t, k, s)
 	k.allFree(t)
 }

@@ -127,34 +127,55 @@ func (e *AddressError) Unwrap() error { return ErrBadAddress }
 // made first, as if the guest itself had touched it: a buffer that the hypervisor
 // is the first to use is as good as any. An error is one of Demand's then.
 //
-// The frame may lose its place between the look-up and the reference; it has not
-// if it is still there after it.
+// A frame that can't be had for a moment, such as one that reclaim looks at, is waited
+// for: that is not the guest's doing.
 func (s *Space) hold(g GFN, n need) (MFN, error) {
 	for range 16 {
-		e := s.p2m.Lookup(g)
-		if e.Type == TypePoD {
-			if _, err := s.Demand(g); err != nil {
-				return 0, err
-			}
-			continue
+		m, changing, err := s.tryHold(g, n)
+		if changing {
+			s.p2m.mu.Lock() // nothing changes now
+			m, changing, err = s.tryHold(g, n)
+			s.p2m.mu.Unlock()
 		}
-		owner, ok := s.allows(e.Type, n)
-		if !ok {
-			return 0, &AddressError{s.dom, g, e.Type}
+		switch {
+		case changing:
+			return 0, fmt.Errorf("domain %d, guest frame %#x is going: %w", s.dom, g, ErrBadAddress)
+		case err != errOnDemand:
+			return m, err
 		}
-		st := s.mem.Frames().Ref(e.MFN, owner)
-		if st == FrameOverflow {
-			return 0, fmt.Errorf("domain %d, guest frame %#x: %v: %w", s.dom, g, st, ErrBusy)
+		if _, err := s.Demand(g); err != nil {
+			return 0, err
 		}
-		if st != FrameOK {
-			continue
-		}
-		if now := s.p2m.Lookup(g); now.MFN == e.MFN && now.Type == e.Type {
-			return e.MFN, nil
-		}
-		s.drop(e.MFN)
 	}
 	return 0, fmt.Errorf("domain %d, guest frame %#x is being changed all the time: %w", s.dom, g, ErrBadAddress)
+}
+
+// errOnDemand says that a frame has to be made first.
+var errOnDemand = errors.New("memory on demand")
+
+// tryHold is hold of what is there, or errOnDemand. The frame may lose its place between
+// the look-up and the reference, which changing tells: it has not if it is still there
+// after it.
+func (s *Space) tryHold(g GFN, n need) (m MFN, changing bool, err error) {
+	e := s.p2m.Lookup(g)
+	if e.Type == TypePoD {
+		return 0, false, errOnDemand
+	}
+	owner, ok := s.allows(e.Type, n)
+	if !ok {
+		return 0, false, &AddressError{s.dom, g, e.Type}
+	}
+	switch st := s.mem.Frames().Ref(e.MFN, owner); {
+	case st == FrameOverflow:
+		return 0, false, fmt.Errorf("domain %d, guest frame %#x: %v: %w", s.dom, g, st, ErrBusy)
+	case st != FrameOK:
+		return 0, true, nil
+	}
+	if now := s.p2m.Lookup(g); now.MFN == e.MFN && now.Type == e.Type {
+		return e.MFN, false, nil
+	}
+	s.drop(e.MFN)
+	return 0, true, nil
 }
 
 // drop gives back a reference, and the frame if it was the last.

@@ -49,6 +49,7 @@ func Cases() []Case {
 		hostDiskCases(),
 		hostNICCases(),
 		hostUnplugCases(),
+		cardGuestCases(),
 		killClientCases(),
 		ringFuzzCases(),
 		hostCases(),

@@ -27,6 +27,19 @@ func (g *Gate) Shutting() bool {
 	return g.shut
 }
 
+// Admit is how a device's Submit begins: it counts r in and returns the bytes of its segments.
+// If i forbids r, or the gate is shut, it ends r, and ok is false.
+func (g *Gate) Admit(i *Info, r *Request) (bytes uint64, ok bool) {
+	bytes, err := i.Check(r)
+	if err == nil && !g.Enter() {
+		err = ErrGone
+	}
+	if err != nil {
+		r.Done(r, err)
+	}
+	return bytes, err == nil
+}
+
 // Leave counts one less.
 func (g *Gate) Leave() {
 	g.mu.Lock()

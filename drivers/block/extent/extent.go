@@ -84,12 +84,8 @@ func (d *Device) Info() block.Info { return d.info }
 
 // Submit implements block.Device.
 func (d *Device) Submit(r *block.Request) {
-	bytes, err := d.info.Check(r)
-	if err == nil && !d.gate.Enter() {
-		err = block.ErrGone
-	}
-	if err != nil {
-		r.Done(r, err)
+	bytes, ok := d.gate.Admit(&d.info, r)
+	if !ok {
 		return
 	}
 	s := block.NewSplit(r, d.done)

@@ -53,12 +53,7 @@ func (m *moved) done(_ *block.Request, err error) {
 
 // Submit implements block.Device.
 func (d *Device) Submit(r *block.Request) {
-	if _, err := d.info.Check(r); err != nil {
-		r.Done(r, err)
-		return
-	}
-	if !d.gate.Enter() {
-		r.Done(r, block.ErrGone)
+	if _, ok := d.gate.Admit(&d.info, r); !ok {
 		return
 	}
 	m := newMoved()

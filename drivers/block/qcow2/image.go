@@ -168,12 +168,8 @@ func (d *Image) grow(n int) {
 // Submit implements block.Device. It waits for the image's tables, and for writes that
 // need new clusters with something of what was there.
 func (d *Image) Submit(r *block.Request) {
-	bytes, err := d.info.Check(r)
-	if err == nil && !d.gate.Enter() {
-		err = block.ErrGone
-	}
-	if err != nil {
-		r.Done(r, err)
+	bytes, ok := d.gate.Admit(&d.info, r)
+	if !ok {
 		return
 	}
 	switch sectors := bytes >> block.SectorShift; r.Op {
@@ -184,12 +180,14 @@ func (d *Image) Submit(r *block.Request) {
 		d.write(r, sectors)
 	case block.WriteFUA:
 		plain := block.Request{Op: block.Write, Sector: r.Sector, Segments: r.Segments}
-		if err = block.Do(d, &plain); err == nil {
+		err := block.Do(d, &plain)
+		if err == nil {
 			err = d.sync()
 		}
 		d.gate.Leave()
 		r.Done(r, err)
 	default:
+		var err error
 		if r.Op == block.Flush {
 			err = d.sync()
 		} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"nidus/drivers/backend"
 	"nidus/drivers/link"
@@ -22,6 +23,8 @@ type conn struct {
 	rx      []*rxQueue
 	takes   takes
 	groups  groups
+	control *controlQueue // nil: the guest has none
+	hash    atomic.Pointer[hashing]
 	// completer does what the frontend does not take; nil: it takes all.
 	completer *offload.Completer
 }
@@ -53,6 +56,14 @@ func (i *Interface) Connect(f backend.Frontend, fail func(error)) (backend.Conn,
 			c.Close()
 			return nil, nil, fmt.Errorf("%s%w", prefix, err)
 		}
+	}
+	if err := c.addControl(f); err != nil {
+		c.Close()
+		return nil, nil, err
+	}
+	if q := c.control; q != nil {
+		c.workers.Go(func() { q.serve(ctx) })
+		q.poke()
 	}
 	for k := range c.tx {
 		tx, rx := c.tx[k], c.rx[k]
@@ -180,7 +191,13 @@ func (c *conn) send(frames []*link.Frame) {
 
 // queueOf spreads flows over the queues, each to one.
 func (c *conn) queueOf(f *link.Frame) int {
+	if len(f.Head) < link.HeaderSize {
+		return 0 // which drops it
+	}
 	h := packet.Parse(f.Head)
+	if q, ok := c.hash.Load().queue(f.Head, &h, len(c.rx)); ok {
+		return q
+	}
 	if !h.IP {
 		return 0
 	}
@@ -213,6 +230,9 @@ func (c *conn) Close() {
 	}
 	if c.completer != nil {
 		c.completer.Close()
+	}
+	if c.control != nil {
+		c.control.close()
 	}
 	g := c.cfg.Guest
 	for k, q := range c.tx {

@@ -89,7 +89,7 @@ func (i *Interface) Offer() []backend.Node {
 	return []backend.Node{
 		backend.Flag("feature-sg", true), backend.Flag("feature-rx-copy", true), backend.Flag("feature-rx-flip", false),
 		backend.Flag("feature-gso-tcpv4", true), backend.Flag("feature-gso-tcpv6", true), backend.Flag("feature-ipv6-csum-offload", true),
-		backend.Flag("feature-multicast-control", true), backend.Flag("feature-split-event-channels", true),
+		backend.Flag("feature-multicast-control", true), backend.Flag("feature-split-event-channels", true), backend.Flag("feature-ctrl-ring", true),
 		backend.Num("multi-queue-max-queues", MaxQueues),
 	}
 }

@@ -47,7 +47,7 @@ type Disk struct {
 	// mu is held for reading by what reads and writes, for writing by what frees frames.
 	mu     sync.RWMutex
 	closed bool
-	pages  []atomic.Uint64 // 1 + the frame, or 0: as Base has it
+	pages  []atomic.Uint64 // 1 + the frame, or 0: as Base has it; none if read-only
 	grow   sync.Mutex      // who adds a frame to pages
 	used   atomic.Int64    // frames
 	// promises are those for all pages that have no frame; nil: none.
@@ -71,10 +71,10 @@ func New(c Config) (*Disk, error) {
 		return nil, fmt.Errorf("disk %s: %d bytes: a disk has 1 to %d", c.Name, size, uint64(most))
 	}
 	size = (size + unit - 1) &^ (unit - 1)
-	if c.ReadOnly {
-		c.Promises = nil
-	}
 	pages := (size + mm.PageSize - 1) >> mm.PageShift
+	if c.ReadOnly { // none is ever written
+		c.Promises, pages = nil, 0
+	}
 	if c.Promises != nil {
 		if err := c.Promises.promise(pages << mm.PageShift); err != nil {
 			return nil, fmt.Errorf("disk %s: %w", c.Name, err)
@@ -128,9 +128,11 @@ func (d *Disk) do(r *block.Request) error {
 
 // read copies n bytes at place at, which are in one page, to dst.
 func (d *Disk) read(at uint64, dst mm.Page, off, n int) {
-	if m := d.pages[at>>mm.PageShift].Load(); m != 0 {
-		dst.Copy(off, d.mem.Page(mm.MFN(m-1)), int(at&mm.PageMask), n)
-		return
+	if i := at >> mm.PageShift; i < uint64(len(d.pages)) {
+		if m := d.pages[i].Load(); m != 0 {
+			dst.Copy(off, d.mem.Page(mm.MFN(m-1)), int(at&mm.PageMask), n)
+			return
+		}
 	}
 	d.readBase(at, dst, off, n)
 }

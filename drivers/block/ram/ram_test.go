@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -239,4 +240,18 @@ func TestPromises(t *testing.T) {
 	}
 	m.Host.Memory.FreeFrames(frame, 0)
 	m.CheckFree(t)
+}
+
+// TestLargeReadOnly: a disk that is only read takes no memory, however large it is.
+func TestLargeReadOnly(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	d, err := New(Config{Bytes: 1 << 40, ReadOnly: true})
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; err != nil || n > 1<<20 {
+		t.Errorf("%v: %d bytes", err, n)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
 }

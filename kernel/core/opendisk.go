@@ -56,6 +56,8 @@ func (c *Core) openDisk(s DiskSpec) (d block.Device, from source, err error) {
 }
 
 // openBacking opens the image below another one: a name without a folder is in that one's.
+// An image in a file, which may come from anywhere, can't name a device of the host's: a
+// guest would read there what is others'.
 func (c *Core) openBacking(s DiskSpec, name, format string) (block.Device, error) {
 	if format != "raw" && format != "qcow2" {
 		return nil, fmt.Errorf("the format %s can't be read; there are raw and qcow2", format)
@@ -66,8 +68,18 @@ func (c *Core) openBacking(s DiskSpec, name, format string) (block.Device, error
 	if !strings.HasPrefix(name, "/") && strings.HasPrefix(s.Target, "/") {
 		name = path.Join(path.Dir(s.Target), name)
 	}
+	if c.isDevice(name) && !s.Phy && !c.isDevice(s.Target) {
+		return nil, fmt.Errorf("it is the host's device %s, which an image in a file can't name; put the image on a partition", name)
+	}
 	d, _, err := c.openDisk(DiskSpec{Text: s.Text, Target: name, Format: format, ReadOnly: true, depth: s.depth + 1})
 	return d, err
+}
+
+// isDevice tells whether a name is that of a device of the host's.
+func (c *Core) isDevice(name string) bool {
+	c.blocks.mu.Lock()
+	defer c.blocks.mu.Unlock()
+	return c.blocks.open[name] != nil
 }
 
 // openRaw opens what a specification names, whatever is in it.

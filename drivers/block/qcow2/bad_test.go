@@ -110,6 +110,7 @@ func TestBadHeaders(t *testing.T) {
 		{100, "\xff\xff\xff\xff", "header is said"},
 		{116, "\x7f\xff\xff\xff", "extension"},
 		{112, "\x00\x00\x00\x00", "what format its backing file"},
+		{120, "r\x1b[", "the name of its backing file"},
 	} {
 		bad := bytes.Clone(good)
 		copy(bad[c.at:], c.data)

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/bits"
+	"strings"
+	"unicode"
 )
 
 // The header (docs/interop/qcow2.txt, "Header"), big endian.
@@ -13,6 +15,7 @@ const (
 	v3Bytes       = 104
 	autoclearAt   = 88
 	maxName       = 1023    // of the backing file's name
+	maxFormat     = 64      // of its format's
 	maxL1         = 4 << 20 // entries, 32 MiB as in QEMU
 	maxRefTable   = 8 << 20 // bytes, as in QEMU
 	extEnd        = 0
@@ -168,6 +171,11 @@ func (h *header) extensions(b []byte, at uint32) error {
 			h.format = string(x[8:][:n])
 		}
 		x = x[min(8+(n+7)&^7, uint64(len(x))):]
+	}
+	// Both get into messages.
+	strange := func(r rune) bool { return !unicode.IsPrint(r) }
+	if strings.ContainsFunc(h.backing, strange) || strings.ContainsFunc(h.format, strange) || len(h.format) > maxFormat {
+		return fmt.Errorf("the name of its backing file, %.80q, or of its format, %.80q, is none", h.backing, h.format)
 	}
 	if h.backing != "" && h.format == "" {
 		return fmt.Errorf("it doesn't say what format its backing file %q has, and a guess may be what a guest wrote: \"qemu-img rebase -u -F FORMAT -b %s\" says it", h.backing, h.backing)

@@ -103,7 +103,7 @@ func (h *host) startNAT(m device.Memory, heap uint64) error {
 		if s.Bridge != natBridge {
 			return nil
 		}
-		s.Guard.MAC = true
+		s.Guard.MAC, s.Guard.Check = true, h.nat.MaySend
 		left := guests.Join(s.MAC, name)
 		return func() {
 			if left() {

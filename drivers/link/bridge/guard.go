@@ -17,6 +17,8 @@ type Guard struct {
 	// probes (RFC 5227), IPv6 with the link-local address that the MAC gives, and the
 	// detection of duplicates (RFC 4862).
 	IPs []netip.Prefix
+	// Check, if it isn't nil, has to allow each frame, too.
+	Check func(head []byte, h *packet.Headers) bool
 }
 
 // Places in an ARP packet for Ethernet and IPv4 (RFC 826).
@@ -36,6 +38,11 @@ const (
 
 // allows tells whether a frame's sender is who it has to be.
 func (g *Guard) allows(head []byte, h *packet.Headers, mac link.MAC) bool {
+	return (g.Check == nil || g.Check(head, h)) && g.owns(head, h, mac)
+}
+
+// owns tells whether a frame is sent under the addresses that the port has.
+func (g *Guard) owns(head []byte, h *packet.Headers, mac link.MAC) bool {
 	if !g.MAC && len(g.IPs) == 0 {
 		return true
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"nidus/drivers/link"
+	"nidus/drivers/link/packet"
 )
 
 // TestGuard: which frames a port may send.
@@ -79,6 +80,23 @@ func TestGuard(t *testing.T) {
 			if got := len(q.got) == 1; got != g.want || got == (m.Spoofed.Load() == 1) || n.done != 1 {
 				t.Errorf("%s, %+v: goes through: %v; %d done", c.name, g.guard, got, n.done)
 			}
+		}
+	}
+}
+
+// A check that refuses is heard, whatever the rest of the guard allows.
+func TestGuardCheck(t *testing.T) {
+	own := link.MAC{0, 0x16, 0x3e, 1, 2, 3}
+	head := append(append(make([]byte, 6), own[:]...), 8, 0)
+	for _, c := range []struct{ check, mac, want bool }{{true, true, true}, {false, true, false}, {true, false, false}} {
+		g := Guard{MAC: true, Check: func([]byte, *packet.Headers) bool { return c.check }}
+		who := own
+		if !c.mac {
+			who[5]++
+		}
+		h := packet.Parse(head)
+		if got := g.allows(head, &h, who); got != c.want {
+			t.Errorf("%+v: %v", c, got)
 		}
 	}
 }

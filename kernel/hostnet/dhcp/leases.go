@@ -18,7 +18,7 @@ type Leases struct {
 	own   netip.Prefix
 	known func(link.MAC) bool
 
-	mu     sync.Mutex
+	mu     sync.RWMutex
 	byMAC  map[link.MAC]netip.Addr
 	byAddr map[netip.Addr]link.MAC
 }
@@ -31,16 +31,16 @@ func NewLeases(own netip.Prefix, known func(link.MAC) bool) *Leases {
 
 // Of returns the address of an interface.
 func (l *Leases) Of(m link.MAC) (netip.Addr, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
 	a, ok := l.byMAC[m]
 	return a, ok
 }
 
 // Who returns the interface that has an address.
 func (l *Leases) Who(a netip.Addr) (link.MAC, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
 	m, ok := l.byAddr[a]
 	return m, ok
 }
@@ -71,9 +71,12 @@ func (l *Leases) Give(m link.MAC, want netip.Addr) (netip.Addr, bool) {
 // Claim tells whether an interface may send from an address: from its own, or from one
 // that nobody has, which is its own from then on.
 func (l *Leases) Claim(m link.MAC, a netip.Addr) bool {
+	if has, ok := l.Of(m); ok && has == a { // each frame asks
+		return true
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if has, ok := l.byMAC[m]; ok && has == a {
+	if has, ok := l.byMAC[m]; ok && has == a { // it is so since
 		return true
 	}
 	if !l.free(a) || !l.mayHave(m) {

@@ -133,8 +133,12 @@ func (e *Endpoint) IsAttached() bool {
 	return e.dispatcher != nil
 }
 
-// Wait implements stack.LinkEndpoint.
-func (e *Endpoint) Wait() { e.running.Wait() }
+// Wait implements stack.LinkEndpoint. It doesn't: the stack calls it with its lock held,
+// which what is being delivered may wait for. See Settle.
+func (*Endpoint) Wait() {}
+
+// Settle returns when nothing more is delivered. It is for after the stack's end.
+func (e *Endpoint) Settle() { e.running.Wait() }
 
 // ARPHardwareType implements stack.LinkEndpoint.
 func (*Endpoint) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareEther }

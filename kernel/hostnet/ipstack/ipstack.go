@@ -46,6 +46,7 @@ type Stack struct {
 	MAC link.MAC
 	MTU int
 
+	link    *endpoint.Endpoint
 	mu      sync.Mutex
 	config  Config
 	changed chan struct{}
@@ -70,12 +71,12 @@ func New(port link.Port, mem device.Memory, o Options) (*Stack, error) {
 		HandleLocal: !o.ForOthers,
 	})
 	i := port.Info()
-	h := &Stack{Stack: s, MAC: i.MAC, MTU: i.MTU, changed: make(chan struct{})}
+	h := &Stack{Stack: s, MAC: i.MAC, MTU: i.MTU, link: endpoint.New(port, mem, o.Filter), changed: make(chan struct{})}
 	if err := h.tune(o.MaxBuffer); err != nil {
 		s.Destroy()
 		return nil, err
 	}
-	if err := s.CreateNIC(NIC, endpoint.New(port, mem, o.Filter)); err != nil {
+	if err := s.CreateNIC(NIC, h.link); err != nil {
 		s.Destroy()
 		return nil, fmt.Errorf("port %s: %s", i.Name, err)
 	}
@@ -85,6 +86,12 @@ func New(port link.Port, mem device.Memory, o Options) (*Stack, error) {
 		s.SetSpoofing(NIC, true)
 	}
 	return h, nil
+}
+
+// Destroy ends the stack and all that goes through it, and returns when that is so.
+func (s *Stack) Destroy() {
+	s.Stack.Destroy()
+	s.link.Settle()
 }
 
 // tune chooses TCP's congestion control, and bounds its buffers.

@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
@@ -195,49 +194,6 @@ func (n *Network) reverse(a netip.Addr) (string, bool) {
 	}
 	m, _ := n.leases.Who(a)
 	return n.nameOf(m), n.cfg.Own.Contains(a)
-}
-
-// filter tells by a frame's head what the stack may see: what comes from the address that
-// an interface has, DHCP of one that has none, and questions for the gateway's address. As
-// the stack takes all addresses for its own, it would answer for every guest.
-func (n *Network) filter(head []byte) bool {
-	from := link.MAC(head[6:12])
-	body := head[header.EthernetMinimumSize:]
-	switch header.Ethernet(head).Type() {
-	case header.ARPProtocolNumber:
-		a := header.ARP(body)
-		if !a.IsValid() || link.MAC(a.HardwareAddressSender()) != from {
-			return false
-		}
-		src, dst := netip.AddrFrom4([4]byte(a.ProtocolAddressSender())), netip.AddrFrom4([4]byte(a.ProtocolAddressTarget()))
-		if dst != n.cfg.Own.Addr() && a.Op() != header.ARPReply { // the stack asks in the name of those it speaks for, too
-			return false
-		}
-		// One that has no address yet asks whether another has it (RFC 5227, 2.1.1).
-		return src.IsUnspecified() || n.leases.Claim(from, src)
-	case header.IPv4ProtocolNumber:
-		if len(body) < header.IPv4MinimumSize {
-			return false
-		}
-		ip := header.IPv4(body)
-		src := netip.AddrFrom4([4]byte(body[12:16]))
-		if src.IsUnspecified() {
-			return isDHCP(ip, from)
-		}
-		return n.leases.Claim(from, src)
-	}
-	return false
-}
-
-// isDHCP tells whether a packet is a DHCP client's that speaks for itself.
-func isDHCP(ip header.IPv4, from link.MAC) bool {
-	const chaddr = header.UDPMinimumSize + 28 // RFC 2131, 2
-	h := int(ip.HeaderLength())
-	if ip.Protocol() != uint8(header.UDPProtocolNumber) || h < header.IPv4MinimumSize || len(ip) < h+chaddr+6 {
-		return false
-	}
-	u := header.UDP(ip[h:])
-	return u.DestinationPort() == dhcp.ServerPort && link.MAC(u[chaddr:chaddr+6]) == from
 }
 
 // reach says where a connection of a guest's to an address goes; false: nowhere.

@@ -3,12 +3,14 @@ package nat
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 
 	"nidus/drivers/device/devicetest"
 	"nidus/drivers/link"
+	"nidus/drivers/link/packet"
 	"nidus/drivers/link/pipe"
 	"nidus/kernel/hostnet/dhcp"
 	"nidus/kernel/hostnet/endpoint"
@@ -416,6 +419,48 @@ func TestSpoofing(t *testing.T) {
 	} {
 		if got := s.net.filter(ip(c.m, c.src)); got != c.want {
 			t.Errorf("%v from %s: %v, want %v", c.m, c.src, got, c.want)
+		}
+	}
+	arp := func(m link.MAC, speaks link.MAC, src, dst string) []byte {
+		f := append(append([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, m[:]...), 8, 6, 0, 1, 8, 0, 6, 4, 0, 1)
+		a, b := netip.MustParseAddr(src).As4(), netip.MustParseAddr(dst).As4()
+		return slices.Concat(f, speaks[:], a[:], make([]byte, 6), b[:])
+	}
+	udp := func(m link.MAC, src string, from, to uint16) []byte {
+		f := append(ip(m, src), make([]byte, 40)...)
+		f[23] = 17
+		binary.BigEndian.PutUint16(f[34:], from)
+		binary.BigEndian.PutUint16(f[36:], to)
+		copy(f[42+28:], m[:])
+		return f
+	}
+	tagged := append(append(slices.Clone(ip(mac(1), "10.9.0.1")[:12]), 0x81, 0, 0, 7), ip(mac(1), "10.9.0.1")[12:]...)
+	answer := arp(mac(1), mac(1), "10.9.0.2", "192.0.2.9")
+	answer[21] = 2
+	for _, c := range []struct {
+		name      string
+		f         []byte
+		may, seen bool // by others of the network; by the gateway's stack
+	}{
+		{"asks for the gateway", arp(mac(1), mac(1), "10.9.0.2", "10.9.0.1"), true, true},
+		{"asks for another guest", arp(mac(1), mac(1), "10.9.0.2", "10.9.0.3"), true, false},
+		{"asks whether it may have an address", arp(mac(1), mac(1), "0.0.0.0", "10.9.0.2"), true, false},
+		{"answers one whom the gateway speaks for", answer, true, true},
+		{"is the gateway", arp(mac(1), mac(1), "10.9.0.1", "10.9.0.3"), false, false},
+		{"is another guest", arp(mac(1), mac(1), "10.9.0.3", "10.9.0.1"), false, false},
+		{"speaks for another", arp(mac(1), mac(2), "10.9.0.2", "10.9.0.1"), false, false},
+		{"cut ARP", arp(mac(1), mac(1), "10.9.0.2", "10.9.0.1")[:41], false, false},
+		{"client of DHCP", udp(mac(1), "0.0.0.0", 68, 67), true, true},
+		{"client of DHCP, for another", udp(mac(1), "0.0.0.0", 68, 67)[:75], false, false},
+		{"server of DHCP", udp(mac(1), "10.9.0.2", 67, 68), false, false},
+		{"server of DHCP without an address", udp(mac(1), "0.0.0.0", 67, 68), false, false},
+		{"server of DNS", udp(mac(1), "10.9.0.2", 53, 1024), true, true},
+		{"IPv6", append(append(slices.Clone(ip(mac(1), "0.0.0.0")[:12]), 0x86, 0xdd, 0x60), make([]byte, 60)...), false, false},
+		{"is the gateway, in a VLAN", tagged, false, false},
+	} {
+		h := packet.Parse(c.f)
+		if may := s.net.MaySend(c.f, &h); may != c.may || s.net.filter(c.f) != c.seen {
+			t.Errorf("%s: may be sent: %v, want %v; the stack sees it: %v, want %v", c.name, may, c.may, !c.seen, c.seen)
 		}
 	}
 	for n := range 60 { // heads cut anywhere

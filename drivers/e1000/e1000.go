@@ -64,7 +64,8 @@ type chip struct {
 	host device.Host
 	f    *pci.Function
 	regs device.Registers
-	msix *pci.MSIX
+	msix *pci.MSIX // nil: it has none
+	msi  bool
 	card *ring.Card
 
 	tx, rx, headers *ring.Memory
@@ -120,7 +121,11 @@ func (c *chip) open(name string, log func(format string, args ...any)) error {
 		return err
 	}
 	c.card = card
-	return c.start()
+	if err := c.interrupts(); err != nil {
+		return err
+	}
+	card.Begin()
+	return nil
 }
 
 // address is the card's own, which it has read from its EEPROM.
@@ -135,8 +140,8 @@ func (c *chip) address() (m link.MAC) {
 	return m
 }
 
-// start has the card begin (8254x manual, chapter 14; 82574, chapter 4).
-func (c *chip) start() error {
+// Start implements ring.Chip (8254x manual, chapter 14; 82574, chapter 4).
+func (c *chip) Start() {
 	r := c.regs
 	for i := range uint64(numMTA) {
 		r.Store32(regMTA+4*i, 0)
@@ -160,24 +165,18 @@ func (c *chip) start() error {
 	}
 	r.Store32(regTXDCTL, txdctl)
 	r.Store32(regTIPG, tipg)
-	if err := c.interrupts(); err != nil {
-		return err
-	}
-	c.f.SetMaster(true)
+	c.unmask()
 	ctrl := r.Load32(regCTRL) &^ (ctrlNoMaster | ctrlLRST | ctrlILOS | ctrlForced | ctrlVME | ctrlPhyRST)
 	r.Store32(regCTRL, ctrl|ctrlFD|ctrlASDE|ctrlSLU)
 	r.Store32(regTCTL, tctlEN|tctlPSP|tctlCT|tctlCOLD|tctlRTLC)
 	// What a bridge's guests get is not sent to the card's own address.
 	r.Store32(regRCTL, rctlEN|rctlUPE|rctlMPE|rctlBAM|rctl4096|rctlSECRC)
 	c.Posted(0)
-	c.card.Look()
-	return nil
 }
 
 // interrupts has the card tell what it does: by two messages, by one, or not at all, as
 // nothing here knows where its line ends.
 func (c *chip) interrupts() error {
-	r := c.regs
 	msix, err := c.f.MSIX(c.host)
 	if err == nil {
 		if c.msix = msix; msix.Len() < numMessages {
@@ -189,7 +188,30 @@ func (c *chip) interrupts() error {
 				return err
 			}
 			msix.Set(i, m)
-			r.Store32(regEITR0+4*uint64(i), itr)
+		}
+		return nil
+	}
+	if !errors.Is(err, pci.ErrNoMessages) {
+		return err
+	}
+	if _, c.msi = c.f.Capability(pci.CapMSI); !c.msi {
+		go c.card.Poll()
+		return nil
+	}
+	m, err := c.host.Interrupt(0, c.all)
+	if err != nil {
+		return err
+	}
+	return c.f.SetMSI(m)
+}
+
+// unmask has the card send the messages that there are.
+func (c *chip) unmask() {
+	r := c.regs
+	switch {
+	case c.msix != nil:
+		for i := range uint64(numMessages) {
+			r.Store32(regEITR0+4*i, itr)
 		}
 		// The queues' message takes its causes away itself, and masks them, or not: as
 		// Rearm unmasks them, either does.
@@ -198,25 +220,10 @@ func (c *chip) interrupts() error {
 		r.Store32(regEIAC, causeRXQ0|causeTXQ0)
 		r.Store32(regEXT, r.Load32(regEXT)&^extIAME|extPBA)
 		r.Store32(regIMS, causeRXQ0|causeTXQ0|causeOther|causeLSC)
-		return nil
+	case c.msi:
+		r.Store32(regITR, itr)
+		r.Store32(regIMS, causesQueues|causeLSC)
 	}
-	if !errors.Is(err, pci.ErrNoMessages) {
-		return err
-	}
-	if _, ok := c.f.Capability(pci.CapMSI); !ok {
-		go c.card.Poll()
-		return nil
-	}
-	m, err := c.host.Interrupt(0, c.all)
-	if err != nil {
-		return err
-	}
-	if err := c.f.SetMSI(m); err != nil {
-		return err
-	}
-	r.Store32(regITR, itr)
-	r.Store32(regIMS, causesQueues|causeLSC)
-	return nil
 }
 
 // Rearm implements ring.Chip.
@@ -251,13 +258,6 @@ func (c *chip) Absent() bool { return c.regs.Load32(regSTATUS) == ^uint32(0) }
 // Reset implements ring.Chip (8254x manual, chapter 14; 82574, chapter 4).
 func (c *chip) Reset() error {
 	r := c.regs
-	// Messages are turned off after what may still send one: QEMU ends with an assertion
-	// of its own if one is due then.
-	defer func() {
-		if c.msix != nil {
-			c.msix.Close()
-		}
-	}()
 	r.Store32(regIMC, ^uint32(0))
 	r.Store32(regRCTL, 0)
 	r.Store32(regTCTL, tctlPSP)
@@ -300,6 +300,11 @@ func (c *chip) within(is func() bool) bool {
 
 // Free implements ring.Chip.
 func (c *chip) Free() {
+	// After the reset: QEMU ends with an assertion of its own if a message is due when they
+	// are turned off.
+	if c.msix != nil {
+		c.msix.Close()
+	}
 	for _, m := range []*ring.Memory{c.tx, c.rx, c.headers} {
 		m.Free()
 	}

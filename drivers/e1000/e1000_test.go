@@ -281,6 +281,22 @@ func TestStuck(t *testing.T) {
 	}
 }
 
+// TestUnplugged has the cable pulled out and put in again.
+func TestUnplugged(t *testing.T) {
+	for kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			p, c, _, err := open(t, kind, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent := make(chan []byte, 1000)
+			c.set(func() { c.sent = func(b []byte) { sent <- bytes.Clone(b) } })
+			nictest.Unplugged(t, p, c.host, func(on bool) { c.set(func() { c.hold = on }) }, c.link, sent)
+		})
+	}
+}
+
 func TestUnusable(t *testing.T) {
 	for name, change := range map[string]func(c *card){
 		"no address":    func(c *card) { c.noMAC = true },

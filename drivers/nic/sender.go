@@ -134,6 +134,13 @@ func (s *Sender) Stop() {
 	s.mu.Unlock()
 }
 
+// Resume lifts Stop.
+func (s *Sender) Resume() {
+	s.mu.Lock()
+	s.shut = false
+	s.mu.Unlock()
+}
+
 // Abandon ends frames that the device has and does not reach any more. Preconditions: Stop.
 func (s *Sender) Abandon(frames []*link.Frame) {
 	s.Counts.SentDropped.Add(uint64(len(frames)))

@@ -114,6 +114,8 @@ type chip struct {
 	regs device.Registers
 	card *ring.Card
 	mask uint16 // interrupts that are wanted
+	// longest is how many bytes a frame has at most, with its FCS.
+	longest int
 
 	tx, rx *ring.Memory
 	zeros  *ring.Memory // that short frames are filled up with
@@ -170,13 +172,21 @@ func (c *chip) open(name string, log func(format string, args ...any)) error {
 	if err != nil {
 		return err
 	}
-	c.card = card
-	return c.start(nic.Longest(&info) + fcs)
+	c.card, c.longest = card, nic.Longest(&info)+fcs
+	if err := c.interrupts(); err != nil {
+		return err
+	}
+	card.Begin()
+	return nil
 }
 
-// start has the card begin, with frames of so many bytes at most.
-func (c *chip) start(longest int) error {
+// Start implements ring.Chip.
+func (c *chip) Start() {
 	r := c.regs
+	// What was the card's before a reset is not again.
+	for i := range txSlots {
+		c.tx.Store64(i*descSize, end(i, txSlots))
+	}
 	r.Store8(reg9346CR, unlock)
 	// This register comes first.
 	cp := r.Load16(regCPCR)&^(cpMulRW|cpDAC) | cpSums
@@ -184,7 +194,7 @@ func (c *chip) start(longest int) error {
 		cp |= cpMulRW | cpDAC
 	}
 	r.Store16(regCPCR, cp)
-	r.Store16(regRMS, uint16(longest))
+	r.Store16(regRMS, uint16(c.longest))
 	r.Store8(regMTPS, mtps)
 	for at, m := range map[uint64]*ring.Memory{regTNPDS: c.tx, regRDSAR: c.rx} {
 		r.Store32(at+4, uint32(m.Addr>>32))
@@ -193,18 +203,12 @@ func (c *chip) start(longest int) error {
 	// What a bridge's guests get is not sent to the card's own address.
 	r.Store32(regMAR, ^uint32(0))
 	r.Store32(regMAR+4, ^uint32(0))
-	if err := c.interrupts(); err != nil {
-		return err
-	}
-	c.f.SetMaster(true)
 	// The next two take nothing before these are on.
 	r.Store8(regCR, crRE|crTE)
 	r.Store32(regTCR, tcrBurst|tcrGap)
 	r.Store32(regRCR, rcrAll|rcrBurst|rcrWhole)
 	r.Store8(reg9346CR, lock)
 	c.Rearm()
-	c.card.Look()
-	return nil
 }
 
 // interrupts has the card tell what it does by a message. Without one it is polled, as

@@ -253,6 +253,45 @@ func UpDown(t *testing.T, p link.Port, log *Log, link func(up bool)) {
 	}
 }
 
+// Unplugged has a card without a link keep what it is to send, as hold tells the model: it is
+// given back soon, and with a link again the card works as before.
+func Unplugged(t *testing.T, p link.Port, h *devicetest.Host, hold, link func(on bool), sent <-chan []byte) {
+	s := NewSender(t, h, 1)
+	hold(true)
+	link(false)
+	for range 10 {
+		f, _ := s.Frame(0, 1000)
+		p.Send(frames(f))
+	}
+	s.Out.Wait()
+	if n := p.Stats().SentDropped; n != 10 {
+		t.Errorf("%d frames were dropped", n)
+	}
+	hold(false)
+	link(true)
+	for range 600 {
+		f, b := s.Frame(0, 1000)
+		p.Send(frames(f))
+		select {
+		case got := <-sent:
+			if !bytes.Equal(got, b) {
+				t.Fatal("not the frame that was sent")
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("a frame is not sent: %+v", p.Stats())
+		}
+	}
+	s.Out.Wait()
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	if n := h.Frames(); n != 0 {
+		t.Errorf("%d frames are in use", n)
+	}
+}
+
+func frames(f *link.Frame) []*link.Frame { return []*link.Frame{f} }
+
 // card is a port that looks after its card when it is told.
 type card interface {
 	link.Port

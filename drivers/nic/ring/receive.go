@@ -27,6 +27,14 @@ func (r *receiver) fill() bool {
 	return true
 }
 
+// again gives the card all buffers again, from slot 0 on. Preconditions: it was reset.
+func (r *receiver) again() {
+	for i, b := range r.bufs {
+		r.c.chip.Post(i, b.Addr)
+	}
+	r.next = 0
+}
+
 // interrupt takes what came in. more tells that there may be more by now.
 func (r *receiver) interrupt() (more bool) {
 	batch, n, slots := &r.batch, 0, 0

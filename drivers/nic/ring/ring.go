@@ -49,6 +49,8 @@ type Chip interface {
 	Link() bool
 	// Absent tells whether the card's registers read as ones, as if it were not there.
 	Absent() bool
+	// Start has a card begin that was reset, with what its rings have from slot 0 on.
+	Start()
 	// Reset takes everything from the card: afterwards it reaches no memory.
 	Reset() error
 	// Free gives the descriptors back. Preconditions: Reset, or the card is not there.
@@ -94,7 +96,8 @@ type Card struct {
 	rx   receiver
 	run  sync.Mutex // held by who takes what the card has done
 
-	started bool // the chip was given to it; under run
+	started bool // under run
+	keeper  keeper
 	gone    atomic.Bool
 	ended   chan struct{} // closed by stop
 	once    sync.Once
@@ -104,9 +107,9 @@ type Card struct {
 
 var _ link.Port = (*Card)(nil)
 
-// New makes a card of a chip that is reset and has its descriptors. It gives it buffers
-// for what comes in; the chip may begin then, and Look is to be called. The error wraps
-// mm.ErrNoMemory, and the chip is the caller's to reset and free.
+// New makes a card of a chip that is reset and has its descriptors, and gives it buffers
+// for what comes in; Begin is to be called then. The error wraps mm.ErrNoMemory, and the chip
+// is the caller's to reset and free.
 func New(chip Chip, o Options) (*Card, error) {
 	c := &Card{o: o, name: fmt.Sprintf("%s, %s at %v", o.Info.Name, o.Kind, o.Function.Address), chip: chip, ended: make(chan struct{})}
 	c.pool = nic.NewPool(o.Host, o.Receive+lendable)
@@ -119,6 +122,21 @@ func New(chip Chip, o Options) (*Card, error) {
 		return nil, fmt.Errorf("buffers for what comes in: %w", mm.ErrNoMemory)
 	}
 	return c, nil
+}
+
+// Begin has the card work. Its interrupts have their handlers.
+func (c *Card) Begin() {
+	c.begin()
+	go c.keep()
+}
+
+func (c *Card) begin() {
+	c.run.Lock()
+	defer c.run.Unlock()
+	c.o.Function.SetMaster(true)
+	c.chip.Start()
+	c.SetUp(c.chip.Link())
+	c.started = true
 }
 
 // Interrupt takes what the card has done. It is for interrupts' handlers.
@@ -142,7 +160,7 @@ func (c *Card) Interrupt() {
 	}
 }
 
-// Look reads whether there is a link, and says so if that is news and not the first time.
+// Look reads whether there is a link, and says so if that is news.
 func (c *Card) Look() {
 	if c.absent() {
 		c.Lose(errors.New("it does not answer any more"))
@@ -150,11 +168,13 @@ func (c *Card) Look() {
 	}
 	c.run.Lock()
 	defer c.run.Unlock()
+	if !c.started {
+		return
+	}
 	up := c.chip.Link() && !c.gone.Load()
-	if c.SetUp(up) && c.started {
+	if c.SetUp(up) {
 		c.o.Log("%s: the link is %s", c.name, map[bool]string{true: "up", false: "down"}[up])
 	}
-	c.started = true
 }
 
 // absent tells whether the card is not there any more.
@@ -216,8 +236,8 @@ func (c *Card) stop() error {
 		defer c.run.Unlock()
 		if !c.absent() {
 			c.resets = c.chip.Reset()
-			c.o.Function.SetMaster(false)
 		}
+		c.o.Function.SetMaster(false)
 		if c.resets != nil && c.absent() {
 			c.resets = nil
 		}

@@ -3,6 +3,7 @@ package ring
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +22,9 @@ type fake struct {
 	came     []Came
 	posted   []int
 	freed    int
+	starts   int
 	absent   bool
+	down     bool // no link
 	resetErr error
 }
 
@@ -63,7 +66,8 @@ func (f *fake) Came(int) (Came, bool) {
 	return c, true
 }
 func (f *fake) Rearm()       {}
-func (f *fake) Link() bool   { return true }
+func (f *fake) Start()       { f.starts++ }
+func (f *fake) Link() bool   { return !f.down }
 func (f *fake) Absent() bool { return f.absent }
 func (f *fake) Reset() error { return f.resetErr }
 func (f *fake) Free()        { f.freed++ }
@@ -76,7 +80,7 @@ func fakeCard(t *testing.T, f *fake) (*Card, *devicetest.Host, *pcitest.Function
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Look()
+	c.begin() // without a keeper
 	return c, h, p, log
 }
 
@@ -190,6 +194,65 @@ func TestLost(t *testing.T) {
 		if got := log.String(); got != "eth3, fake at 00:00.0: it smokes; it is not used any more\n" && x.resetErr == nil {
 			t.Errorf("%s: the log says %q", x.name, got)
 		}
+	}
+}
+
+// TestStuck has cards that do not send: they are reset, sooner without a link, and given up
+// when that does not help.
+func TestStuck(t *testing.T) {
+	f := &fake{put: 3}
+	c, h, _, log := fakeCard(t, f)
+	s := nictest.NewSender(t, h, 1)
+	send := func() {
+		g, _ := s.Frame(link.Whole, 1500)
+		c.Send([]*link.Frame{g})
+	}
+	ticks := func(n, starts int) {
+		t.Helper()
+		for range n {
+			c.Look()
+			c.watch()
+		}
+		if f.starts != starts {
+			t.Errorf("started %d times, want %d; log %q", f.starts, starts, log)
+		}
+	}
+	f.slots = [sendSlots]bool{}
+	ticks(100, 1) // there is nothing to send
+	send()
+	ticks(patience-1, 1)
+	f.sent = []int{2}
+	c.Interrupt() // it was slow only
+	s.Out.Wait()
+	send()
+	ticks(patience, 1) // the first tick sees the frame before
+	f.down = true
+	ticks(1, 2)
+	s.Out.Wait()
+	f.slots = [sendSlots]bool{}
+	send()
+	ticks(downPatience-1, 2)
+	ticks(1, 3)
+	s.Out.Wait()
+	f.down = false
+	for i := range mostResets {
+		f.slots = [sendSlots]bool{}
+		send()
+		ticks(patience, 4+i)
+		s.Out.Wait()
+	}
+	if up, _ := c.Up(); !up || strings.Count(log.String(), "it is reset\n") != mostResets {
+		t.Errorf("up %v, log %q", up, log)
+	}
+	f.slots = [sendSlots]bool{}
+	send()
+	ticks(patience, 3+mostResets)
+	s.Out.Wait()
+	if up, _ := c.Up(); up || !strings.Contains(log.String(), "not used any more") {
+		t.Errorf("up %v, log %q", up, log)
+	}
+	if err := c.Close(); err != nil || h.Frames() != 0 {
+		t.Error(err, h.Frames())
 	}
 }
 

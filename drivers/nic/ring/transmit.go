@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"sync/atomic"
+
 	"nidus/drivers/link"
 	"nidus/drivers/nic"
 )
@@ -13,7 +15,9 @@ type transmitter struct {
 	oldest int      // slot of the first frame that the card has
 	next   int      // slot that is free
 	used   int
-	kicked int // next, at the last Kick
+	done   atomic.Uint64 // frames that the card was done with
+	busy   atomic.Bool   // it has some
+	kicked int           // next, at the last Kick
 }
 
 // flight is a frame that the card has.
@@ -35,6 +39,7 @@ func (t *transmitter) Start(f *link.Frame) nic.Started {
 	t.flying[t.next] = flight{f, n}
 	t.next = (t.next + n) % len(t.flying)
 	t.used += n
+	t.busy.Store(true)
 	return nic.Taken
 }
 
@@ -58,14 +63,16 @@ func (t *transmitter) Next() (*link.Frame, error) {
 	t.flying[t.oldest] = flight{}
 	t.oldest = (t.oldest + s.slots) % len(t.flying)
 	t.used -= s.slots
+	t.busy.Store(t.used > 0)
+	t.done.Add(1)
 	return s.f, nil
 }
 
 // Rearm implements nic.Queue: each frame that is done has an interrupt.
 func (t *transmitter) Rearm() bool { return true }
 
-// abandon ends what is in flight. Preconditions: Stop, and the card was reset or is no
-// master any more.
+// abandon ends what is in flight, and begins with slot 0 again. Preconditions: Stop, and the
+// card was reset or is no master any more.
 func (t *transmitter) abandon() {
 	var left []*link.Frame
 	for _, s := range t.flying {
@@ -74,6 +81,7 @@ func (t *transmitter) abandon() {
 		}
 	}
 	clear(t.flying)
-	t.used = 0
+	t.oldest, t.next, t.used, t.kicked = 0, 0, 0, 0
+	t.busy.Store(false)
 	t.Abandon(left)
 }

@@ -5,9 +5,11 @@
 package volume
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"nidus/drivers/block"
@@ -45,7 +47,7 @@ func (v *Volume) Name() string { return v.name }
 type file struct {
 	block.Device
 	v        *Volume
-	place    int64 // on the disk, which tells files apart
+	pieces   []fs.Extent // by their place on the disk, which tells files apart
 	readOnly bool
 	once     sync.Once
 }
@@ -96,16 +98,31 @@ func (v *Volume) disk(path string, found fs.File, readOnly bool) (*file, error) 
 		d.Close()
 		return nil, fmt.Errorf("%s can't be written, as its disk can't or is read by others; write r", c.Name)
 	}
-	if len(found.Extents) > 0 {
-		f.place = found.Extents[0].Disk
-	}
+	f.pieces = slices.Clone(found.Extents)
+	slices.SortFunc(f.pieces, func(a, b fs.Extent) int { return cmp.Compare(a.Disk, b.Disk) })
 	for o := range v.opened {
-		if o.place == f.place && !(o.readOnly && f.readOnly) {
+		if !(o.readOnly && f.readOnly) && share(o.pieces, f.pieces) {
 			d.Close()
 			return nil, fmt.Errorf("%s is a disk of another domain already: %w", c.Name, ErrInUse)
 		}
 	}
 	return f, nil
+}
+
+// share tells whether two files, whose pieces are sorted, have any of the disk together: they
+// are the same, or the file system is damaged.
+func share(a, b []fs.Extent) bool {
+	for len(a) > 0 && len(b) > 0 {
+		switch {
+		case a[0].Disk+a[0].Len <= b[0].Disk:
+			a = a[1:]
+		case b[0].Disk+b[0].Len <= a[0].Disk:
+			b = b[1:]
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 // Close implements block.Device.

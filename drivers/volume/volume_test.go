@@ -2,6 +2,7 @@ package volume
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	iofs "io/fs"
@@ -48,6 +49,13 @@ func testVolume(t *testing.T, sector uint32, format []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A third that is the second one's but for the first cluster, as in a damaged file system.
+	other := bytes.Index(b, []byte("OTHER   IMG"))
+	entry := bytes.Clone(b[other : other+32])
+	copy(entry, "LINKED  IMG")
+	binary.LittleEndian.PutUint16(entry[26:], binary.LittleEndian.Uint16(entry[26:])+1)
+	binary.LittleEndian.PutUint32(entry[28:], 4096)
+	copy(b[other+32:], entry)
 	machine := domaintest.New(t, 256)
 	host := domaintest.Memory{Pool: machine.Host.Memory}
 	t.Cleanup(func() { machine.CheckFree(t) })
@@ -88,6 +96,9 @@ func testVolume(t *testing.T, sector uint32, format []string) {
 	}
 	if _, err := v.Open("other.img", false); !errors.Is(err, ErrInUse) {
 		t.Error(err)
+	}
+	if _, err := v.Open("linked.img", false); !errors.Is(err, ErrInUse) {
+		t.Errorf("a part of a file that is open: %v", err)
 	}
 	for _, d := range []block.Device{d, o, p, p} {
 		if err := d.Close(); err != nil {

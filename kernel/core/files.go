@@ -21,6 +21,8 @@ const (
 	maxFiles = 64
 	// uploadPart: they have at most this part of the machine's memory.
 	uploadPart = 4
+	// fileReserve is what files leave of the free memory to the host itself.
+	fileReserve = 32 << 20
 )
 
 // files are those that clients uploaded. One stays while somebody holds it: a client,
@@ -131,10 +133,9 @@ func (c *Core) Upload(ctx context.Context, name string, sum control.FileSum, r i
 
 // room takes the quota for a file.
 func (c *Core) room(name string, size int64) error {
-	const reserve = 32 << 20 // for the host itself
 	stats := c.Host.Memory.Stats()
 	free := c.unpromised()
-	if size > 0 && uint64(size)+reserve > free && uint64(size) < stats.Total*mm.PageSize {
+	if size > 0 && uint64(size)+fileReserve > free && uint64(size) < stats.Total*mm.PageSize {
 		debug.FreeOSMemory()
 		free = c.unpromised()
 	}
@@ -149,8 +150,8 @@ func (c *Core) room(name string, size int64) error {
 		return control.Errorf(control.ErrQuota, "%s: %d files are uploaded, as many as may be; end domains that were created from some", name, f.count)
 	case size > most-f.bytes:
 		return control.Errorf(control.ErrTooBig, "%s has %d KiB; uploaded files may have %d MiB in all, and have %d: end domains that were created from some, or let the boot loader bring the file", name, size>>10, most>>20, f.bytes>>20)
-	case uint64(size)+reserve > free:
-		return control.Errorf(control.ErrNoMemory, "%s needs %d KiB, and %d MiB are free, of which the host keeps %d", name, size>>10, free>>20, reserve>>20)
+	case uint64(size)+fileReserve > free:
+		return control.Errorf(control.ErrNoMemory, "%s needs %d KiB, and %d MiB are free, of which the host keeps %d", name, size>>10, free>>20, fileReserve>>20)
 	}
 	f.count++
 	f.bytes += size

@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"io/fs"
+	"runtime/debug"
 	"strings"
 
 	"nidus/drivers/block"
@@ -32,9 +33,16 @@ func (c *Core) Module(name string) (*Module, error) {
 	return c.ModuleUpTo(name, int64(c.Host.Memory.Stats().Total*mm.PageSize/part))
 }
 
-// ModuleUpTo is Module; a file of the data partition has most bytes at most, as it is read.
+// ModuleUpTo is Module; a file of the data partition has most bytes at most, as it is read,
+// and no more than there is memory for.
 func (c *Core) ModuleUpTo(name string, most int64) (*Module, error) {
 	if path, ok := c.dataPath(name); ok {
+		free := c.unpromised()
+		if uint64(most)+fileReserve > free {
+			debug.FreeOSMemory()
+			free = c.unpromised()
+		}
+		most = min(most, int64(max(free, fileReserve)-fileReserve))
 		b, err := c.Data.Read(path, most)
 		if err == nil {
 			return &Module{Name: name, Data: b}, nil

@@ -69,7 +69,7 @@ func (n *Network) accept(f Forward, c *gonet.TCPConn) {
 		c.Close()
 		return
 	}
-	splice(ctx, near, c)
+	n.splice(ctx, newEnd(n.st, near), newEnd(n.up, c))
 }
 
 // peer is the address of who connected.

@@ -69,6 +69,7 @@ type Network struct {
 	leases *dhcp.Leases
 	users  users
 	pings  pings
+	ending ending
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -81,7 +82,7 @@ func New(c Config, port link.Port, mem device.Memory, up *ipstack.Stack) (*Netwo
 	if !c.Own.IsValid() || !c.Own.Addr().Is4() || c.Own.Bits() < 8 || c.Own.Bits() > 29 || c.Own.Addr() == c.Own.Masked().Addr() {
 		return nil, fmt.Errorf("%v is no address of a gateway; write one like 10.0.77.1/24", c.Own)
 	}
-	n := &Network{cfg: c, up: up}
+	n := &Network{cfg: c, up: up, ending: usualEnding}
 	n.users.limits = c.Limits.orDefaults()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	var known func(link.MAC) bool

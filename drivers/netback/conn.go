@@ -110,6 +110,10 @@ func (c *conn) addQueue(f backend.Frontend, prefix string) error {
 	tx := &txQueue{c: c, ring: ring{slot: txSlot, size: txSlots}, wake: make(chan struct{}, 1)}
 	rx := &rxQueue{c: c, ring: ring{slot: rxSlot, size: rxSlots}, wake: make(chan struct{}, 1)}
 	tx.idle.L = &tx.mu
+	// A vcpu that sends an event as soon as it is bound leaves the frames to the worker: it
+	// would not know tx.port yet.
+	tx.serving.Lock()
+	defer tx.serving.Unlock()
 	c.tx, c.rx = append(c.tx, tx), append(c.rx, rx)
 	for _, r := range []struct {
 		name  string

@@ -94,8 +94,8 @@ func (h *host) startNAT(m device.Memory, heap uint64) error {
 		return err
 	}
 	guests := &nat.Roster{}
-	h.nat, err = nat.New(nat.Config{Own: o.NAT, Allow: o.NATAllow, Guests: guests, Limits: nat.LimitsFor(heap),
-		Log: func(format string, args ...any) { h.log.Printf(console.LevelWarning, format, args...) }}, port, m, h.net.Stack)
+	_, client := h.complaints("network " + natBridge) // who connects to a forwarded port may have it complain without end
+	h.nat, err = nat.New(nat.Config{Own: o.NAT, Allow: o.NATAllow, Guests: guests, Limits: nat.LimitsFor(heap), Log: client}, port, m, h.net.Stack)
 	if err != nil {
 		return err
 	}

@@ -84,8 +84,8 @@ func speedGuests(more ...string) map[string][]byte {
 		return fmt.Sprintf("test=tcp peer=%s:%s,%s,%d", address, speedPort, who, speedMiB)
 	}
 	return map[string][]byte{
-		"served.cfg": guest("served", speedTo, "test=serve"), "host.cfg": guest("g", speedFrom, peer(speedHost, "host")),
-		"guest.cfg": guest("g", speedFrom, peer(speedTo, "guest-2")),
+		"served.cfg": guest("served", speedTo, "test=serve"), "host.cfg": guest("g1", speedFrom, peer(speedHost, "host")),
+		"guest.cfg": guest("g2", speedFrom, peer(speedTo, "guest-2")),
 	}
 }
 

@@ -24,7 +24,7 @@ var patient = limits{tick: 5 * time.Millisecond, command: 1 << 20, exec: time.Mi
 
 const sectors = 256
 
-func start(t *testing.T, l limits, change func(*ahcitest.Device, *ahcitest.Disk)) ([]*Disk, *ahcitest.Device, *blocktest.Log, error) {
+func start(t *testing.T, l limits, change func(*ahcitest.Device, *ahcitest.Disk)) ([]*Disk, *ahcitest.Device, *devicetest.Log, error) {
 	k := ahcitest.NewDisk(sectors, 9)
 	m := &ahcitest.Device{Host: &devicetest.Host{NumCPU: 3}, Disks: map[int]*ahcitest.Disk{1: k}, Ports: 4, Slots: 32, NCQ: true}
 	if change != nil {
@@ -32,7 +32,7 @@ func start(t *testing.T, l limits, change func(*ahcitest.Device, *ahcitest.Disk)
 	}
 	f := m.Function()
 	t.Cleanup(m.Close)
-	lg := &blocktest.Log{}
+	lg := &devicetest.Log{}
 	ds, _, err := open(m.Host, f, lg.Printf, l)
 	return ds, m, lg, err
 }

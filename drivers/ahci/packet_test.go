@@ -24,7 +24,7 @@ func discBytes(sectors int, seed uint64) []byte {
 	return b
 }
 
-func startDrive(t *testing.T, change func(*ahcitest.Disk)) (*Drive, *ahcitest.Device, *ahcitest.Disk, *blocktest.Log) {
+func startDrive(t *testing.T, change func(*ahcitest.Disk)) (*Drive, *ahcitest.Device, *ahcitest.Disk, *devicetest.Log) {
 	k := &ahcitest.Disk{Signature: sigPacket, Disc: discBytes(100, 1), New: true}
 	if change != nil {
 		change(k)
@@ -32,7 +32,7 @@ func startDrive(t *testing.T, change func(*ahcitest.Disk)) (*Drive, *ahcitest.De
 	m := &ahcitest.Device{Host: &devicetest.Host{NumCPU: 2}, Disks: map[int]*ahcitest.Disk{2: k}, Ports: 3, Slots: 32, NCQ: true}
 	f := m.Function()
 	t.Cleanup(m.Close)
-	lg := &blocktest.Log{}
+	lg := &devicetest.Log{}
 	disks, drives, err := open(m.Host, f, lg.Printf, patient)
 	if err != nil || len(disks) != 0 || len(drives) != 1 {
 		t.Fatal(disks, drives, err)

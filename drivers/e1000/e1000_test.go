@@ -21,7 +21,7 @@ var kinds = map[string]struct{ id uint16 }{
 	"82540EM": {id: 0x100e},
 }
 
-func open(t *testing.T, kind string, change func(*card)) (*ring.Card, *card, *nictest.Log, error) {
+func open(t *testing.T, kind string, change func(*card)) (*ring.Card, *card, *devicetest.Log, error) {
 	c := &card{id: kinds[kind].id, host: &devicetest.Host{}, sent: func([]byte) {}}
 	switch kind {
 	case "82574L":
@@ -37,7 +37,7 @@ func open(t *testing.T, kind string, change func(*card)) (*ring.Card, *card, *ni
 		t.Fatalf("%s is not known", kind)
 	}
 	t.Cleanup(c.close)
-	log := &nictest.Log{}
+	log := &devicetest.Log{}
 	p, err := Open(c.host, f, "eth7", log.Printf)
 	return p, c, log, err
 }

@@ -22,7 +22,7 @@ var patient = limits{tick: 5 * time.Millisecond, admin: time.Minute, command: 1 
 
 const blocks = 256
 
-func start(t *testing.T, l limits, change func(*nvmetest.Device)) ([]*Disk, *nvmetest.Device, *blocktest.Log, error) {
+func start(t *testing.T, l limits, change func(*nvmetest.Device)) ([]*Disk, *nvmetest.Device, *devicetest.Log, error) {
 	m := &nvmetest.Device{Host: &devicetest.Host{NumCPU: 3}, Namespaces: []*nvmetest.Namespace{nvmetest.NewNamespace(blocks, 9)},
 		Cache: true, Discard: true, MostPages: 5, Queues: 2, Vectors: 4, Depth: 1024, Version: 0x10400}
 	if change != nil {
@@ -30,7 +30,7 @@ func start(t *testing.T, l limits, change func(*nvmetest.Device)) ([]*Disk, *nvm
 	}
 	f := m.Function()
 	t.Cleanup(m.Close)
-	lg := &blocktest.Log{}
+	lg := &devicetest.Log{}
 	ds, err := open(m.Host, f, lg.Printf, l)
 	return ds, m, lg, err
 }

@@ -23,7 +23,7 @@ const (
 	shortest = 14
 )
 
-func open(t *testing.T, kind string, change func(*card)) (*ring.Card, *card, *nictest.Log, error) {
+func open(t *testing.T, kind string, change func(*card)) (*ring.Card, *card, *devicetest.Log, error) {
 	c := &card{id: kinds[kind], host: &devicetest.Host{}, mac: [6]byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}, sent: func([]byte) {}}
 	c.pci.MSI = kind == "RTL8168"
 	if change != nil {
@@ -34,7 +34,7 @@ func open(t *testing.T, kind string, change func(*card)) (*ring.Card, *card, *ni
 		t.Fatalf("%s is not known", kind)
 	}
 	t.Cleanup(c.close)
-	log := &nictest.Log{}
+	log := &devicetest.Log{}
 	p, err := Open(c.host, f, "eth7", log.Printf)
 	return p, c, log, err
 }

@@ -96,7 +96,7 @@ func (w *wire) chains(pair int, frame []byte, chains, said int) bool {
 	})
 }
 
-func open(t *testing.T, features uint64, change func(*virtiotest.Device)) (*Card, *wire, *nictest.Log, error) {
+func open(t *testing.T, features uint64, change func(*virtiotest.Device)) (*Card, *wire, *devicetest.Log, error) {
 	cfg := make([]byte, 24)
 	copy(cfg, "\x52\x54\x00\x12\x34\x56")
 	le := binary.LittleEndian
@@ -119,7 +119,7 @@ func open(t *testing.T, features uint64, change func(*virtiotest.Device)) (*Card
 	}
 	f := d.Function()
 	t.Cleanup(d.Close)
-	log := &nictest.Log{}
+	log := &devicetest.Log{}
 	c, err := Open(d.Host, f, "eth7", log.Printf)
 	return c, w, log, err
 }

@@ -1,11 +1,10 @@
 // Package nictest has what tests of network cards' drivers share: frames to send, and
-// what a driver says.
+// what a card has to do with them.
 package nictest
 
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -143,26 +142,6 @@ func Read(h *devicetest.Host, f *link.Frame) []byte {
 	return b
 }
 
-// Log is what a driver says.
-type Log struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-// Printf adds a line.
-func (l *Log) Printf(format string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	fmt.Fprintf(&l.b, format+"\n", args...)
-}
-
-// String returns all lines.
-func (l *Log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // Loop is a wire that brings back what is sent: it returns what the model calls with each
 // frame, and what ends it. input has a frame come in; it is false if there is no buffer.
 func Loop(input func(b []byte) bool) (sent func(b []byte), end func()) {
@@ -235,7 +214,7 @@ func Echo(t *testing.T, p link.Port, h *devicetest.Host, want link.Checksum) {
 }
 
 // UpDown turns a link off and on, and looks at what the port and the log say.
-func UpDown(t *testing.T, p link.Port, log *Log, link func(up bool)) {
+func UpDown(t *testing.T, p link.Port, log *devicetest.Log, link func(up bool)) {
 	for _, want := range []bool{false, true, false, true} {
 		_, changed := p.Up()
 		link(want)
@@ -299,7 +278,7 @@ type card interface {
 }
 
 // PullOut fills a card's ring, which the model is to leave alone, and has it vanish.
-func PullOut(t *testing.T, p card, h *devicetest.Host, log *Log, vanish func()) {
+func PullOut(t *testing.T, p card, h *devicetest.Host, log *devicetest.Log, vanish func()) {
 	s := NewSender(t, h, 1)
 	for range 600 { // more than the ring has room for
 		f, _ := s.Frame(link.Whole, 1500)

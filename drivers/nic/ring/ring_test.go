@@ -72,8 +72,8 @@ func (f *fake) Absent() bool { return f.absent }
 func (f *fake) Reset() error { return f.resetErr }
 func (f *fake) Free()        { f.freed++ }
 
-func fakeCard(t *testing.T, f *fake) (*Card, *devicetest.Host, *pcitest.Function, *nictest.Log) {
-	h, log := &devicetest.Host{}, &nictest.Log{}
+func fakeCard(t *testing.T, f *fake) (*Card, *devicetest.Host, *pcitest.Function, *devicetest.Log) {
+	h, log := &devicetest.Host{}, &devicetest.Log{}
 	p := &pcitest.Function{Host: h, ID: 0x12348086, Window: 4096}
 	c, err := New(f, Options{Host: h, Function: p.Start(), Kind: "fake", Send: sendSlots, Receive: receiveSlots, Log: log.Printf,
 		Info: link.Info{Name: "eth3", MTU: 1500, Take: link.Offloads{Gather: link.MaxSegments}}})

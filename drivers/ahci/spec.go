@@ -48,7 +48,6 @@ const (
 	cmdStart     = 1 << 0
 	cmdSpinUp    = 1 << 1
 	cmdReceive   = 1 << 4
-	cmdATAPI     = 1 << 24
 	cmdReceives  = 1 << 14
 	cmdRuns      = 1 << 15
 	cmdInterface = 0xf << 28 // the state that the interface is to go to
@@ -62,7 +61,6 @@ const (
 	isAll     = isDone | isLink | isTask | isFatal
 
 	sstsDET     = 0xf
-	detPresent  = 1 // and does not talk yet
 	detUp       = 3
 	sctlReset   = 1
 	sctlNoSleep = 3 << 8 // no partial, no slumber

@@ -11,7 +11,6 @@ import (
 const (
 	regCap    = 0x00 // 64 bits
 	regVS     = 0x08
-	regMask   = 0x0c
 	regCC     = 0x14
 	regCSTS   = 0x1c
 	regAQA    = 0x24
@@ -76,7 +75,6 @@ const (
 	completionSize = 16
 	prpSize        = 8
 	sglSize        = 16
-	rangeSize      = 16
 )
 
 // phase is bit 16 of a completion's last word; above it is the status.

@@ -1,8 +1,6 @@
 package core
 
 import (
-	"slices"
-	"strings"
 	"sync"
 
 	"nidus/drivers/link/bridge"
@@ -40,17 +38,4 @@ func (c *Core) Bridge(name string) (b *bridge.Bridge, made bool, err error) {
 	b = bridge.New(name, c.Host.Memory)
 	l.all[name] = b
 	return b, true, nil
-}
-
-// Bridges returns all bridges by name.
-func (c *Core) Bridges() []*bridge.Bridge {
-	l := &c.bridges
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var out []*bridge.Bridge
-	for _, b := range l.all {
-		out = append(out, b)
-	}
-	slices.SortFunc(out, func(a, b *bridge.Bridge) int { return strings.Compare(a.Name(), b.Name()) })
-	return out
 }

@@ -28,7 +28,6 @@ type port struct {
 
 const (
 	isRegister = 1 << 0
-	isPIO      = 1 << 1
 	isBits     = 1 << 3 // of queued commands
 	isTask     = 1 << 30
 	busy       = 0x80

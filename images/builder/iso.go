@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"nidus/images/debian"
+	"nidus/images/media"
 )
 
 // Protocol is how GRUB loads the image.
@@ -33,7 +34,7 @@ type ISO struct {
 // MakeISO builds an ISO with GRUB's tool and returns its path. Image must have
 // been called.
 func (b *Builder) MakeISO(iso ISO) (string, error) {
-	if err := debian.Install(b.Say, "grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "xorriso", "mtools"); err != nil {
+	if err := debian.Install(b.Say, media.Packages...); err != nil {
 		return "", err
 	}
 	dir, err := os.MkdirTemp(b.Out(), "iso-")

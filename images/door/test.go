@@ -16,6 +16,7 @@ import (
 
 	"nidus/images/builder"
 	"nidus/images/debian"
+	"nidus/images/media"
 	"nidus/images/regress"
 )
 
@@ -49,8 +50,10 @@ func (c *tally) add(ok bool) {
 
 // test runs all that a change has to pass.
 func test(ctx context.Context, b *builder.Builder, out io.Writer) error {
-	// Tests compare structures with Xen's public headers.
-	if err := debian.Install(b.Say, "binutils", "qemu-system-x86", "libxen-dev"); err != nil {
+	// Tests compare structures with Xen's public headers, and images and file systems with what
+	// others make of them; they are skipped where these programs are missing.
+	packages := append([]string{"binutils", "qemu-system-x86", "libxen-dev", "qemu-utils", "e2fsprogs"}, media.Packages...)
+	if err := debian.Install(b.Say, packages...); err != nil {
 		return err
 	}
 	var count tally

@@ -147,7 +147,31 @@ func device(name string) (int, error) {
 	return fd, nil
 }
 
-// evtchn sends an event to this guest itself and reads it (uapi xen/evtchn.h).
+// channel makes a call of the device evtchn (uapi xen/evtchn.h).
+func channel(fd int, number uintptr, arg ...uint32) (uint32, error) {
+	r, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), ioc('E', number, uintptr(len(arg)*4)), uintptr(unsafe.Pointer(&arg[0])))
+	if e != 0 {
+		return 0, e
+	}
+	return uint32(r), nil
+}
+
+// portTo makes a port that domain dom may bind.
+func portTo(fd int, dom uint32) (uint32, error) {
+	port, err := channel(fd, 2, dom) // IOCTL_EVTCHN_BIND_UNBOUND_PORT
+	if err != nil {
+		return 0, fmt.Errorf("bind unbound port: %w", err)
+	}
+	return port, nil
+}
+
+// notify sends an event.
+func notify(fd int, port uint32) error {
+	_, err := channel(fd, 4, port) // IOCTL_EVTCHN_NOTIFY
+	return err
+}
+
+// evtchn sends an event to this guest itself and reads it.
 func evtchn() error {
 	a, err := device("evtchn")
 	if err != nil {
@@ -160,24 +184,17 @@ func evtchn() error {
 	}
 	defer syscall.Close(b)
 	const domidSelf = 0x7ff0
-	ioctl := func(fd int, n uintptr, arg []uint32) (uint32, error) {
-		r, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), ioc('E', n, uintptr(len(arg)*4)), uintptr(unsafe.Pointer(&arg[0])))
-		if e != 0 {
-			return 0, e
-		}
-		return uint32(r), nil
-	}
-	port, err := ioctl(a, 2, []uint32{domidSelf}) // IOCTL_EVTCHN_BIND_UNBOUND_PORT
+	port, err := portTo(a, domidSelf)
 	if err != nil {
-		return fmt.Errorf("bind unbound port: %w", err)
+		return err
 	}
-	to, err := ioctl(b, 1, []uint32{domidSelf, port}) // IOCTL_EVTCHN_BIND_INTERDOMAIN
+	to, err := channel(b, 1, domidSelf, port) // IOCTL_EVTCHN_BIND_INTERDOMAIN
 	if err != nil {
 		return fmt.Errorf("bind interdomain: %w", err)
 	}
 	buf := make([]byte, 4)
 	return measure("event channel to oneself, by Linux's evtchn", "us", time.Microsecond, 1000, 1, func() error {
-		if _, err := ioctl(b, 4, []uint32{to}); err != nil { // IOCTL_EVTCHN_NOTIFY
+		if err := notify(b, to); err != nil {
 			return err
 		}
 		if _, err := syscall.Read(a, buf); err != nil {

@@ -18,10 +18,8 @@ type front struct {
 	store    *store
 	dir      string // of its nodes
 	back     string // the backend's
-	gntalloc int
+	*granted        // pages, to domain 0
 	evtchn   int
-	mem      []byte // pages that domain 0 may write
-	refs     []uint32
 	port     uint32
 }
 
@@ -32,49 +30,27 @@ func newFront(s *store, kind string, id, pages int) (*front, error) {
 	if f.back, err = s.ask(xsRead, 0, f.dir+"/backend", ""); err != nil {
 		return nil, err
 	}
-	if f.gntalloc, err = device("gntalloc"); err != nil {
+	if f.granted, err = grantPages(0, pages); err != nil {
 		return nil, err
 	}
 	if f.evtchn, err = device("evtchn"); err != nil {
 		return nil, err
 	}
-	arg := struct {
-		dom, flags uint16
-		count      uint32
-		index      uint64
-		refs       [16]uint32
-	}{flags: 1, count: uint32(pages)} // GNTALLOC_FLAG_WRITABLE
-	if err := ioctl(f.gntalloc, 5, 24, unsafe.Pointer(&arg)); err != nil { // IOCTL_GNTALLOC_ALLOC_GREF
-		return nil, fmt.Errorf("allocate %d grants: %w", pages, err)
+	if f.port, err = portTo(f.evtchn, 0); err != nil {
+		return nil, err
 	}
-	f.refs = arg.refs[:pages]
-	if f.mem, err = syscall.Mmap(f.gntalloc, int64(arg.index), pages*pageSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED); err != nil {
-		return nil, fmt.Errorf("map own pages: %w", err)
-	}
-	dom0 := uint32(0)
-	port, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(f.evtchn), ioc('E', 2, 4), uintptr(unsafe.Pointer(&dom0))) // IOCTL_EVTCHN_BIND_UNBOUND_PORT
-	if e != 0 {
-		return nil, fmt.Errorf("bind unbound port: %w", e)
-	}
-	f.port = uint32(port)
 	return f, nil
 }
 
-// end gives the pages and the port back: without the devices' descriptors Linux takes the
-// grants back as soon as they are used no more.
+// end gives the pages and the port back.
 func (f *front) end() {
 	_ = syscall.Munmap(f.mem)
-	_ = syscall.Close(f.gntalloc)
+	_ = syscall.Close(f.fd)
 	_ = syscall.Close(f.evtchn)
 }
 
 // notify sends an event.
-func (f *front) notify() error {
-	if _, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(f.evtchn), ioc('E', 4, 4), uintptr(unsafe.Pointer(&f.port))); e != 0 { // IOCTL_EVTCHN_NOTIFY
-		return e
-	}
-	return nil
-}
+func (f *front) notify() error { return notify(f.evtchn, f.port) }
 
 // word is a 32-bit word of the pages that the backend reads or writes too.
 func (f *front) word(at int) *atomic.Uint32 { return (*atomic.Uint32)(unsafe.Pointer(&f.mem[at])) }

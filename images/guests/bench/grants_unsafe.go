@@ -37,11 +37,18 @@ func words(mem []byte, page int) *[pageSize / 8]uint64 {
 	return (*[pageSize / 8]uint64)(unsafe.Pointer(&mem[page*pageSize]))
 }
 
-// give grants n pages to domain dom, says by which references, and waits for the answers.
-func give(dom uint16, n int) error {
+// granted are pages that another domain may use, and write.
+type granted struct {
+	fd   int // without it Linux takes the grants back as soon as they are used no more
+	mem  []byte
+	refs []uint32
+}
+
+// grantPages grants n new pages, 16 at most, to domain dom.
+func grantPages(dom uint16, n int) (*granted, error) {
 	fd, err := device("gntalloc")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	arg := struct {
 		dom, flags uint16
@@ -50,19 +57,29 @@ func give(dom uint16, n int) error {
 		refs       [16]uint32
 	}{dom: dom, flags: 1, count: uint32(n)} // GNTALLOC_FLAG_WRITABLE
 	if err := ioctl(fd, 5, 24, unsafe.Pointer(&arg)); err != nil { // IOCTL_GNTALLOC_ALLOC_GREF
-		return fmt.Errorf("allocate %d grants: %w", n, err)
+		return nil, fmt.Errorf("allocate %d grants: %w", n, err)
 	}
 	mem, err := syscall.Mmap(fd, int64(arg.index), n*pageSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	if err != nil {
-		return fmt.Errorf("map own pages: %w", err)
+		return nil, fmt.Errorf("map own pages: %w", err)
 	}
+	return &granted{fd, mem, arg.refs[:n]}, nil
+}
+
+// give grants n pages to domain dom, says by which references, and waits for the answers.
+func give(dom uint16, n int) error {
+	pages, err := grantPages(dom, n)
+	if err != nil {
+		return err
+	}
+	mem := pages.mem
 	for p := range n {
 		for i := range words(mem, p) {
 			words(mem, p)[i] = pattern(p, i)
 		}
 	}
 	fmt.Print("GRANTS given")
-	for _, r := range arg.refs[:n] {
+	for _, r := range pages.refs {
 		fmt.Printf(",%d", r)
 	}
 	fmt.Println(";")

@@ -23,10 +23,7 @@ func callTimes(t *T) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return nil, err
-	}
-	return readBench(h)
+	return h.measured("g.cfg")
 }
 
 func insideGuest(t *T) ([]Figure, error) {
@@ -49,10 +46,7 @@ func diskSpeed(t *T) ([]Figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return nil, err
-	}
-	return readBench(h)
+	return h.measured("g.cfg")
 }
 
 // deviceCPUs is how many CPUs the host has while a guest's devices are measured: one for
@@ -98,10 +92,7 @@ func netSpeed(t *T) ([]Figure, error) {
 	}
 	var all []Figure
 	figures := func(name string) error {
-		if err := h.Send("xl create -c " + name + "\r"); err != nil {
-			return err
-		}
-		fs, err := readBench(h)
+		fs, err := h.measured(name)
 		all = append(all, fs...)
 		return errors.Join(err, h.prompt(time.Minute))
 	}
@@ -118,6 +109,14 @@ func netSpeed(t *T) ([]Figure, error) {
 		return all, err
 	}
 	return all, figures("guest.cfg")
+}
+
+// measured creates a guest that measures, and reads its figures until its end.
+func (h *Host) measured(cfg string) ([]Figure, error) {
+	if err := h.Send("xl create -c " + cfg + "\r"); err != nil {
+		return nil, err
+	}
+	return readBench(h)
 }
 
 // readBench reads the figures until the guest's end.

@@ -177,26 +177,25 @@ func (h *Host) peerCreate(kernel string, values map[string][]float64) error {
 		values["  of it outside the guest's kernel, "+name] = append(values["  of it outside the guest's kernel, "+name], all-up)
 	}
 	values["guest kernel's uptime at init"] = append(values["guest kernel's uptime at init"], up)
-	if err := h.Send("\x1d"); err != nil {
-		return err
-	}
-	if _, err := h.Expect(dom0Prompt, h.t.within(30*time.Second)); err != nil {
+	if err := h.leavePeer(); err != nil {
 		return err
 	}
 	_, err = h.dom0("xl destroy g", time.Minute)
 	return err
 }
 
+// leavePeer leaves a guest's console for dom0's shell.
+func (h *Host) leavePeer() error {
+	if err := h.Send("\x1d"); err != nil {
+		return err
+	}
+	_, err := h.Expect(dom0Prompt, h.t.within(30*time.Second))
+	return err
+}
+
 // peerInside runs the guests' benchmarks.
 func (h *Host) peerInside(got func(Figure)) error {
-	if err := h.Send("xl create -c calls.cfg\r"); err != nil {
-		return err
-	}
-	errCalls := h.peerFigures(got)
-	if err := h.Send("xl create -c bench.cfg\r"); err != nil {
-		return err
-	}
-	return errors.Join(errCalls, h.peerFigures(got))
+	return errors.Join(h.peerFigures("calls.cfg", got), h.peerFigures("bench.cfg", got))
 }
 
 // peerDevices measures a guest's devices, with the CPUs that Nidus has for them.
@@ -207,20 +206,14 @@ func peerDevices(t *T, got func(Figure)) error {
 		return err
 	}
 	defer t.closeAll()
-	if err := h.Send("xl create -c disk.cfg\r"); err != nil {
-		return err
-	}
-	if err := h.peerFigures(got); err != nil {
+	if err := h.peerFigures("disk.cfg", got); err != nil {
 		return err
 	}
 	const bridge = "ip link add xenbr0 type bridge; ip addr add " + speedHost + "/24 dev xenbr0; ip link set xenbr0 up; /guests/bench serve " + speedPort + " >/dev/null &"
 	if _, err := h.dom0(bridge, 20*time.Second); err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c host.cfg\r"); err != nil {
-		return err
-	}
-	if err := h.peerFigures(got); err != nil {
+	if err := h.peerFigures("host.cfg", got); err != nil {
 		return err
 	}
 	if err := h.Send("xl create -c served.cfg\r"); err != nil {
@@ -229,21 +222,15 @@ func peerDevices(t *T, got func(Figure)) error {
 	if _, err := h.Expect(regexp.MustCompile("NIDUS-GUEST-SERVES"), h.t.within(2*time.Minute)); err != nil {
 		return err
 	}
-	if err := h.Send("\x1d"); err != nil {
+	if err := h.leavePeer(); err != nil {
 		return err
 	}
-	if _, err := h.Expect(dom0Prompt, h.t.within(30*time.Second)); err != nil {
-		return err
-	}
-	if err := h.Send("xl create -c guest.cfg\r"); err != nil {
-		return err
-	}
-	return h.peerFigures(got)
+	return h.peerFigures("guest.cfg", got)
 }
 
-// peerFigures reads a guest's figures until dom0's prompt is back.
-func (h *Host) peerFigures(got func(Figure)) error {
-	fs, err := readBench(h)
+// peerFigures creates a guest that measures, and reads its figures until dom0's prompt is back.
+func (h *Host) peerFigures(cfg string, got func(Figure)) error {
+	fs, err := h.measured(cfg)
 	for _, f := range fs {
 		got(f)
 	}

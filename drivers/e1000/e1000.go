@@ -89,14 +89,8 @@ func Open(h device.Host, f *pci.Function, name string, log func(format string, a
 }
 
 func (c *chip) open(name string, log func(format string, args ...any)) error {
-	bar, err := c.f.Memory(0)
-	if err != nil {
-		return err
-	}
-	if bar.Size < regsSize {
-		return fmt.Errorf("its registers are %d bytes: %w", bar.Size, ring.ErrUnusable)
-	}
-	if c.regs, err = c.host.Map(bar.Addr, regsSize); err != nil {
+	var err error
+	if c.regs, err = ring.Map(c.host, c.f, 0, regsSize); err != nil {
 		return err
 	}
 	if err := c.Reset(); err != nil {
@@ -104,9 +98,6 @@ func (c *chip) open(name string, log func(format string, args ...any)) error {
 	}
 	info := link.Info{Name: name, MAC: c.address(), MTU: 1500,
 		Take: link.Offloads{Checksum: true, TCPv4: true, TCPv6: c.six, Gather: link.MaxSegments}}
-	if info.MAC[0]&1 != 0 || info.MAC == (link.MAC{}) {
-		return fmt.Errorf("it has no address of Ethernet, but %v: %w", info.MAC, ring.ErrUnusable)
-	}
 	for _, m := range []struct {
 		to   **ring.Memory
 		size int

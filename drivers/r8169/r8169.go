@@ -138,14 +138,8 @@ func Open(h device.Host, f *pci.Function, name string, log func(format string, a
 }
 
 func (c *chip) open(name string, log func(format string, args ...any)) error {
-	bar, err := c.f.Memory(c.bar)
-	if err != nil {
-		return err
-	}
-	if bar.Size < regsSize {
-		return fmt.Errorf("its registers are %d bytes: %w", bar.Size, ring.ErrUnusable)
-	}
-	if c.regs, err = c.host.Map(bar.Addr, regsSize); err != nil {
+	var err error
+	if c.regs, err = ring.Map(c.host, c.f, c.bar, regsSize); err != nil {
 		return err
 	}
 	if err := c.Reset(); err != nil {
@@ -155,9 +149,6 @@ func (c *chip) open(name string, log func(format string, args ...any)) error {
 	info := link.Info{Name: name, MTU: 1500, Take: link.Offloads{Gather: link.MaxSegments}}
 	for i := range info.MAC {
 		info.MAC[i] = c.regs.Load8(regIDR + uint64(i))
-	}
-	if info.MAC[0]&1 != 0 || info.MAC == (link.MAC{}) {
-		return fmt.Errorf("it has no address of Ethernet, but %v: %w", info.MAC, ring.ErrUnusable)
 	}
 	for _, m := range []struct {
 		to   **ring.Memory

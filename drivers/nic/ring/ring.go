@@ -107,10 +107,26 @@ type Card struct {
 
 var _ link.Port = (*Card)(nil)
 
+// Map maps a card's registers, which are in a BAR of its function. The error wraps
+// ErrUnusable or those of package pci.
+func Map(h device.Host, f *pci.Function, bar int, size uint64) (device.Registers, error) {
+	b, err := f.Memory(bar)
+	if err != nil {
+		return nil, err
+	}
+	if b.Size < size {
+		return nil, fmt.Errorf("its registers are %d bytes: %w", b.Size, ErrUnusable)
+	}
+	return h.Map(b.Addr, size)
+}
+
 // New makes a card of a chip that is reset and has its descriptors, and gives it buffers
-// for what comes in; Begin is to be called then. The error wraps mm.ErrNoMemory, and the chip
-// is the caller's to reset and free.
+// for what comes in; Begin is to be called then. The error wraps ErrUnusable, if the card has no
+// address, or mm.ErrNoMemory, and the chip is the caller's to reset and free.
 func New(chip Chip, o Options) (*Card, error) {
+	if a := o.Info.MAC; a[0]&1 != 0 || a == (link.MAC{}) {
+		return nil, fmt.Errorf("it has no address of Ethernet, but %v: %w", a, ErrUnusable)
+	}
 	c := &Card{o: o, name: fmt.Sprintf("%s, %s at %v", o.Info.Name, o.Kind, o.Function.Address), chip: chip, ended: make(chan struct{})}
 	c.pool = nic.NewPool(o.Host, o.Receive+lendable)
 	c.tx = transmitter{chip: chip, flying: make([]flight, o.Send)}

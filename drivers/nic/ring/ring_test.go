@@ -72,11 +72,13 @@ func (f *fake) Absent() bool { return f.absent }
 func (f *fake) Reset() error { return f.resetErr }
 func (f *fake) Free()        { f.freed++ }
 
+var address = link.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x56}
+
 func fakeCard(t *testing.T, f *fake) (*Card, *devicetest.Host, *pcitest.Function, *devicetest.Log) {
 	h, log := &devicetest.Host{}, &devicetest.Log{}
 	p := &pcitest.Function{Host: h, ID: 0x12348086, Window: 4096}
 	c, err := New(f, Options{Host: h, Function: p.Start(), Kind: "fake", Send: sendSlots, Receive: receiveSlots, Log: log.Printf,
-		Info: link.Info{Name: "eth3", MTU: 1500, Take: link.Offloads{Gather: link.MaxSegments}}})
+		Info: link.Info{Name: "eth3", MAC: address, MTU: 1500, Take: link.Offloads{Gather: link.MaxSegments}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,11 +258,22 @@ func TestStuck(t *testing.T) {
 	}
 }
 
+// TestNoAddress has addresses that no card can have.
+func TestNoAddress(t *testing.T) {
+	for _, a := range []link.MAC{{}, {1, 2, 3, 4, 5, 6}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}} {
+		h := &devicetest.Host{}
+		p := &pcitest.Function{Host: h, ID: 0x12348086, Window: 4096}
+		if _, err := New(&fake{}, Options{Host: h, Function: p.Start(), Info: link.Info{MAC: a}, Send: sendSlots, Receive: receiveSlots}); !errors.Is(err, ErrUnusable) || h.Frames() != 0 {
+			t.Error(a, err, h.Frames())
+		}
+	}
+}
+
 // TestNoMemory has too little for the buffers.
 func TestNoMemory(t *testing.T) {
 	h := &devicetest.Host{Most: receiveSlots - 1}
 	p := &pcitest.Function{Host: h, ID: 0x12348086, Window: 4096}
-	if _, err := New(&fake{}, Options{Host: h, Function: p.Start(), Send: sendSlots, Receive: receiveSlots}); !errors.Is(err, mm.ErrNoMemory) || h.Frames() != 0 {
+	if _, err := New(&fake{}, Options{Host: h, Function: p.Start(), Info: link.Info{MAC: address}, Send: sendSlots, Receive: receiveSlots}); !errors.Is(err, mm.ErrNoMemory) || h.Frames() != 0 {
 		t.Error(err, h.Frames())
 	}
 }

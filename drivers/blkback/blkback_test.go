@@ -73,7 +73,7 @@ func TestModel(t *testing.T) {
 				g.begin(g.disk, c.persistent)
 			}
 			if c.persistent {
-				g.set("feature-persistent", "1")
+				g.Set("feature-persistent", "1")
 			}
 			g.connect(c.order)
 			for i := range 1000 {
@@ -99,7 +99,7 @@ func TestModel(t *testing.T) {
 				for _, s := range r.segs {
 					b := make([]byte, (int(s.last)-int(s.first)+1)*512)
 					rnd.Read(b)
-					g.page(s.ref).Write(int(s.first)*512, b)
+					g.Page(s.ref).Write(int(s.first)*512, b)
 					data = append(data, b...)
 				}
 				op := r.op
@@ -107,7 +107,7 @@ func TestModel(t *testing.T) {
 					op = r.indOp
 				}
 				if a := g.do(r); a != (rsp{r.id, op, 0}) {
-					t.Fatalf("request %d, %+v: %+v; log %q", i, r, a, g.lines())
+					t.Fatalf("request %d, %+v: %+v; log %q", i, r, a, g.Lines())
 				}
 				at := model[r.sector*512:][:all*512]
 				if write {
@@ -116,7 +116,7 @@ func TestModel(t *testing.T) {
 				}
 				for _, s := range r.segs {
 					b := make([]byte, (int(s.last)-int(s.first)+1)*512)
-					g.page(s.ref).Read(int(s.first)*512, b)
+					g.Page(s.ref).Read(int(s.first)*512, b)
 					if !bytes.Equal(b, at[:len(b)]) {
 						t.Fatalf("request %d, %+v: page %d is not the disk's", i, r, s.ref)
 					}
@@ -141,10 +141,10 @@ func TestModel(t *testing.T) {
 					}
 				}
 			}
-			if len(g.lines()) != 0 {
-				t.Errorf("log: %q", g.lines())
+			if len(g.Lines()) != 0 {
+				t.Errorf("log: %q", g.Lines())
 			}
-			if n := g.d.Grants.Pins(); !c.persistent && n != 1<<c.order {
+			if n := g.D.Grants.Pins(); !c.persistent && n != 1<<c.order {
 				t.Errorf("%d grants are in use", n)
 			}
 		})
@@ -180,7 +180,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%+v: %+v, want %d", c.r, a, c.want)
 		}
 	}
-	if l := g.lines(); len(l) != 1 || !strings.Contains(l[0], errMedium.Error()) {
+	if l := g.Lines(); len(l) != 1 || !strings.Contains(l[0], errMedium.Error()) {
 		t.Errorf("log: %q", l)
 	}
 	if n := g.disk.Used(); n != 0 {
@@ -206,9 +206,9 @@ func TestHostile(t *testing.T) {
 		"backwards":   {with(req{op: 0, segs: []seg{{firstData, 3, 2}}}), "sectors 3 to 2"},
 		"no grant":    {with(req{op: 0, segs: []seg{{firstData, 0, 7}, {400, 0, 7}}}), "segment 1: grant 400"},
 		"far grant":   {with(req{op: 0, segs: []seg{{1 << 30, 0, 7}}}), "grant 1073741824"},
-		"another's":   {func(g *guest) { g.grant(firstData, 5, firstData, 0); with(req{op: 0, segs: ok})(g) }, "grant 32"},
-		"read-only":   {func(g *guest) { g.grant(firstData, 0, firstData, 4); with(req{op: 0, segs: ok})(g) }, "grant 32"},
-		"no memory":   {func(g *guest) { g.grant(firstData, 0, 1<<20, 0); with(req{op: 1, segs: ok})(g) }, "no memory"},
+		"another's":   {func(g *guest) { g.Grant(firstData, 5, firstData, 0); with(req{op: 0, segs: ok})(g) }, "grant 32"},
+		"read-only":   {func(g *guest) { g.Grant(firstData, 0, firstData, 4); with(req{op: 0, segs: ok})(g) }, "grant 32"},
+		"no memory":   {func(g *guest) { g.Grant(firstData, 0, 1<<20, 0); with(req{op: 1, segs: ok})(g) }, "no memory"},
 		"flush":       {with(req{op: 3, segs: ok}), "a flush with 1"},
 		"indirect op": {with(req{op: 6, indOp: 6, indirect: 40, segs: ok}), "indirect operation 6"},
 		"indirect 0":  {with(req{op: 6, indirect: 40}), "of 0 segments"},
@@ -220,16 +220,16 @@ func TestHostile(t *testing.T) {
 			g.begin(g.disk, false)
 			g.connect(0)
 			c.do(g)
-			g.await(backend.Closed)
-			if l := g.lines(); len(l) != 1 || !strings.Contains(l[0], c.want) {
+			g.Await(backend.Closed)
+			if l := g.Lines(); len(l) != 1 || !strings.Contains(l[0], c.want) {
 				t.Errorf("log %q, want one line with %q", l, c.want)
 			}
-			if n, p := g.d.Grants.Pins(), g.m.Host.Dom0.PortsInUse(); n != 0 || p != 0 {
+			if n, p := g.D.Grants.Pins(), g.M.Host.Dom0.PortsInUse(); n != 0 || p != 0 {
 				t.Errorf("%d grants and %d ports in use", n, p)
 			}
-			g.set("state", "1") // it stays closed
-			g.set("state", "3")
-			if s := g.dev.State(); s != backend.Closed {
+			g.Set("state", "1") // it stays closed
+			g.Set("state", "3")
+			if s := g.Dev.State(); s != backend.Closed {
 				t.Errorf("state %d", s)
 			}
 		})
@@ -248,13 +248,13 @@ func TestBadNodes(t *testing.T) {
 			g := newGuest(t, ram.Config{Bytes: 1 << 20})
 			g.begin(g.disk, false)
 			g.offer(0)
-			g.set(c[0], c[1])
-			g.set("state", "3")
-			g.await(backend.Closed)
-			if l := g.lines(); len(l) != 1 || !strings.Contains(l[0], c[2]) {
+			g.Set(c[0], c[1])
+			g.Set("state", "3")
+			g.Await(backend.Closed)
+			if l := g.Lines(); len(l) != 1 || !strings.Contains(l[0], c[2]) {
 				t.Errorf("log %q, want one line with %q", l, c[2])
 			}
-			if n, p := g.d.Grants.Pins(), g.m.Host.Dom0.PortsInUse(); n != 0 || p != 0 {
+			if n, p := g.D.Grants.Pins(), g.M.Host.Dom0.PortsInUse(); n != 0 || p != 0 {
 				t.Errorf("%d grants and %d ports in use", n, p)
 			}
 		})
@@ -265,28 +265,28 @@ func TestBadNodes(t *testing.T) {
 func TestQueues(t *testing.T) {
 	g := newGuest(t, ram.Config{Bytes: 1 << 20})
 	g.begin(g.disk, false)
-	g.set("multi-queue-num-queues", "2")
+	g.Set("multi-queue-num-queues", "2")
 	var qs []*guest
 	for i := range 2 {
 		q := *g
-		page := q.page(firstRing + i)
+		page := q.Page(firstRing + i)
 		page.Clear()
 		q.ring, q.size = []mm.Page{page}, 32
 		var err error
-		if q.port, err = g.d.Events.AllocUnbound(0); err != nil {
+		if q.port, err = g.D.Events.AllocUnbound(0); err != nil {
 			t.Fatal(err)
 		}
-		g.set(fmt.Sprintf("queue-%d/ring-ref", i), fmt.Sprint(firstRing+i))
-		g.set(fmt.Sprintf("queue-%d/event-channel", i), fmt.Sprint(q.port))
+		g.Set(fmt.Sprintf("queue-%d/ring-ref", i), fmt.Sprint(firstRing+i))
+		g.Set(fmt.Sprintf("queue-%d/event-channel", i), fmt.Sprint(q.port))
 		qs = append(qs, &q)
 	}
-	g.set("state", "3")
-	g.await(backend.Connected)
-	g.page(firstData).Store32(0, 42)
+	g.Set("state", "3")
+	g.Await(backend.Connected)
+	g.Page(firstData).Store32(0, 42)
 	if a := qs[0].do(req{op: 1, sector: 9, segs: []seg{{firstData, 0, 0}}}); a.status != 0 {
 		t.Error(a)
 	}
-	if a := qs[1].do(req{op: 0, sector: 9, segs: []seg{{firstData + 1, 1, 1}}}); a.status != 0 || g.page(firstData+1).Load32(512) != 42 {
+	if a := qs[1].do(req{op: 0, sector: 9, segs: []seg{{firstData + 1, 1, 1}}}); a.status != 0 || g.Page(firstData+1).Load32(512) != 42 {
 		t.Error(a)
 	}
 }
@@ -300,28 +300,28 @@ func TestLife(t *testing.T) {
 		if a := g.do(req{op: 0, segs: []seg{{firstData, 0, 7}}}); a.status != 0 {
 			t.Fatal(a)
 		}
-		g.set("state", "5")
-		g.await(backend.Closing)
-		g.set("state", "6")
-		g.await(backend.Closed)
-		if n, p := g.d.Grants.Pins(), g.m.Host.Dom0.PortsInUse(); n != 0 || p != 0 {
+		g.Set("state", "5")
+		g.Await(backend.Closing)
+		g.Set("state", "6")
+		g.Await(backend.Closed)
+		if n, p := g.D.Grants.Pins(), g.M.Host.Dom0.PortsInUse(); n != 0 || p != 0 {
 			t.Errorf("%d grants and %d ports in use", n, p)
 		}
-		g.set("state", "1")
-		g.await(backend.InitWait)
+		g.Set("state", "1")
+		g.Await(backend.InitWait)
 	}
 	g.connect(0)
 	done := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	go func() { done <- g.dev.Detach(ctx) }()
-	g.await(backend.Closing)
-	g.set("state", "6")
+	go func() { done <- g.Dev.Detach(ctx) }()
+	g.Await(backend.Closing)
+	g.Set("state", "6")
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if len(g.lines()) != 0 {
-		t.Errorf("log: %q", g.lines())
+	if len(g.Lines()) != 0 {
+		t.Errorf("log: %q", g.Lines())
 	}
 }
 
@@ -335,15 +335,15 @@ func TestRevoked(t *testing.T) {
 	g.put(req{op: 0, id: 3, segs: []seg{{firstData, 0, 7}}})
 	g.push()
 	r := <-hold.got
-	g.table.Store64(firstData*8, 0)
-	if _, err := g.d.Space.DecreaseReservation([]mm.GFN{firstData}, 0); !errors.Is(err, mm.ErrBusy) {
+	g.Revoke(firstData)
+	if _, err := g.D.Space.DecreaseReservation([]mm.GFN{firstData}, 0); !errors.Is(err, mm.ErrBusy) {
 		t.Errorf("the frame is given away in mid-transfer: %v", err)
 	}
 	g.disk.Submit(r)
 	if a := g.get(); a != (rsp{3, 0, 0}) {
 		t.Error(a)
 	}
-	if _, err := g.d.Space.DecreaseReservation([]mm.GFN{firstData}, 0); err != nil {
+	if _, err := g.D.Space.DecreaseReservation([]mm.GFN{firstData}, 0); err != nil {
 		t.Error(err)
 	}
 }

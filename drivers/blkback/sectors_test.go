@@ -15,7 +15,7 @@ func TestLargeSectors(t *testing.T) {
 	g.begin(&limited{Disk: g.disk}, false)
 	g.connect(0)
 	for name, want := range map[string]string{"sectors": "2048", "sector-size": "4096", "physical-sector-size": "4096"} {
-		if v, err := g.store.Read("/local/domain/0/backend/vbd/1/51712/" + name); v != want {
+		if v, err := g.Store.Read("/local/domain/0/backend/vbd/1/51712/" + name); v != want {
 			t.Errorf("%s is %q, %v", name, v, err)
 		}
 	}
@@ -35,15 +35,15 @@ func TestLargeSectors(t *testing.T) {
 		}
 	}
 	// Two halves, from two pages, are a sector.
-	g.page(low.ref).Write(0, []byte("begin"))
-	g.page(high.ref).Write(mm.PageSize-3, []byte("end"))
+	g.Page(low.ref).Write(0, []byte("begin"))
+	g.Page(high.ref).Write(mm.PageSize-3, []byte("end"))
 	g.do(req{op: 1, sector: 16, segs: []seg{low, high}})
 	g.do(req{op: 0, sector: 16, segs: []seg{page}})
 	var b [mm.PageSize]byte
-	if g.page(page.ref).Read(0, b[:]); string(b[:5]) != "begin" || string(b[mm.PageSize-3:]) != "end" {
+	if g.Page(page.ref).Read(0, b[:]); string(b[:5]) != "begin" || string(b[mm.PageSize-3:]) != "end" {
 		t.Errorf("the sector is %q...%q", b[:5], b[mm.PageSize-3:])
 	}
-	if l := g.lines(); len(l) != 0 {
+	if l := g.Lines(); len(l) != 0 {
 		t.Errorf("log: %q", l)
 	}
 }

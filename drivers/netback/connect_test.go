@@ -25,17 +25,17 @@ func TestEventsAtOnce(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					_ = g.d.Events.Send(g.tx.port)
+					_ = g.D.Events.Send(g.tx.port)
 				}
 			}
 		})
-		g.set("state", "4")
-		g.await(backend.Connected)
+		g.Set("state", "4")
+		g.Await(backend.Connected)
 		if _, status := g.status(); status != 0 {
 			t.Errorf("status %d", status)
 		}
 		g.until("the guest hears of the answer", func() bool {
-			is, err := g.d.Events.AnyPending([]uint32{g.tx.port})
+			is, err := g.D.Events.AnyPending([]uint32{g.tx.port})
 			return is || err != nil
 		})
 		close(stop)

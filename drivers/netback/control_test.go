@@ -35,8 +35,8 @@ func TestControl(t *testing.T) {
 		return le.Uint32(r[4:]), le.Uint32(r[8:])
 	}
 	const key, table = 200, 201 // pages
-	g.page(key).Write(0, []byte("\x6d\x5a\x56\xda\x25\x5b\x0e\xc2\x41\x67\x25\x3d\x43\xa3\x8f\xb0\xd0\xca\x2b\xcb\xae\x7b\x30\xb4\x77\xcb\x2d\xa3\x80\x30\xf2\x0c\x6a\x42\xb7\x3b\xbe\xac\x01\xfa"))
-	g.page(table).Write(0, []byte{1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0})
+	g.Page(key).Write(0, []byte("\x6d\x5a\x56\xda\x25\x5b\x0e\xc2\x41\x67\x25\x3d\x43\xa3\x8f\xb0\xd0\xca\x2b\xcb\xae\x7b\x30\xb4\x77\xcb\x2d\xa3\x80\x30\xf2\x0c\x6a\x42\xb7\x3b\xbe\xac\x01\xfa"))
+	g.Page(table).Write(0, []byte{1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0})
 	for i, c := range []struct {
 		kind         int
 		a, b, c      uint32
@@ -70,7 +70,7 @@ func TestControl(t *testing.T) {
 			t.Errorf("%d, %+v: status %d, data %d", i, c, status, data)
 		}
 	}
-	g.page(table).Store32(0, 2)
+	g.Page(table).Store32(0, 2)
 	if status, _ := ask(6, table, 1, 0); status != 2 {
 		t.Errorf("queue 2 of 2: status %d", status)
 	}
@@ -83,7 +83,7 @@ func TestControl(t *testing.T) {
 		g.port.Send([]*link.Frame{hostFrame(g, b, &done)})
 		s := ""
 		for k := range 2 {
-			s += strconv.Itoa(int(g.page(301 + 2*k).Load32(8)))
+			s += strconv.Itoa(int(g.Page(301 + 2*k).Load32(8)))
 		}
 		return s
 	}
@@ -102,7 +102,7 @@ func TestControlBreach(t *testing.T) {
 	ctrl := connectControl(g)
 	ctrl.prod = 129
 	g.push(ctrl)
-	g.await(backend.Closed)
+	g.Await(backend.Closed)
 	if l := g.lines(); strings.Contains(l, "\n") || !strings.Contains(l, "the control ring of 128 slots has requests up to 129") {
 		t.Errorf("log %q", l)
 	}
@@ -112,7 +112,7 @@ func TestControlBreach(t *testing.T) {
 // ring, which it returns.
 func connectControl(g *guest) *shared {
 	g.begin(netback.Rate{})
-	ctrl := &shared{page: g.page(19), slot: 16}
+	ctrl := &shared{page: g.Page(19), slot: 16}
 	ctrl.page.Clear()
 	ctrl.page.Store32(4, 1)
 	ctrl.page.Store32(12, 1)
@@ -120,9 +120,9 @@ func connectControl(g *guest) *shared {
 		"ctrl-ring-ref": "19"}
 	ports := []string{"event-channel-ctrl", "queue-0/event-channel", "queue-1/event-channel"}
 	for i, name := range ports {
-		port, err := g.d.Events.AllocUnbound(0)
+		port, err := g.D.Events.AllocUnbound(0)
 		if err != nil {
-			g.t.Fatal(err)
+			g.T.Fatal(err)
 		}
 		if i == 0 {
 			ctrl.port = port
@@ -131,18 +131,18 @@ func connectControl(g *guest) *shared {
 	}
 	g.offer(nodes)
 	for i, name := range []string{"queue-0/tx-ring-ref", "queue-0/rx-ring-ref", "queue-1/tx-ring-ref", "queue-1/rx-ring-ref"} {
-		g.page(300 + i).Clear()
-		g.set(name, strconv.Itoa(300+i))
+		g.Page(300 + i).Clear()
+		g.Set(name, strconv.Itoa(300+i))
 	}
 	for k := range 2 {
-		p := g.page(301 + 2*k)
+		p := g.Page(301 + 2*k)
 		for i := range 8 {
 			p.Store32(64+8*i, uint32(i))
 			p.Store32(64+8*i+4, uint32(firstData+8*k+i))
 		}
 		p.Store32(0, 8)
 	}
-	g.set("state", "4")
-	g.await(backend.Connected)
+	g.Set("state", "4")
+	g.Await(backend.Connected)
 	return ctrl
 }

@@ -110,19 +110,19 @@ func FuzzSend(f *testing.F) {
 		g.connect(nil)
 		frame := tcp(4000)
 		for i := range 64 {
-			g.page(firstData+i).Write(0, frame[:4054])
+			g.Page(firstData+i).Write(0, frame[:4054])
 		}
 		for len(data) >= 12 && g.tx.prod < slots {
 			g.tx.put(data[:12])
 			data = data[12:]
 		}
 		g.tx.page.Store32(0, prod)
-		if err := g.d.Events.Send(g.tx.port); err != nil {
+		if err := g.D.Events.Send(g.tx.port); err != nil {
 			t.Fatal(err)
 		}
-		g.until("an answer", func() bool { return g.tx.page.Load32(8) == prod || g.dev.State() == backend.Closed })
-		if l := g.lines(); strings.Contains(l, "\n") || g.dev.State() == backend.Closed && l == "" {
-			t.Errorf("state %d, log %q", g.dev.State(), l)
+		g.until("an answer", func() bool { return g.tx.page.Load32(8) == prod || g.Dev.State() == backend.Closed })
+		if l := g.lines(); strings.Contains(l, "\n") || g.Dev.State() == backend.Closed && l == "" {
+			t.Errorf("state %d, log %q", g.Dev.State(), l)
 		}
 	})
 }

@@ -1,9 +1,7 @@
 package netback_test
 
 import (
-	"context"
 	"encoding/binary"
-	"fmt"
 	"runtime"
 	"strconv"
 	"strings"
@@ -12,11 +10,9 @@ import (
 	"time"
 
 	"nidus/drivers/backend"
+	"nidus/drivers/backend/backendtest"
 	"nidus/drivers/link"
 	"nidus/drivers/netback"
-	"nidus/kernel/domain"
-	"nidus/kernel/domain/domaintest"
-	"nidus/kernel/xenstore"
 	"nidus/mm"
 )
 
@@ -28,18 +24,12 @@ var (
 // guest is a frontend, of a domain of the real packages, and whoever is on the other side
 // of its interface.
 type guest struct {
-	t     testing.TB
-	m     *domaintest.Machine
-	d     *domain.Domain
-	store *xenstore.Conn // as the guest
-	table mm.Page        // of grants
-	port  *netback.Interface
-	dev   *backend.Device
-	tx    shared
-	rx    shared
+	*backendtest.Guest
+	port *netback.Interface
+	tx   shared
+	rx   shared
 
 	mu   sync.Mutex
-	log  []string
 	got  [][]byte      // what the host's side was given, in full
 	desc []link.Frame  // and how it was described
 	keep bool          // frames stay with the receiver
@@ -66,55 +56,22 @@ const (
 )
 
 func newGuest(t testing.TB) *guest {
-	g := &guest{t: t, m: domaintest.New(t, 4096)}
-	t.Cleanup(func() { g.m.CheckFree(t) }) // after the domain is destroyed
-	g.d = g.m.Domain(t, domaintest.Options{Pages: pages})
-	g.store = g.m.Host.Store.Open(g.d.ID)
-	mfn, err := g.d.Grants.FrameForIndex(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.table = g.m.Host.Memory.Page(mfn)
-	for ref := txRing; ref < pages; ref++ {
-		g.grant(ref, 0, uint32(ref), 0)
-	}
-	g.grant(readOnly, 0, readOnly, 4)
+	g := &guest{Guest: backendtest.New(t, "vif", 0, pages, txRing)}
+	g.Grant(readOnly, 0, readOnly, 4)
 	return g
-}
-
-// grant fills entry ref: grant_entry_v1.
-func (g *guest) grant(ref int, dom uint16, frame uint32, flags uint16) {
-	g.table.Store64(ref*8, uint64(frame)<<32|uint64(dom)<<16|uint64(flags|1))
-}
-
-func (g *guest) page(gfn int) mm.Page {
-	m, err := g.d.Space.Hold(mm.GFN(gfn), true)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	g.d.Space.Drop(m)
-	return g.d.Space.Page(m)
 }
 
 // begin starts the backend.
 func (g *guest) begin(rate netback.Rate) {
-	gb := &backend.Guest{ID: g.d.ID, Grants: g.d.Grants, Space: g.d.Space, Local: g.m.Host.Dom0}
-	g.port = netback.New(netback.Config{Guest: gb, Memory: g.m.Host.Memory, Name: "vif1.0", MTU: 1500, Rate: rate})
+	gb := g.Backend()
+	g.port = netback.New(netback.Config{Guest: gb, Memory: g.M.Host.Memory, Name: "vif1.0", MTU: 1500, Rate: rate})
 	g.port.Receive(g.take)
-	var err error
-	if g.dev, err = backend.New(backend.Config{Guest: gb, Store: g.m.Host.Store, Kind: "vif", ID: 0, Driver: g.port,
-		Log: func(f string, a ...any) {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			g.log = append(g.log, fmt.Sprintf(f, a...))
-		}}); err != nil {
-		g.t.Fatal(err)
-	}
-	g.d.OnDestroy(func() {
+	g.Start(gb, g.port)
+	g.D.OnDestroy(func() {
 		g.letGo()
-		g.dev.Close()
+		g.Dev.Close()
 		if err := g.port.Close(); err != nil {
-			g.t.Error(err)
+			g.T.Error(err)
 		}
 	})
 }
@@ -128,7 +85,7 @@ func (g *guest) take(frames []*link.Frame) {
 		for _, s := range f.Segments {
 			n := len(b)
 			b = append(b, make([]byte, s.Len)...)
-			g.m.Host.Memory.Page(s.Frame).Read(int(s.Off), b[n:])
+			g.M.Host.Memory.Page(s.Frame).Read(int(s.Off), b[n:])
 		}
 		g.got, g.desc = append(g.got, b), append(g.desc, *f)
 		if keep {
@@ -150,11 +107,7 @@ func (g *guest) letGo() {
 	link.Drop(all)
 }
 
-func (g *guest) lines() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return strings.Join(g.log, "\n")
-}
+func (g *guest) lines() string { return strings.Join(g.Lines(), "\n") }
 
 // last returns how many frames the other side has got, and the last one.
 func (g *guest) last() (n int, b []byte, f link.Frame) {
@@ -166,43 +119,20 @@ func (g *guest) last() (n int, b []byte, f link.Frame) {
 	return n, b, f
 }
 
-func (g *guest) set(name, value string) {
-	if err := g.store.Write("device/vif/0/"+name, value); err != nil {
-		g.t.Fatal(err)
-	}
-}
-
-// await waits for a state of the backend.
-func (g *guest) await(want backend.State) {
-	g.t.Helper()
-	w, err := g.store.Watch("/local/domain/0/backend/vif/1/0/state")
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	defer w.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	for g.dev.State() != want {
-		if _, err := w.Next(ctx); err != nil {
-			g.t.Fatalf("the backend is in state %d, not %d; log %q", g.dev.State(), want, g.lines())
-		}
-	}
-}
-
 // until waits for what goroutines of the backend do.
 func (g *guest) until(what string, is func() bool) {
-	g.t.Helper()
+	g.T.Helper()
 	for end := time.Now().Add(10 * time.Second); !is(); runtime.Gosched() {
 		if time.Now().After(end) {
-			g.t.Fatalf("%s: no; the log is %q", what, g.lines())
+			g.T.Fatalf("%s: no; the log is %q", what, g.lines())
 		}
 	}
 }
 
 // offer makes the rings and tells the backend of them; nodes replace what it says.
 func (g *guest) offer(nodes map[string]string) {
-	g.tx = shared{page: g.page(txRing), slot: 12}
-	g.rx = shared{page: g.page(rxRing), slot: 8, first: firstData}
+	g.tx = shared{page: g.Page(txRing), slot: 12}
+	g.rx = shared{page: g.Page(rxRing), slot: 8, first: firstData}
 	all := map[string]string{
 		"tx-ring-ref": strconv.Itoa(txRing), "rx-ring-ref": strconv.Itoa(rxRing), "request-rx-copy": "1", "feature-rx-notify": "1", "feature-sg": "1",
 		"feature-gso-tcpv4": "1", "feature-gso-tcpv6": "1", "feature-ipv6-csum-offload": "1",
@@ -212,8 +142,8 @@ func (g *guest) offer(nodes map[string]string) {
 		r.page.Store32(4, 1) // req_event and rsp_event, as io/ring.h begins
 		r.page.Store32(12, 1)
 		var err error
-		if r.port, err = g.d.Events.AllocUnbound(0); err != nil {
-			g.t.Fatal(err)
+		if r.port, err = g.D.Events.AllocUnbound(0); err != nil {
+			g.T.Fatal(err)
 		}
 	}
 	all["event-channel-tx"], all["event-channel-rx"] = strconv.Itoa(int(g.tx.port)), strconv.Itoa(int(g.rx.port))
@@ -222,17 +152,17 @@ func (g *guest) offer(nodes map[string]string) {
 	}
 	for k, v := range all {
 		if v != "" {
-			g.set(k, v)
+			g.Set(k, v)
 		}
 	}
 }
 
 func (g *guest) connect(nodes map[string]string) {
-	g.t.Helper()
+	g.T.Helper()
 	g.begin(netback.Rate{})
 	g.offer(nodes)
-	g.set("state", "4")
-	g.await(backend.Connected)
+	g.Set("state", "4")
+	g.Await(backend.Connected)
 }
 
 // put writes a request, or an extra info, into the ring's next slot.
@@ -246,15 +176,15 @@ func (g *guest) push(r *shared) {
 	old := r.page.Load32(0)
 	r.page.Store32(0, r.prod)
 	if r.prod-r.page.Load32(4) < r.prod-old {
-		if err := g.d.Events.Send(r.port); err != nil {
-			g.t.Fatal(err)
+		if err := g.D.Events.Send(r.port); err != nil {
+			g.T.Fatal(err)
 		}
 	}
 }
 
 // response waits for the next response, of 8 bytes at most.
 func (g *guest) response(r *shared) []byte {
-	g.t.Helper()
+	g.T.Helper()
 	g.until("a response", func() bool { return r.page.Load32(8) != r.cons })
 	b := make([]byte, min(r.slot, 8))
 	r.page.Read(64+int(r.cons%slots)*r.slot, b)
@@ -279,7 +209,7 @@ func (r request) bytes() []byte {
 
 // status waits for a tx response and returns its status.
 func (g *guest) status() (id, status int) {
-	g.t.Helper()
+	g.T.Helper()
 	b := g.response(&g.tx)
 	return int(le.Uint16(b)), int(int16(le.Uint16(b[2:])))
 }
@@ -310,17 +240,17 @@ type received struct {
 
 // receive waits for a frame.
 func (g *guest) receive() (f received) {
-	g.t.Helper()
+	g.T.Helper()
 	for first := true; ; first = false {
 		at := g.rx.cons
 		b := g.response(&g.rx)
 		id, off, flags, status := le.Uint16(b), le.Uint16(b[2:]), le.Uint16(b[4:]), int16(le.Uint16(b[6:]))
 		if int(id) != int(at%slots) || off != 0 || status <= 0 {
-			g.t.Fatalf("rx response %d: id %d, offset %d, flags %d, status %d", at, id, off, flags, status)
+			g.T.Fatalf("rx response %d: id %d, offset %d, flags %d, status %d", at, id, off, flags, status)
 		}
 		n := len(f.data)
 		f.data = append(f.data, make([]byte, status)...)
-		g.page(g.rx.first+int(id)).Read(0, f.data[n:])
+		g.Page(g.rx.first+int(id)).Read(0, f.data[n:])
 		if first {
 			f.flags = int(flags)
 			if flags&8 != 0 {
@@ -351,7 +281,7 @@ func (g *guest) send(frame []byte, flags, per int, extra ...[]byte) {
 	left := frame
 	for k := 0; len(left) > 0; k++ {
 		n := min(per, len(left))
-		g.page(firstData+k).Write(0, left[:n])
+		g.Page(firstData+k).Write(0, left[:n])
 		r := request{ref: firstData + k, id: k + 1, size: n}
 		if k == 0 {
 			r.size, r.flags = len(frame), flags

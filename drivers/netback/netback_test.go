@@ -92,8 +92,8 @@ func TestSend(t *testing.T) {
 			t.Errorf("%d %s: %+v", i, c.name, f)
 		}
 	}
-	if s := g.port.Stats(); s.ReceivedBad != 5 || g.dev.State() != backend.Connected {
-		t.Errorf("%+v; state %d", s, g.dev.State())
+	if s := g.port.Stats(); s.ReceivedBad != 5 || g.Dev.State() != backend.Connected {
+		t.Errorf("%+v; state %d", s, g.Dev.State())
 	}
 }
 
@@ -111,8 +111,8 @@ func TestBreach(t *testing.T) {
 		{"requests run backwards", "requests up to", func(g *guest) { g.tx.prod-- }},
 		{"no such grant", "grant 4000", func(g *guest) { g.tx.put(slot(request{ref: 4000, size: 100})) }},
 		{"huge reference", "grant 4294967295", func(g *guest) { g.tx.put(slot(request{ref: -1, size: 100})) }},
-		{"another domain's grant", "grant 40 ", func(g *guest) { g.grant(40, 7, 40, 0); g.tx.put(slot(request{ref: 40, size: 100})) }},
-		{"grant of no memory", "grant 40", func(g *guest) { g.grant(40, 0, 1<<30, 0); g.tx.put(slot(request{ref: 40, size: 100})) }},
+		{"another domain's grant", "grant 40 ", func(g *guest) { g.Grant(40, 7, 40, 0); g.tx.put(slot(request{ref: 40, size: 100})) }},
+		{"grant of no memory", "grant 40", func(g *guest) { g.Grant(40, 0, 1<<30, 0); g.tx.put(slot(request{ref: 40, size: 100})) }},
 		{"bad grant after good ones", "slot 2: grant 4000", func(g *guest) {
 			g.tx.put(slot(request{ref: firstData, size: 3000, flags: more}))
 			g.tx.put(slot(request{ref: firstData + 1, size: 1000, flags: more}))
@@ -171,10 +171,10 @@ func TestBreach(t *testing.T) {
 			g.status()
 			c.do(g)
 			g.tx.page.Store32(0, g.tx.prod)
-			if err := g.d.Events.Send(g.tx.port); err != nil {
+			if err := g.D.Events.Send(g.tx.port); err != nil {
 				t.Fatal(err)
 			}
-			g.await(backend.Closed)
+			g.Await(backend.Closed)
 			if l := g.lines(); strings.Count(l, "\n") != 0 || !strings.Contains(l, "vif 0 of d1 closed: ") || !strings.Contains(l, c.log) {
 				t.Errorf("log %q, want one line with %q", l, c.log)
 			}
@@ -209,7 +209,7 @@ func TestReceiveBreach(t *testing.T) {
 			done := 0
 			f := hostFrame(g, tcp(10), &done)
 			g.port.Send([]*link.Frame{f, f}) // twice: the second finds a queue that is closed
-			g.await(backend.Closed)
+			g.Await(backend.Closed)
 			if l := g.lines(); strings.Count(l, "\n") != 0 || !strings.Contains(l, c.log) {
 				t.Errorf("log %q, want one line with %q", l, c.log)
 			}
@@ -227,13 +227,13 @@ func hostFrame(g *guest, b []byte, done *int) *link.Frame {
 	}
 	f.Head = b[:100]
 	for rest := b[100:]; len(rest) > 0; {
-		m, ok := g.m.Host.Memory.AllocFrames(0, mm.FrameKernel, mm.DomIDXen, mm.ZoneAny)
+		m, ok := g.M.Host.Memory.AllocFrames(0, mm.FrameKernel, mm.DomIDXen, mm.ZoneAny)
 		if !ok {
-			g.t.Fatal("no memory")
+			g.T.Fatal("no memory")
 		}
-		g.t.Cleanup(func() { g.m.Host.Memory.FreeFrames(m, 0) })
+		g.T.Cleanup(func() { g.M.Host.Memory.FreeFrames(m, 0) })
 		n := min(len(rest), mm.PageSize-10)
-		g.m.Host.Memory.Page(m).Write(10, rest[:n])
+		g.M.Host.Memory.Page(m).Write(10, rest[:n])
 		f.Segments = append(f.Segments, link.Segment{Frame: m, Off: 10, Len: uint16(n)})
 		rest = rest[n:]
 	}
@@ -320,8 +320,8 @@ func TestNodes(t *testing.T) {
 			g := newGuest(t)
 			g.begin(netback.Rate{})
 			g.offer(c.nodes)
-			g.set("state", "4")
-			g.await(backend.Closed)
+			g.Set("state", "4")
+			g.Await(backend.Closed)
 			if l := g.lines(); strings.Count(l, "\n") != 0 || !strings.Contains(l, c.log) {
 				t.Errorf("log %q, want one line with %q", l, c.log)
 			}

@@ -19,9 +19,9 @@ func TestQueues(t *testing.T) {
 	g.offer(map[string]string{"multi-queue-num-queues": "2", "tx-ring-ref": "", "rx-ring-ref": "", "event-channel-tx": "", "event-channel-rx": ""})
 	var tx, rx [2]shared
 	for k := range tx {
-		tx[k] = shared{page: g.page(300 + 2*k), slot: 12}
-		rx[k] = shared{page: g.page(301 + 2*k), slot: 8, first: 32 + 128*k}
-		port, err := g.d.Events.AllocUnbound(0)
+		tx[k] = shared{page: g.Page(300 + 2*k), slot: 12}
+		rx[k] = shared{page: g.Page(301 + 2*k), slot: 8, first: 32 + 128*k}
+		port, err := g.D.Events.AllocUnbound(0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,12 +30,12 @@ func TestQueues(t *testing.T) {
 			r.page.Clear()
 			r.page.Store32(4, 1)
 			r.page.Store32(12, 1)
-			g.set(fmt.Sprintf("queue-%d/%s-ring-ref", k, [...]string{"tx", "rx"}[i]), strconv.Itoa(300+2*k+i))
+			g.Set(fmt.Sprintf("queue-%d/%s-ring-ref", k, [...]string{"tx", "rx"}[i]), strconv.Itoa(300+2*k+i))
 		}
-		g.set(fmt.Sprintf("queue-%d/event-channel", k), strconv.Itoa(int(port)))
+		g.Set(fmt.Sprintf("queue-%d/event-channel", k), strconv.Itoa(int(port)))
 	}
-	g.set("state", "4")
-	g.await(backend.Connected)
+	g.Set("state", "4")
+	g.Await(backend.Connected)
 
 	for k := range tx {
 		g.tx = tx[k]

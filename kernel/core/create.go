@@ -42,8 +42,8 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 	d, seen, err := c.build(ctx, id, group, &cfg)
 	if err == nil {
 		e := &Entry{Domain: d, name: cfg.Name, config: cfg, release: release}
-		d.OnDestroy(func() { c.closeDisks(e) })
-		d.OnDestroy(func() { c.closeVIFs(e) })
+		d.OnDestroy(func() { e.disks.end() })
+		d.OnDestroy(func() { e.vifs.end() })
 		if err = c.Pass(ctx, "create: built"); err == nil {
 			err = c.attachDisks(e)
 		}

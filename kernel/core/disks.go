@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -83,14 +82,11 @@ type disk struct {
 	back   *blkback.Disk
 	dev    *backend.Device // nil until it is served
 	note   string          // control.DeviceInfo's
+	failed func(error)     // logs that the device was not closed well
 }
 
 // disks are those of a domain.
-type disks struct {
-	mu   sync.Mutex
-	all  []*disk
-	gone bool // the domain is being destroyed
-}
+type disks struct{ devices[*disk] }
 
 // parseDisk parses an element of disk= and refuses what can't be had.
 func (c *Core) parseDisk(text string) (DiskSpec, error) {
@@ -130,18 +126,15 @@ func (c *Core) attachDisk(e *Entry, text string) (*disk, error) {
 	l := &e.disks
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone {
-		return nil, control.Errorf(control.ErrNoDomain, "domain %d is being destroyed", e.ID)
-	}
-	if len(l.all) >= maxDisks {
-		return nil, control.Errorf(control.ErrBadConfig, "disk '%s': %d disks are the most that a domain can have", text, maxDisks)
+	if err := l.room(e, maxDisks, "disk '"+text+"'", "disks"); err != nil {
+		return nil, err
 	}
 	for _, o := range l.all {
 		if o.spec.Number == s.Number {
 			return nil, control.Errorf(control.ErrExists, "disk '%s': the domain has %s already", text, o.spec.Name)
 		}
 	}
-	d := &disk{spec: s}
+	d := &disk{spec: s, failed: func(err error) { c.Host.Log.Printf(console.LevelError, "d%d: %s: %v", e.ID, s.Name, err) }}
 	var from source
 	if s.CDROM {
 		from, err = d.openDrive(c)
@@ -184,21 +177,10 @@ func (c *Core) serveDisk(e *Entry, d *disk) (err error) {
 	return err
 }
 
-// closeDisks ends all disks of a domain.
-func (c *Core) closeDisks(e *Entry) {
-	l := &e.disks
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, d := range l.all {
-		c.closeDisk(e, d)
-	}
-	l.all, l.gone = nil, true
-}
-
-func (c *Core) closeDisk(e *Entry, d *disk) {
+func (d *disk) close() {
 	d.dev.Close()
 	if err := d.device.Close(); err != nil {
-		c.Host.Log.Printf(console.LevelError, "d%d: %s: %v", e.ID, d.spec.Name, err)
+		d.failed(err)
 	}
 }
 
@@ -214,16 +196,14 @@ func (d *disk) info() control.DeviceInfo {
 	return control.DeviceInfo{Kind: control.DeviceBlock, DevID: int(d.spec.Number), Name: d.spec.Name, Spec: d.spec.Text, State: int(d.dev.State()), Note: d.note}
 }
 
-// Disks describes a domain's disks.
-func (e *Entry) Disks() []control.DeviceInfo {
-	e.disks.mu.Lock()
-	defer e.disks.mu.Unlock()
-	var out []control.DeviceInfo
-	for _, d := range e.disks.all {
-		out = append(out, d.info())
-	}
-	return out
+func (d *disk) backend() *backend.Device { return d.dev }
+
+func (d *disk) held() string {
+	return d.spec.Name + ": the guest has not let go of it (is it mounted?)"
 }
+
+// Disks describes a domain's disks.
+func (e *Entry) Disks() []control.DeviceInfo { return e.disks.infos() }
 
 // find returns the disk of a name or number. l.mu is held.
 func (l *disks) find(e *Entry, ref string) (*disk, error) {
@@ -248,23 +228,5 @@ func (c *Core) AttachDisk(e *Entry, spec string) (control.DeviceInfo, error) {
 // DetachDisk takes a disk from a domain, by name or number: once the guest has let go of
 // it, which it need not, or at once if force is set.
 func (c *Core) DetachDisk(ctx context.Context, e *Entry, ref string, force bool) error {
-	l := &e.disks
-	l.mu.Lock()
-	d, err := l.find(e, ref)
-	l.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if !force {
-		if err := d.dev.Detach(ctx); err != nil {
-			return fmt.Errorf("%s: the guest has not let go of it (is it mounted?): %w", d.spec.Name, err)
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i := slices.Index(l.all, d); i >= 0 { // nobody else was faster
-		l.all = slices.Delete(l.all, i, i+1)
-		c.closeDisk(e, d)
-	}
-	return nil
+	return e.disks.detach(ctx, func() (*disk, error) { return e.disks.find(e, ref) }, force)
 }

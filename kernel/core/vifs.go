@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"nidus/drivers/backend"
 	"nidus/drivers/link"
@@ -54,11 +53,7 @@ type vif struct {
 }
 
 // vifs are those of a domain.
-type vifs struct {
-	mu   sync.Mutex
-	all  []*vif
-	gone bool // the domain is being destroyed
-}
+type vifs struct{ devices[*vif] }
 
 // parseVIF parses an element of vif= and refuses what can't be had.
 func (c *Core) parseVIF(text string) (VIFSpec, error) {
@@ -137,11 +132,8 @@ func (c *Core) attachVIF(e *Entry, text string) (*vif, error) {
 	l := &e.vifs
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone {
-		return nil, control.Errorf(control.ErrNoDomain, "domain %d is being destroyed", e.ID)
-	}
-	if len(l.all) >= maxVIFs {
-		return nil, control.Errorf(control.ErrBadConfig, "vif '%s': %d interfaces are the most that a domain can have", text, maxVIFs)
+	if err := l.room(e, maxVIFs, "vif '"+text+"'", "interfaces"); err != nil {
+		return nil, err
 	}
 	taken := func(id int) bool { return slices.ContainsFunc(l.all, func(o *vif) bool { return o.spec.ID == id }) }
 	switch {
@@ -229,17 +221,6 @@ func (s *VIFSpec) backNodes() []backend.Node {
 	return n
 }
 
-// closeVIFs ends all interfaces of a domain.
-func (c *Core) closeVIFs(e *Entry) {
-	l := &e.vifs
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, v := range l.all {
-		v.close()
-	}
-	l.all, l.gone = nil, true
-}
-
 // close ends an interface: first what the guest sends, then what others send to it.
 func (v *vif) close() {
 	v.dev.Close()
@@ -259,16 +240,14 @@ func (v *vif) info() control.DeviceInfo {
 	return control.DeviceInfo{Kind: control.DeviceNetwork, DevID: v.spec.ID, Name: fmt.Sprintf("vif%d", v.spec.ID), Spec: v.spec.Text, State: int(v.dev.State())}
 }
 
-// VIFs describes a domain's interfaces.
-func (e *Entry) VIFs() []control.DeviceInfo {
-	e.vifs.mu.Lock()
-	defer e.vifs.mu.Unlock()
-	var out []control.DeviceInfo
-	for _, v := range e.vifs.all {
-		out = append(out, v.info())
-	}
-	return out
+func (v *vif) backend() *backend.Device { return v.dev }
+
+func (v *vif) held() string {
+	return fmt.Sprintf("interface %d: the guest has not let go of it", v.spec.ID)
 }
+
+// VIFs describes a domain's interfaces.
+func (e *Entry) VIFs() []control.DeviceInfo { return e.vifs.infos() }
 
 // AttachVIF gives a domain that runs one more interface; spec is an element of vif=.
 func (c *Core) AttachVIF(e *Entry, spec string) (control.DeviceInfo, error) {
@@ -282,27 +261,16 @@ func (c *Core) AttachVIF(e *Entry, spec string) (control.DeviceInfo, error) {
 // DetachVIF takes an interface from a domain, by number or address: once the guest has let
 // go of it, which it need not, or at once if force is set.
 func (c *Core) DetachVIF(ctx context.Context, e *Entry, ref string, force bool) error {
-	l := &e.vifs
-	l.mu.Lock()
+	return e.vifs.detach(ctx, func() (*vif, error) { return e.vifs.find(e, ref) }, force)
+}
+
+// find returns the interface of a number, an address or a name. mu is held.
+func (l *vifs) find(e *Entry, ref string) (*vif, error) {
 	i := slices.IndexFunc(l.all, func(v *vif) bool {
 		return strconv.Itoa(v.spec.ID) == ref || strings.EqualFold(v.spec.MAC.String(), ref) || v.info().Name == ref
 	})
 	if i < 0 {
-		l.mu.Unlock()
-		return control.Errorf(control.ErrNoDevice, "domain %d has no interface %s; \"network-list\" shows its interfaces", e.ID, ref)
+		return nil, control.Errorf(control.ErrNoDevice, "domain %d has no interface %s; \"network-list\" shows its interfaces", e.ID, ref)
 	}
-	v := l.all[i]
-	l.mu.Unlock()
-	if !force {
-		if err := v.dev.Detach(ctx); err != nil {
-			return fmt.Errorf("interface %d: the guest has not let go of it: %w", v.spec.ID, err)
-		}
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i = slices.Index(l.all, v); i >= 0 { // nobody else was faster
-		l.all = slices.Delete(l.all, i, i+1)
-		v.close()
-	}
-	return nil
+	return l.all[i], nil
 }

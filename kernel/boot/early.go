@@ -133,6 +133,17 @@ func (e *Early) read(mem Phys, addr uint64, n int) bool {
 	return mem.ReadPhys(addr, e.buf[:n]) == nil
 }
 
+// readable reports whether all of p can be read, for what Info reads later. It
+// destroys buf.
+func (e *Early) readable(mem Phys, p Place) bool {
+	for off := uint64(0); off < p.Len; off += uint64(len(e.buf)) {
+		if !e.read(mem, p.Addr+off, int(min(p.Len-off, uint64(len(e.buf))))) {
+			return false
+		}
+	}
+	return true
+}
+
 // The fields of what read filled buf with. An offset is a constant of the
 // caller, below len(buf)-8.
 func (e *Early) u16(off int) uint16 { return binary.LittleEndian.Uint16(e.buf[off:]) }

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"encoding/binary"
 	"reflect"
 	"testing"
 )
@@ -76,7 +77,28 @@ func FuzzMultiboot2(f *testing.F) {
 	f.Add(multiboot2(mb2Tags()).dump(infoAddr, 0x500))
 	tags := mb2Tags()
 	f.Add(multiboot2(append(tags[:5], tags[6:]...)).dump(infoAddr, 0x500))
+	f.Add(efiMapCutShort())
 	f.Fuzz(func(t *testing.T, data []byte) { fuzzScan(t, Multiboot2Magic, data) })
+}
+
+// efiMapCutShort has EFI's map where reading it fails halfway, and a memory map
+// that is enough without it.
+func efiMapCutShort() []byte {
+	tags := mb2Tags()
+	efi := tag(mb2EFIMmap, uint32(48), uint32(1), make([]byte, 48*8))
+	info := multiboot2([][]byte{tags[5], efi}).dump(infoAddr, 8+len(tags[5])+16+48)
+	binary.LittleEndian.PutUint32(info, uint32(8+len(tags[5])+len(efi))) // no end tag
+	return info
+}
+
+func TestUnreadableEFIMap(t *testing.T) {
+	in, err := Parse(Multiboot2Magic, infoAddr, &flatPhys{infoAddr, efiMapCutShort()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in.EFIMemory != nil || !reflect.DeepEqual(in.Problems, ProblemMemoryMap.Strings()) {
+		t.Errorf("EFI's map %v, problems %q", in.EFIMemory, in.Problems)
+	}
 }
 
 func FuzzPVH(f *testing.F) {

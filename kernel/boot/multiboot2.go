@@ -97,6 +97,9 @@ func (e *Early) scanMultiboot2(info uint64, mem Phys) Status {
 			if e.EFIEntry < efiDescriptor || e.EFIEntry > maxMapSize {
 				e.EFIEntry, e.EFIMap = 0, Place{}
 				e.Problems |= ProblemTag
+			} else if !e.readable(mem, e.EFIMap) {
+				e.EFIEntry, e.EFIMap = 0, Place{}
+				e.Problems |= ProblemMemoryMap
 			}
 		}
 		off += (size + 7) &^ 7

@@ -75,6 +75,11 @@ type Frame struct {
 	Segmentation          Segmentation
 	MSS                   uint16 // bytes of TCP data in each piece, if Segmentation isn't Whole
 
+	// Lender is whom to ask before the frame is kept because its receiver has no room;
+	// Buffers is how many of the Lender's it has, 0 if it is nil.
+	Lender  *Lender
+	Buffers int
+
 	// Done is called once, by any goroutine and maybe before Send returns, when nothing
 	// of the frame is needed any more. It must not block and may not send.
 	Done func(f *Frame)

@@ -24,8 +24,9 @@ const (
 	// batchSize is how many frames of a queue are taken at a time.
 	batchSize = 64
 	// backlogSize is how many frames wait for room in a queue of the guest's; their
-	// senders' slots are in use meanwhile.
-	backlogSize = 64
+	// senders' slots are in use meanwhile. backlogBytes bounds those of all queues.
+	backlogSize  = 64
+	backlogBytes = 1 << 20
 	// maxMulticast bounds the multicast addresses that a guest listens to.
 	maxMulticast = 64
 )
@@ -58,6 +59,7 @@ type Interface struct {
 	conn     atomic.Pointer[conn] // nil: no guest is connected
 	stats    counts
 	limit    *limiter // nil: none
+	waiting  waiting
 
 	mu      sync.Mutex
 	changed chan struct{}

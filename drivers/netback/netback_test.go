@@ -274,33 +274,6 @@ func TestReceive(t *testing.T) {
 	}
 }
 
-// TestStall: frames for a guest that makes no room are dropped in the end, and it receives
-// again when it does.
-func TestStall(t *testing.T) {
-	g := newGuest(t)
-	g.connect(nil)
-	done := 0
-	count := func() int { g.mu.Lock(); defer g.mu.Unlock(); return done }
-	frames := make([]*link.Frame, 100)
-	for i := range frames {
-		frames[i] = hostFrame(g, tcp(1), &done)
-	}
-	g.port.Send(frames)
-	if n := count(); n != 36 {
-		t.Errorf("%d are dropped at once, want those beyond 64", n)
-	}
-	g.until("all are dropped", func() bool { return count() == 100 })
-	g.port.Send(frames[:1])
-	if n := count(); n != 101 {
-		t.Error("a frame waits for a guest that sleeps")
-	}
-	g.offerPages(1)
-	g.port.Send(frames[:1])
-	if f := g.receive(); !bytes.Equal(f.data, tcp(1)) {
-		t.Errorf("%x", f.data)
-	}
-}
-
 // TestNodes: what the guest's nodes may say.
 func TestNodes(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -83,7 +83,8 @@ func (q *rxQueue) send(frames []*link.Frame) {
 		}
 		switch {
 		case ok:
-		case q.closed || q.stalled || q.n == backlogSize || !q.c.takes.notify:
+			f.Done(f)
+		case q.closed || q.stalled || q.n == backlogSize || !q.c.takes.notify || !q.c.waiting.add(f):
 			dropped++
 			f.Done(f)
 		default:
@@ -101,7 +102,7 @@ func (q *rxQueue) send(frames []*link.Frame) {
 	}
 }
 
-// tryPut gives the guest a frame, if there is room. q.mu is held.
+// tryPut gives the guest a frame, if there is room. Its sender has it back by Done, then. q.mu is held.
 func (q *rxQueue) tryPut(f *link.Frame) bool {
 	ok, err := q.room(slotsFor(f))
 	if err == nil && ok {
@@ -109,7 +110,6 @@ func (q *rxQueue) tryPut(f *link.Frame) bool {
 			q.stalled = false
 			q.c.stats.sentFrames.Add(1)
 			q.c.stats.sentBytes.Add(uint64(f.Len()))
-			f.Done(f)
 			return true
 		}
 	}
@@ -218,7 +218,8 @@ func (q *rxQueue) advance() time.Duration {
 	defer q.mu.Unlock()
 	moved := false
 	for q.n > 0 && q.tryPut(q.backlog[q.head]) {
-		q.pop()
+		f := q.pop()
+		f.Done(f)
 		moved = true
 	}
 	q.tell()
@@ -238,16 +239,18 @@ func (q *rxQueue) advance() time.Duration {
 }
 
 // pop takes the first frame out of the backlog. q.mu is held.
-func (q *rxQueue) pop() {
+func (q *rxQueue) pop() *link.Frame {
+	f := q.backlog[q.head]
 	q.backlog[q.head] = nil
 	q.head, q.n = (q.head+1)%backlogSize, q.n-1
+	q.c.waiting.remove(f)
+	return f
 }
 
 // dropAll drops what waits. q.mu is held.
 func (q *rxQueue) dropAll() {
 	for q.n > 0 {
-		f := q.backlog[q.head]
-		q.pop()
+		f := q.pop()
 		q.c.stats.sentDropped.Add(1)
 		f.Done(f)
 	}

@@ -121,7 +121,7 @@ func (c *Card) setup() error {
 	if c.each = 1; c.features&featMerge == 0 {
 		c.each = (c.header + c.info.MTU + 18 + nic.BufferSize - 1) / nic.BufferSize
 	}
-	c.pool = nic.NewPool(c.host, pairs*depth*c.each+lendable)
+	c.pool = nic.NewPool(c.host, pairs*depth*c.each, lendable)
 	if err := c.dev.OnConfig(c.changed); err != nil {
 		return err
 	}

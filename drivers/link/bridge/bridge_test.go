@@ -298,6 +298,9 @@ func TestCopies(t *testing.T) {
 	if n.done != 1+5 || m.Storms.Load() != 5 || len(b.kept) != copies {
 		t.Errorf("%d done, %d dropped", n.done, m.Storms.Load())
 	}
+	if f := b.kept[0]; f.Buffers != 1 || !f.Lender.Keep(0, copies/4) || f.Lender.Keep(0, copies/4) {
+		t.Errorf("%d buffers of %+v", f.Buffers, f.Lender)
+	}
 	n.send(c, link.Broadcast, mac(3), 0, "y")
 	if s := a.take(); !slices.Equal(s, []string{"y"}) {
 		t.Errorf("another port's: %q", s)

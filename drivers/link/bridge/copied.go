@@ -46,11 +46,12 @@ func (c *copied) unref() {
 	f.Done(f)
 }
 
-// as makes c the same as f, and shares its head.
+// as makes c the same as f, and shares its head. There are fewer copies than frames: who
+// keeps one keeps it from those.
 func (c *copied) as(f *link.Frame) {
 	done := c.Done
 	c.Frame = *f
-	c.Done = done
+	c.Done, c.Lender, c.Buffers = done, c.pool.lender, 1
 }
 
 // shape makes c the frame f with another tag, or none if tag is 0. The head of a frame
@@ -78,8 +79,9 @@ func (c *copied) shape(f *link.Frame, r *route, tag int) {
 
 // pool are a port's copies.
 type pool struct {
-	mem   mm.FrameMemory
-	pages []mm.MFN
+	mem    mm.FrameMemory
+	pages  []mm.MFN
+	lender *link.Lender
 
 	mu     sync.Mutex
 	idle   sync.Cond // signalled when all are free
@@ -90,7 +92,7 @@ type pool struct {
 
 func (p *pool) init(mem mm.FrameMemory, n int) error {
 	const perPage = mm.PageSize / link.HeadSize
-	p.mem, p.idle.L = mem, &p.mu
+	p.mem, p.idle.L, p.lender = mem, &p.mu, link.NewLender(n)
 	for i := range n {
 		if i%perPage == 0 {
 			m, ok := mem.AllocFrames(0, mm.FrameKernel, mm.DomIDXen, mm.ZoneAny)

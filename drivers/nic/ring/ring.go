@@ -128,7 +128,7 @@ func New(chip Chip, o Options) (*Card, error) {
 		return nil, fmt.Errorf("it has no address of Ethernet, but %v: %w", a, ErrUnusable)
 	}
 	c := &Card{o: o, name: fmt.Sprintf("%s, %s at %v", o.Info.Name, o.Kind, o.Function.Address), chip: chip, ended: make(chan struct{})}
-	c.pool = nic.NewPool(o.Host, o.Receive+lendable)
+	c.pool = nic.NewPool(o.Host, o.Receive, lendable)
 	c.tx = transmitter{chip: chip, flying: make([]flight, o.Send)}
 	c.tx.Sender = nic.Sender{Counts: &c.Counts, Info: &c.o.Info, Queue: &c.tx}
 	c.rx = receiver{c: c, bufs: make([]*nic.Buffer, o.Receive)}

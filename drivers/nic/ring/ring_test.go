@@ -145,6 +145,9 @@ func TestNoBuffers(t *testing.T) {
 	if s := c.Stats(); len(kept) != lendable || s.NoBuffer != over {
 		t.Errorf("%d frames, %+v", len(kept), s)
 	}
+	if f := kept[0]; f.Buffers != 1 || !f.Lender.Keep(0, lendable/4) || f.Lender.Keep(0, lendable/4) {
+		t.Errorf("%d buffers of %+v", f.Buffers, f.Lender)
+	}
 	kept[0].Done(kept[0])
 	kept = kept[1:]
 	f.came = append(f.came, Came{Len: 60}, Came{Len: 60})

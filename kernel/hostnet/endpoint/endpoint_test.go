@@ -271,6 +271,9 @@ func TestFull(t *testing.T) {
 	if len(kept) != maxPages {
 		t.Errorf("%d frames are out, want %d", len(kept), maxPages)
 	}
+	if f := kept[0]; f.Buffers != 1 || !f.Lender.Keep(0, maxPages/4) || f.Lender.Keep(0, maxPages/4) {
+		t.Errorf("%d buffers of %+v", f.Buffers, f.Lender)
+	}
 	s.Destroy()
 	for _, f := range kept {
 		f.Done(f)

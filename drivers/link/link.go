@@ -9,6 +9,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"nidus/mm"
 )
@@ -75,6 +76,8 @@ type Frame struct {
 	Segmentation          Segmentation
 	MSS                   uint16 // bytes of TCP data in each piece, if Segmentation isn't Whole
 
+	// From is the port that the frame came in by, whatever its addresses say.
+	From ID
 	// Lender is whom to ask before the frame is kept because its receiver has no room;
 	// Buffers is how many of the Lender's it has, 0 if it is nil.
 	Lender  *Lender
@@ -100,6 +103,15 @@ func Drop(frames []*Frame) {
 		f.Done(f)
 	}
 }
+
+// ID is a port's number, by which those who share something among senders know frames of
+// the same one. There is no port 0.
+type ID uint64
+
+var ids atomic.Uint64
+
+// NewID returns one that nobody has.
+func NewID() ID { return ID(ids.Add(1)) }
 
 // Offloads is what a port takes of frames that are sent to it. What it doesn't take,
 // the sender does before (package offload).

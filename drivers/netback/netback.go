@@ -55,6 +55,7 @@ type Config struct {
 // while there is none.
 type Interface struct {
 	cfg      Config
+	id       link.ID
 	receiver atomic.Pointer[link.Receiver]
 	conn     atomic.Pointer[conn] // nil: no guest is connected
 	stats    counts
@@ -79,7 +80,7 @@ type counts struct {
 
 // New makes an interface that no guest is connected to.
 func New(c Config) *Interface {
-	i := &Interface{cfg: c, changed: make(chan struct{})}
+	i := &Interface{cfg: c, id: link.NewID(), changed: make(chan struct{})}
 	if c.Rate != (Rate{}) {
 		i.limit = newLimiter(c.Rate, time.Now())
 	}

@@ -70,6 +70,7 @@ func (q *txQueue) prepare() error {
 			q.heads = append(q.heads, m)
 		}
 		m, off := q.heads[len(q.heads)-1], i%headsPerPage*link.HeadSize
+		f.From = q.c.id
 		f.q, f.room = q, q.c.cfg.Memory.Page(m).Bytes(off, link.HeadSize)
 		f.HeadAt = link.Segment{Frame: m, Off: uint16(off)}
 		f.Done = func(*link.Frame) { f.finish() }

@@ -39,12 +39,13 @@ type Pool struct {
 	most int
 	lent int // buffers of frames that Receivers have
 
+	id     link.ID
 	lender *link.Lender
 }
 
 // NewPool makes a pool of buffers: as many as the card has, and those that can be lent.
 func NewPool(mem device.Memory, own, lendable int) *Pool {
-	p := &Pool{mem: mem, most: own + lendable, lender: link.NewLender(lendable)}
+	p := &Pool{mem: mem, most: own + lendable, id: link.NewID(), lender: link.NewLender(lendable)}
 	p.idle.L = &p.mu
 	return p
 }
@@ -139,7 +140,7 @@ func (p *Pool) Frame(list *Buffer, pieces []Piece) *link.Frame {
 		return nil
 	}
 	*f = link.Frame{Head: list.Page.Bytes(int(pieces[0].Off), int(head)), HeadAt: link.Segment{Frame: list.mfn, Off: pieces[0].Off, Len: head},
-		Segments: segs, Lender: p.lender, Buffers: len(pieces), Done: f.Done}
+		Segments: segs, From: p.id, Lender: p.lender, Buffers: len(pieces), Done: f.Done}
 	p.mu.Lock()
 	p.lent += len(pieces)
 	p.mu.Unlock()

@@ -116,7 +116,7 @@ func (c *Completer) replace(f *link.Frame) bool {
 	for off := 0; off < all && ok; off += int(f.MSS) {
 		size := min(int(f.MSS), all-off)
 		p := c.get()
-		if ok = p != nil && c.fill(p, f.Head[:h.Payload], &src, size); !ok {
+		if ok = p != nil && c.fill(p, f.From, f.Head[:h.Payload], &src, size); !ok {
 			c.put(p)
 			break
 		}
@@ -141,7 +141,7 @@ func (c *Completer) whole(f *link.Frame) bool {
 		return false
 	}
 	src := link.NewReader(c.mem, f, len(f.Head))
-	if !c.fill(p, f.Head, &src, f.Len()-len(f.Head)) {
+	if !c.fill(p, f.From, f.Head, &src, f.Len()-len(f.Head)) {
 		c.put(p)
 		return false
 	}
@@ -166,8 +166,8 @@ func (c *Completer) whole(f *link.Frame) bool {
 	return true
 }
 
-// fill makes p a frame with a head and n bytes of src; false: it has no room for them.
-func (c *Completer) fill(p *copied, head []byte, src *link.Reader, n int) bool {
+// fill makes p a frame that came from somebody, with a head and n bytes of src; false: it has no room for them.
+func (c *Completer) fill(p *copied, from link.ID, head []byte, src *link.Reader, n int) bool {
 	if n > c.pages*mm.PageSize-link.HeadSize || n > 0 && c.take.Gather == 0 {
 		return false
 	}
@@ -185,7 +185,7 @@ func (c *Completer) fill(p *copied, head []byte, src *link.Reader, n int) bool {
 		p.Segments = append(p.Segments, link.Segment{Frame: m, Off: uint16(off), Len: uint16(k)})
 		n, off = n-k, 0
 	}
-	p.Checksum, p.Segmentation = link.Complete, link.Whole
+	p.From, p.Checksum, p.Segmentation = from, link.Complete, link.Whole
 	return true
 }
 

@@ -1,9 +1,6 @@
 package endpoint
 
 import (
-	"sync"
-	"sync/atomic"
-
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -12,82 +9,12 @@ import (
 	"nidus/drivers/link"
 )
 
-// Limits of what waits to be delivered: frames that come in beyond are dropped.
-const (
-	maxWaiting      = 2048
-	maxWaitingBytes = 4 << 20
-)
-
-// inbound is a frame that waits.
-type inbound struct {
-	view  *buffer.View
-	sound bool // somebody vouches for the transport's checksum
-}
-
-// inbox has frames between the port's receiver, which may not block, and the stack.
-type inbox struct {
-	mu      sync.Mutex
-	waiting []inbound
-	bytes   int
-	closed  bool
-	wake    chan struct{}
-	dropped atomic.Uint64
-}
-
-func newInbox() inbox { return inbox{wake: make(chan struct{}, 1)} }
-
-// add takes a frame, or drops it.
-func (b *inbox) add(i inbound) {
-	n := i.view.Size()
-	b.mu.Lock()
-	ok := !b.closed && len(b.waiting) < maxWaiting && b.bytes+n <= maxWaitingBytes
-	if ok {
-		b.waiting = append(b.waiting, i)
-		b.bytes += n
-	}
-	b.mu.Unlock()
-	if !ok {
-		b.dropped.Add(1)
-		i.view.Release()
-	}
-}
-
-// notify wakes who takes.
-func (b *inbox) notify() {
-	select {
-	case b.wake <- struct{}{}:
-	default: // it is about to look
-	}
-}
-
-// take waits for frames and exchanges them for spare; false: the inbox was closed.
-func (b *inbox) take(spare []inbound) ([]inbound, bool) {
-	for {
-		b.mu.Lock()
-		got, closed := b.waiting, b.closed
-		if len(got) > 0 || closed {
-			b.waiting, b.bytes = spare[:0], 0
-			b.mu.Unlock()
-			return got, !closed
-		}
-		b.mu.Unlock()
-		<-b.wake
-	}
-}
-
-func (b *inbox) close() {
-	b.mu.Lock()
-	b.closed = true
-	b.mu.Unlock()
-	b.notify()
-}
-
 // receive is the port's receiver.
 func (e *Endpoint) receive(frames []*link.Frame) {
 	own := e.LinkAddress()
 	for _, f := range frames {
 		if wanted(f.Head, own) && (e.filter == nil || e.filter(f.Head)) {
-			e.in.add(inbound{e.copy(f), f.Checksum != link.Complete})
+			e.in.add(f.From, inbound{e.copy(f), f.Checksum != link.Complete})
 		}
 		f.Done(f)
 	}
@@ -121,9 +48,10 @@ func (e *Endpoint) copy(f *link.Frame) *buffer.View {
 
 // deliver gives the stack what comes in, until the inbox is closed.
 func (e *Endpoint) deliver() {
-	var spare []inbound
+	var got []inbound
 	for {
-		got, ok := e.in.take(spare)
+		var ok bool
+		got, ok = e.in.take(got)
 		for i, in := range got {
 			if ok {
 				e.deliverOne(in)
@@ -135,7 +63,6 @@ func (e *Endpoint) deliver() {
 		if !ok {
 			return
 		}
-		spare = got
 	}
 }
 

@@ -23,6 +23,7 @@ const headFill = link.HeadSize - 4
 // buffers are the frames that a stack's packets are copied to.
 type buffers struct {
 	mem    device.Memory
+	id     link.ID
 	lender *link.Lender
 	mu     sync.Mutex
 	pages  []mm.MFN
@@ -38,7 +39,9 @@ type outFrame struct {
 	segments [link.MaxSegments]link.Segment
 }
 
-func newBuffers(mem device.Memory) buffers { return buffers{mem: mem, lender: link.NewLender(maxPages)} }
+func newBuffers(mem device.Memory) buffers {
+	return buffers{mem: mem, id: link.NewID(), lender: link.NewLender(maxPages)}
+}
 
 // get returns a frame with n pages, or nil if there are none.
 func (b *buffers) get(n int) *outFrame {
@@ -62,7 +65,7 @@ func (b *buffers) get(n int) *outFrame {
 		o = &outFrame{}
 		o.Done = func(*link.Frame) { b.put(o) }
 	}
-	o.Lender, o.Buffers = b.lender, n
+	o.From, o.Lender, o.Buffers = b.id, b.lender, n
 	k := len(b.pages) - n
 	o.pages = append(o.pages[:0], b.pages[k:]...)
 	b.pages = b.pages[:k]

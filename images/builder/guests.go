@@ -22,6 +22,10 @@ const (
 	RootInitrd = "initrd-disk.gz" // the same, and drivers for root=/dev/xvda
 	RootImage  = "root.img"       // busybox on ext4
 	PVGrub     = "pvgrub"         // GRUB as a PVH guest
+	PVGrub64   = "pvgrub64"       // as a PV one of 64 bits
+	PVGrub32   = "pvgrub32"       // and of 32
+	GrubDisk   = "grub.img"       // RootImage with a kernel and GRUB's menu
+	GNUMach    = "gnumach"        // GNU's kernel, as a PV guest of 32 bits
 	Hostile    = "hostile"        // the guest that misbehaves
 	Calls      = "calls"          // the guest that measures calls of the hypervisor
 	SIPI       = "sipi"           // the guest that starts its vcpus in every way
@@ -47,9 +51,17 @@ func (b *Builder) Guests(names ...string) error {
 		case RootInitrd:
 			data, err = b.initrd(true)
 		case RootImage:
-			data, err = b.rootImage()
+			data, err = b.rootImage(32, nil)
 		case PVGrub:
-			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "grub-xen-host", Pattern: "usr/lib/grub-xen/grub-i386-xen_pvh.bin"})
+			data, err = b.grub("i386-xen_pvh")
+		case PVGrub64:
+			data, err = b.grub("x86_64-xen")
+		case PVGrub32:
+			data, err = b.grub("i386-xen")
+		case GrubDisk:
+			data, err = b.grubDisk()
+		case GNUMach:
+			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "gnumach-image-1.8-xen-486", Pattern: "boot/gnumach-*-xen-486.gz"})
 		case Hostile, Calls, SIPI:
 			data, err = b.assembled(name)
 		case SmallCD:
@@ -133,6 +145,24 @@ func (b *Builder) initrd(disk bool) ([]byte, error) {
 		m.Dir(dir)
 	}
 	return m.Pack()
+}
+
+// grub is GRUB as a guest of that platform.
+func (b *Builder) grub(platform string) ([]byte, error) {
+	return debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "grub-xen-host", Pattern: "usr/lib/grub-xen/grub-" + platform + ".bin"})
+}
+
+// grubDisk makes a root file system whose kernel GRUB finds by the menu there.
+func (b *Builder) grubDisk() ([]byte, error) {
+	kernel, err := b.vmlinuz()
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := b.initrd(true)
+	if err != nil {
+		return nil, err
+	}
+	return b.rootImage(64, map[string][]byte{"boot/vmlinuz": kernel, "boot/initrd.gz": initrd, "boot/grub/grub.cfg": []byte(guests.GrubMenu)})
 }
 
 // assembled makes a guest without an operating system, images/guests/NAME.

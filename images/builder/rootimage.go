@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,9 +11,9 @@ import (
 	"nidus/images/guests"
 )
 
-// rootImage makes an ext4 file system of 32 MiB with busybox, whose init is
-// guests.RootInit. mke2fs fills it without a mount.
-func (b *Builder) rootImage() ([]byte, error) {
+// rootImage makes an ext4 file system of so many MiB with busybox, whose init is
+// guests.RootInit, and more files. mke2fs fills it without a mount.
+func (b *Builder) rootImage(sizeMiB int, more map[string][]byte) ([]byte, error) {
 	if err := debian.Install(b.Say, "e2fsprogs"); err != nil {
 		return nil, err
 	}
@@ -30,8 +32,14 @@ func (b *Builder) rootImage() ([]byte, error) {
 			return nil, err
 		}
 	}
-	for name, data := range map[string][]byte{"bin/busybox": busybox, "sbin/init": []byte(guests.RootInit)} {
-		if err := os.WriteFile(filepath.Join(root, name), data, 0o755); err != nil {
+	files := map[string][]byte{"bin/busybox": busybox, "sbin/init": []byte(guests.RootInit)}
+	maps.Copy(files, more)
+	for name, data := range files {
+		name = filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(name, data, 0o755); err != nil {
 			return nil, err
 		}
 	}
@@ -41,7 +49,7 @@ func (b *Builder) rootImage() ([]byte, error) {
 		}
 	}
 	file := filepath.Join(tmp, "root.img")
-	cmd := exec.Command("mke2fs", "-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d", root, file, "32M")
+	cmd := exec.Command("mke2fs", "-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d", root, file, fmt.Sprintf("%dM", sizeMiB))
 	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin") // Debian's users have none
 	if cmd.Err != nil {
 		cmd.Path, cmd.Err = "/sbin/mke2fs", nil

@@ -73,6 +73,18 @@ var DiskModules = [...]string{"crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/mb
 // NetModules are drivers of Debian's kernel that init loads if it is told net=, likewise.
 var NetModules = [...]string{"drivers/net/xen-netfront.ko"}
 
+// GrubMenu is /boot/grub/grub.cfg of a disk whose kernel GRUB loads as a PV guest. It
+// waits for who chooses.
+const GrubMenu = `set timeout=-1
+menuentry "Nidus: not this one" {
+	echo NIDUS-GRUB-WRONG
+}
+menuentry "Nidus: the kernel of this disk" {
+	linux /boot/vmlinuz root=/dev/xvda rw console=hvc0 loglevel=4 panic=1 test=write
+	initrd /boot/initrd.gz
+}
+`
+
 // DebianConfig is the domain that run starts.
 const DebianConfig = `# Debian's kernel and a shell, as a PVH domain.
 name    = "debian"

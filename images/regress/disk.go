@@ -12,7 +12,7 @@ import (
 func diskCases() []Case {
 	return append([]Case{
 		{Name: "disk-debian-root", What: "a guest's root is ext4 on /dev/xvda, a boot module's copy in memory: what it writes comes back, and nothing is lost of the host",
-			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: diskRoot},
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: func(t *T) error { return diskRoot(t, pvh) }},
 		{Name: "block-hotplug", What: "a guest gets a disk while it runs, and loses it: with its consent, and without",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: blockHotplug},
 		{Name: "disk-file", What: "a guest's configuration, kernel, ramdisk and root are files of the host's data partition; what it wrote is in the file afterwards",
@@ -42,9 +42,9 @@ func diskGuest(vcpus int, test string, disks ...string) []byte {
 
 // diskRoot boots a guest twice from one image: what the first wrote, the second, whose
 // disk is another copy, has not.
-func diskRoot(t *T) error {
-	h, err := t.bootGuests(Boot{CPUs: 3}, []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage},
-		map[string][]byte{"g.cfg": diskGuest(2, "write", rootDisk, "ram:8M,raw,xvdb,w")})
+func diskRoot(t *T, p personality) error {
+	h, err := t.bootGuests(p.host(Boot{CPUs: 3}), []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage},
+		map[string][]byte{"g.cfg": p.guest(diskGuest(2, "write", rootDisk, "ram:8M,raw,xvdb,w"))})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,6 +31,7 @@ type Boot struct {
 	Modules   []string // files of the case's folder
 	Auto      []string // such files that are marked as those of auto/
 	Args      []string // further arguments; with -cdrom and the like, NoKernel
+	CPU       string   // QEMU's -cpu, if not what QEMUArgs has
 	NoKernel  bool
 	// NoPrompt returns before the shell's prompt.
 	NoPrompt bool
@@ -61,6 +63,14 @@ func QEMUArgs(cpus, memoryMiB int) []string {
 		"-smp", strconv.Itoa(max(cpus, 1)), "-m", strconv.Itoa(memoryMiB), "-display", "none", "-no-reboot", "-nic", "none"}
 }
 
+// withCPU gives arguments that QEMUArgs made another -cpu.
+func withCPU(args []string, cpu string) []string {
+	if i := slices.Index(args, "-cpu"); cpu != "" {
+		args[i+1] = cpu
+	}
+	return args
+}
+
 // ShareSize is the memory that QEMU shares for the control plane, in bytes: a power of
 // two, as QEMU wants it.
 const ShareSize = 4 << 20
@@ -77,7 +87,7 @@ func (t *T) boot(b Boot) (*Host, error) {
 	if b.MemoryMiB == 0 {
 		b.MemoryMiB = 512
 	}
-	args := append(QEMUArgs(b.CPUs, b.MemoryMiB), "-serial", "stdio", "-monitor", "none")
+	args := append(withCPU(QEMUArgs(b.CPUs, b.MemoryMiB), b.CPU), "-serial", "stdio", "-monitor", "none")
 	if !b.NoKernel {
 		image := b.Image
 		if image == "" {

@@ -105,12 +105,7 @@ func peer(t *T, got func(Figure)) error {
 // bootPeer boots Xen with dom0, and waits for dom0's shell. What counts as the
 // boot is the time to dom0's init: what follows is our own tar file.
 func (t *T) bootPeer(cpus int, boots *[]float64) (*Host, error) {
-	args := QEMUArgs(cpus, 4096)
-	for i := range args {
-		if args[i] == "-cpu" {
-			args[i+1] = peerCPU
-		}
-	}
+	args := withCPU(QEMUArgs(cpus, 4096), peerCPU)
 	dir := t.Out("peer") + "/"
 	args = append(args, "-serial", "stdio", "-monitor", "none",
 		"-drive", "file="+dir+builder.PeerDisk+",format=raw,if=virtio,snapshot=on", "-kernel", dir+builder.PeerXen,

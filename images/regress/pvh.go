@@ -13,22 +13,22 @@ func pvhCases() []Case {
 	debian := []string{builder.Vmlinuz, builder.Vmlinux, builder.Initrd}
 	return []Case{
 		{Name: "pvh-debian-vmlinux", What: "Debian's kernel as an ELF file: its shell, a clean shutdown", Needs: debian, Timeout: 3 * time.Minute, Run: func(t *T) error {
-			return debianGuest(t, builder.Vmlinux, 1)
+			return debianGuest(t, pvh, builder.Vmlinux, 1)
 		}},
 		{Name: "pvh-debian-bzimage", What: "the same as a bzImage", Needs: debian, Timeout: 4 * time.Minute, Run: func(t *T) error {
-			return debianGuest(t, builder.Vmlinuz, 1)
+			return debianGuest(t, pvh, builder.Vmlinuz, 1)
 		}},
 		{Name: "pvh-smp4", What: "four vcpus on two CPUs", Needs: debian, Timeout: 4 * time.Minute, Run: func(t *T) error {
-			return debianGuest(t, builder.Vmlinux, 4)
+			return debianGuest(t, pvh, builder.Vmlinux, 4)
 		}},
 		{Name: "pvh-smp16", Long: true, What: "16 vcpus on two CPUs", Needs: debian, Timeout: 5 * time.Minute, Run: func(t *T) error {
-			return debianGuest(t, builder.Vmlinux, 16)
+			return debianGuest(t, pvh, builder.Vmlinux, 16)
 		}},
 		{Name: "wakeups", What: "eight vcpus on two CPUs: no command of many waits for long", Needs: debian, Timeout: 3 * time.Minute, Run: wakeups},
 		{Name: "pvh-compressions", Long: true, What: "Debian's kernel packed in each way that Linux has: as ELF and as bzImage, to its init", Needs: debian, Timeout: 20 * time.Minute, Run: compressions},
 		{Name: "pvh-smp-sipi", What: "16 vcpus by INIT and SIPI, xAPIC and x2APIC, and by VCPUOP", Needs: []string{builder.SIPI}, Timeout: 2 * time.Minute, Run: sipiGuest},
 		{Name: "pvh-two-domains", What: "two guests side by side; one ends, one goes on", Needs: debian, Timeout: 5 * time.Minute, Run: twoDomains},
-		{Name: "pvh-pvgrub", What: "GRUB as a guest, to its prompt", Needs: []string{builder.PVGrub}, Timeout: 2 * time.Minute, Run: pvgrub},
+		{Name: "pvh-pvgrub", What: "GRUB as a guest, to its prompt", Needs: []string{builder.PVGrub}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pvh, builder.PVGrub) }},
 	}
 }
 
@@ -65,8 +65,8 @@ func (t *T) bootGuests(b Boot, parts []string, configs map[string][]byte) (*Host
 
 // debianGuest does what a person would: create with the console, type into the
 // guest's shell, leave the console, see the domain in the list, shut it down.
-func debianGuest(t *T, kernel string, vcpus int) error {
-	h, err := t.bootGuests(Boot{CPUs: 3}, []string{kernel, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", kernel, vcpus, "shell")})
+func debianGuest(t *T, p personality, kernel string, vcpus int) error {
+	h, err := t.bootGuests(p.host(Boot{CPUs: 3}), []string{kernel, builder.Initrd}, map[string][]byte{"g.cfg": p.guest(linux("g", kernel, vcpus, "shell"))})
 	if err != nil {
 		return err
 	}
@@ -245,8 +245,9 @@ func (h *Host) alive(name string) error {
 	return h.leave()
 }
 
-func pvgrub(t *T) error {
-	h, err := t.bootGuests(Boot{}, []string{builder.PVGrub}, map[string][]byte{"grub.cfg": config("grub", builder.PVGrub, 1, 128)})
+// pvgrub runs GRUB as a guest of a personality, to its prompt.
+func pvgrub(t *T, p personality, kernel string) error {
+	h, err := t.bootGuests(p.host(Boot{}), []string{kernel}, map[string][]byte{"grub.cfg": p.guest(config("grub", kernel, 1, 128))})
 	if err != nil {
 		return err
 	}

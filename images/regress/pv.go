@@ -1,0 +1,152 @@
+package regress
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+
+	"nidus/images/builder"
+)
+
+// personality is how a guest is run, and what the emulator has to be for it.
+type personality struct {
+	kind string // a configuration's type
+	cpu  string // QEMU's -cpu, if not QEMUArgs's
+	line string // added to Nidus's command line
+}
+
+// Under QEMU 7.2 a PV guest's kernel dies with SMAP on; without it, pv-nosmap spares Nidus
+// two changes of CR3 for each exit.
+var (
+	pvh = personality{kind: "pvh"}
+	pv  = personality{"pv", "EPYC,+svm,+npt,-smap", "pv-nosmap"}
+)
+
+// host makes a host for such guests of one for any.
+func (p personality) host(b Boot) Boot {
+	b.CPU = p.cpu
+	if p.line != "" {
+		b.Line = p.line + " " + b.Line
+	}
+	return b
+}
+
+// guest makes a configuration of such a guest of a PVH one's.
+func (p personality) guest(cfg []byte) []byte {
+	return bytes.Replace(cfg, []byte(`type = "pvh"`), fmt.Appendf(nil, "type = %q", p.kind), 1)
+}
+
+func pvCases() []Case {
+	debian := []string{builder.Vmlinuz, builder.Vmlinux, builder.Initrd}
+	return []Case{
+		{Name: "pv-debian-vmlinux", What: "Debian's kernel as a PV guest, an ELF file: its shell, a clean shutdown", Needs: debian, Timeout: 3 * time.Minute, Run: func(t *T) error {
+			return debianGuest(t, pv, builder.Vmlinux, 1)
+		}},
+		{Name: "pv-debian-bzimage", What: "the same as a bzImage", Needs: debian, Timeout: 4 * time.Minute, Run: func(t *T) error {
+			return debianGuest(t, pv, builder.Vmlinuz, 1)
+		}},
+		{Name: "pv-smp4", What: "a PV guest's four vcpus on three CPUs", Needs: debian, Timeout: 4 * time.Minute, Run: func(t *T) error {
+			return debianGuest(t, pv, builder.Vmlinux, 4)
+		}},
+		{Name: "pv-debian-disk-root", What: "a PV guest's root is ext4 on /dev/xvda: what it writes comes back, and nothing is lost of the host",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: func(t *T) error { return diskRoot(t, pv) }},
+		{Name: "pv-fork-storm", What: "a PV guest makes 10,000 processes; no frame is missing afterwards", Needs: debian, Timeout: 5 * time.Minute, Run: forkStorm},
+		{Name: "pv-pvgrub64", What: "GRUB as a PV guest finds the menu on the guest's own disk, and boots its kernel",
+			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
+		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},
+		{Name: "pv-gnumach", What: "GNU Mach, a PV kernel of 32 bits, asks for its boot modules", Needs: []string{builder.GNUMach}, Timeout: 2 * time.Minute, Run: gnuMach},
+	}
+}
+
+// forkStorm has a guest make processes, twice, and destroys it. What the first one left
+// warm is no loss.
+func forkStorm(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{CPUs: 3}), []string{builder.Vmlinux, builder.Initrd},
+		map[string][]byte{"g.cfg": pv.guest(linux("g", builder.Vmlinux, 2, "forks forks=10000"))})
+	if err != nil {
+		return err
+	}
+	before, err := h.guestFrames()
+	if err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.guestUp(2, time.Minute); err != nil {
+		return err
+	}
+	// Half of it, that a guest is destroyed amid it too, is pv-mixed's.
+	if _, err := h.expect(`NIDUS-GUEST-FORKS 10000`, 3*time.Minute); err != nil {
+		return err
+	}
+	if err := h.prompt(20 * time.Second); err != nil { // it powers itself off
+		return err
+	}
+	if err := h.gone("g", 20*time.Second); err != nil {
+		return err
+	}
+	if now, err := h.guestFrames(); err != nil || now != before {
+		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, before, err)
+	}
+	return h.powerOff()
+}
+
+// grubDisk chooses the second entry of a menu that waits, and sees the disk's own init.
+func grubDisk(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{CPUs: 3}), []string{builder.PVGrub64, builder.GrubDisk}, map[string][]byte{
+		"g.cfg": pv.guest(config("g", builder.PVGrub64, 1, 256, `disk = [ "file:/`+builder.GrubDisk+`,xvda,w" ]`))})
+	if err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	if err := h.grubMenu(); err != nil {
+		return err
+	}
+	if err := h.prompt(time.Minute); err != nil { // the console ends with its domain
+		return err
+	}
+	if err := h.gone("g", 20*time.Second); err != nil {
+		return err
+	}
+	return h.powerOff()
+}
+
+// grubMenu is the part of grubDisk at the guest's console.
+func (h *Host) grubMenu() error {
+	if _, err := h.expect(`Nidus: the kernel of this disk`, time.Minute); err != nil {
+		return err
+	}
+	if err := h.Send("\x0e\r"); err != nil { // down
+		return err
+	}
+	for _, line := range []string{`NIDUS-GUEST-UP`, `NIDUS-ROOT-UP /dev/xvda / ext4 rw`, `NIDUS-ROOT-OK [0-9a-f]{32}`, `NIDUS-ROOT-RO`} {
+		if _, err := h.expect(line, 2*time.Minute); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gnuMach has no modules to boot, and says so.
+func gnuMach(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{}), []string{builder.GNUMach}, map[string][]byte{"mach.cfg": pv.guest(config("mach", builder.GNUMach, 1, 128))})
+	if err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c mach.cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.expect(`bootstrap`, time.Minute); err != nil {
+		return err
+	}
+	if err := h.leave(); err != nil {
+		return err
+	}
+	if _, err := h.mustDo("xl destroy mach"); err != nil {
+		return err
+	}
+	return h.powerOff()
+}

@@ -16,7 +16,7 @@ import (
 
 func newCore(t *testing.T) (*Core, *domaintest.Machine) {
 	m := domaintest.New(t, 10240) // 40 MiB
-	return New(m.Host, []Module{{Name: "other"}, {Name: "k", Data: domaintest.Kernel()}, {Name: "dir/k", Data: []byte("no kernel")}}, 4), m
+	return New(m.Host, []Module{{Name: "other"}, {Name: "k", Data: domaintest.Kernel()}, {Name: "pv", Data: domaintest.KernelPV()}, {Name: "dir/k", Data: []byte("no kernel")}}, 4), m
 }
 
 func config(name string) control.DomainConfig {
@@ -93,10 +93,12 @@ func TestRefusals(t *testing.T) {
 		control.ErrBadArgument: {func(d *control.DomainConfig) { d.Name = "17" }, func(d *control.DomainConfig) {
 			d.HardAffinity = []control.CPUList{{{First: 63, Last: 63}}}
 		}},
-		control.ErrNotYet:    {func(d *control.DomainConfig) { d.Type = control.PV }, func(d *control.DomainConfig) { d.PCIs = []string{"00:06.0"} }},
-		control.ErrNoFile:    {func(d *control.DomainConfig) { d.Kernel = "x" }, func(d *control.DomainConfig) { d.Ramdisk = "x" }, func(d *control.DomainConfig) { d.Kernel = "" }},
-		control.ErrBadKernel: {func(d *control.DomainConfig) { d.Kernel = "dir/k" }, func(d *control.DomainConfig) { d.MemoryBytes = 1 << 20 }},
-		control.ErrNoMemory:  {func(d *control.DomainConfig) { d.MemoryBytes = 1 << 40 }},
+		control.ErrNotYet: {func(d *control.DomainConfig) { d.Type = control.HVM }, func(d *control.DomainConfig) { d.Type, d.Kernel = control.PV, "pv" },
+			func(d *control.DomainConfig) { d.PCIs = []string{"00:06.0"} }},
+		control.ErrNoFile: {func(d *control.DomainConfig) { d.Kernel = "x" }, func(d *control.DomainConfig) { d.Ramdisk = "x" }, func(d *control.DomainConfig) { d.Kernel = "" }},
+		control.ErrBadKernel: {func(d *control.DomainConfig) { d.Type = control.PV }, func(d *control.DomainConfig) { d.Kernel = "pv" },
+			func(d *control.DomainConfig) { d.Kernel = "dir/k" }, func(d *control.DomainConfig) { d.MemoryBytes = 1 << 20 }},
+		control.ErrNoMemory: {func(d *control.DomainConfig) { d.MemoryBytes = 1 << 40 }},
 	} {
 		for i, f := range change {
 			d := config("b")

@@ -13,6 +13,7 @@ import (
 	"nidus/mm"
 	"nidus/personalities/cpuid"
 	"nidus/personalities/image"
+	"nidus/personalities/pv/start"
 	"nidus/personalities/pvh"
 	"nidus/personalities/pvh/startinfo"
 	"nidus/rpc/control"
@@ -84,7 +85,7 @@ func (c *Core) begin(e *Entry, opt control.CreateOptions) error {
 	}
 	delete(c.claims, e.ID)
 	c.domains[e.ID] = e
-	e.Start(opt.Paused, pvh.Run) // before anyone can destroy it
+	e.Start(opt.Paused, runOf(e.config.Type)) // before anyone can destroy it
 	return nil
 }
 
@@ -93,8 +94,8 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	if err := control.CheckName(cfg.Name); err != nil {
 		return err
 	}
-	if cfg.Type != control.PVH {
-		return control.Errorf(control.ErrNotYet, "type=%q: this version runs PVH domains only; use type=\"pvh\"", cfg.Type)
+	if err := c.checkType(cfg.Type); err != nil {
+		return err
 	}
 	if len(cfg.PCIs) > 0 {
 		return control.Errorf(control.ErrNotYet, "pci=[%q]: no device of the host can be passed through yet; remove pci= from the configuration", strings.Join(cfg.PCIs, `", "`))
@@ -106,9 +107,6 @@ func (c *Core) check(cfg *control.DomainConfig) error {
 	}
 	if err := c.checkVIFs(cfg); err != nil {
 		return err
-	}
-	if c.Host.Virt == nil {
-		return control.Errorf(control.ErrBadConfig, "type=\"pvh\" needs hardware virtualization with nested paging, which this machine lacks or the firmware has switched off; dmesg says which")
 	}
 	const most = 16
 	if cfg.MaxVCPUs < 1 || cfg.MaxVCPUs > most || cfg.VCPUs < 1 || cfg.VCPUs > cfg.MaxVCPUs {
@@ -170,7 +168,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 	if err != nil {
 		return nil, false, err
 	}
-	d, err = pvh.Build(ctx, c.Host, pvh.Config{
+	d, err = c.buildType(ctx, cfg.Type, pvh.Config{
 		Params: p, Name: cfg.Name, Memory: cfg.MemoryBytes, MaxMemory: cfg.MaxMemoryBytes,
 		OnlineVCPUs: cfg.VCPUs, Kernel: kernel, Cmdline: cfg.Cmdline, Ramdisk: ramdisk, RamdiskName: cfg.Ramdisk,
 		Progress: func(done, all uint64) error {
@@ -187,7 +185,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 
 // kernelError gives those of what a kernel and its ramdisk are a kind.
 func kernelError(err error) error {
-	for _, kind := range []error{startinfo.ErrMemory, startinfo.ErrParams, image.ErrNoPVHEntry, image.ErrPlacement} {
+	for _, kind := range []error{startinfo.ErrMemory, startinfo.ErrParams, image.ErrNoPVHEntry, image.ErrPlacement, start.ErrKernel, start.ErrMemory, start.ErrParams} {
 		if errors.Is(err, kind) {
 			return control.Errorf(control.ErrBadKernel, "%v", err)
 		}

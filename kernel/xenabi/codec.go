@@ -124,6 +124,16 @@ func (c *codec) word(v *uint64) {
 	}
 }
 
+// chars is an array of C's char.
+func (c *codec) chars(v []byte) {
+	switch b := c.field(len(v), 1); c.mode {
+	case decode:
+		copy(v, b)
+	case encode:
+		copy(b, v)
+	}
+}
+
 func (c *codec) status(v *GnttabStatus) {
 	n := uint16(*v)
 	c.u16(&n)

@@ -487,4 +487,10 @@ var cConsts = []struct {
 	{"arch-x86/cpuid.h", "XEN_HVM_CPUID_DOMID_PRESENT", CPUIDHVMDomIDPresent},
 	{"arch-x86/cpuid.h", "XEN_HVM_CPUID_EXT_DEST_ID", CPUIDHVMExtDestID},
 	{"arch-x86/cpuid.h", "XEN_HVM_CPUID_UPCALL_VECTOR", CPUIDHVMUpcallVector},
+	{"xen.h", "MAX_GUEST_CMDLINE", MaxGuestCmdline},
+	{"xen.h", "SIF_PRIVILEGED", SIFPrivileged},
+	{"xen.h", "SIF_INITDOMAIN", SIFInitDomain},
+	{"xen.h", "SIF_MULTIBOOT_MOD", SIFMultibootMod},
+	{"xen.h", "SIF_MOD_START_PFN", SIFModStartPFN},
+	{"xen.h", "SIF_VIRT_P2M_4TOOLS", SIFVirtP2M},
 }

@@ -174,4 +174,12 @@ var cStructs = []struct {
 	{new(HVMMemmapEntry), "arch-x86/hvm/start_info.h", "struct hvm_memmap_table_entry",
 		[]string{"addr", "size", "type", "reserved"},
 		24, []int{0, 8, 16, 20}, 24, []int{0, 8, 16, 20}},
+	{new(XenMultibootMod), "xen.h", "struct xen_multiboot_mod_list",
+		[]string{"mod_start", "mod_end", "cmdline", "pad"},
+		16, []int{0, 4, 8, 12}, 16, []int{0, 4, 8, 12}},
+	{new(StartInfo), "xen.h", "struct start_info",
+		[]string{"magic", "nr_pages", "shared_info", "flags", "store_mfn", "store_evtchn", "console.domU.mfn", "console.domU.evtchn",
+			"pt_base", "nr_pt_frames", "mfn_list", "mod_start", "mod_len", "cmd_line", "first_p2m_pfn", "nr_p2m_frames"},
+		1168, []int{0, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 1152, 1160},
+		1112, []int{0, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 72, 76, 80, 1104, 1108}},
 }

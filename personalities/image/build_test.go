@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
+
+	"nidus/personalities/image/imagetest"
 )
 
 // elfSpec describes an ELF file for tests to build.
@@ -29,124 +31,26 @@ type sectionSpec struct {
 	data []byte
 }
 
-// build lays the file out: header, program headers, contents, section headers.
+// build lays the file out.
 func (s elfSpec) build() []byte {
-	ehsize, phent, shent := 52, 32, 40
-	if s.is64 {
-		ehsize, phent, shent = 64, 56, 64
+	e := imagetest.ELF{Is64: s.is64, Machine: uint16(s.machine), Entry: s.entry, Notes: s.notes}
+	for _, g := range s.segs {
+		e.Segments = append(e.Segments, imagetest.Segment{Paddr: g.paddr, Vaddr: g.vaddr, Data: g.data, Memsz: g.memsz, Flags: g.flags})
 	}
-	phnum := len(s.segs)
-	if s.notes != nil {
-		phnum++
+	for _, c := range s.sections {
+		e.Sections = append(e.Sections, imagetest.Section{Name: c.name, Type: c.typ, Data: c.data})
 	}
-	out := make([]byte, ehsize+phnum*phent)
-	copy(out, "\x7fELF\x01\x01\x01")
-	if s.is64 {
-		out[4] = 2
-	}
-	m := s.machine
-	if m == 0 {
-		m = map[bool]Machine{true: MachineAMD64, false: Machine386}[s.is64]
-	}
-	le.PutUint16(out[16:], 2)
-	le.PutUint16(out[18:], uint16(m))
-	le.PutUint32(out[20:], 1)
-
-	put := func(i int, typ, flags uint32, vaddr, paddr uint64, data []byte, memsz uint64) {
-		off := uint64(len(out))
-		out = append(out, data...)
-		b := out[ehsize+i*phent:]
-		le.PutUint32(b, typ)
-		if s.is64 {
-			le.PutUint32(b[4:], flags)
-			for j, v := range []uint64{off, vaddr, paddr, uint64(len(data)), memsz, 4} {
-				le.PutUint64(b[8+8*j:], v)
-			}
-			return
-		}
-		for j, v := range []uint64{off, vaddr, paddr, uint64(len(data)), memsz, uint64(flags), 4} {
-			le.PutUint32(b[4+4*j:], uint32(v))
-		}
-	}
-	for i, g := range s.segs {
-		memsz := g.memsz
-		if memsz == 0 {
-			memsz = uint64(len(g.data))
-		}
-		put(i, ptLoad, g.flags, g.vaddr, g.paddr, g.data, memsz)
-	}
-	if s.notes != nil {
-		put(len(s.segs), ptNote, 4, 0, 0, s.notes, 0)
-	}
-
-	shoff, shnum := 0, 0
-	if len(s.sections) > 0 {
-		var names []byte
-		table := make([]byte, shent) // the null section
-		secs := append(append([]sectionSpec{}, s.sections...), sectionSpec{name: ".shstrtab", typ: 3})
-		for i, sec := range secs {
-			h := make([]byte, shent)
-			le.PutUint32(h, uint32(len(names)))
-			le.PutUint32(h[4:], sec.typ)
-			names = append(names, sec.name+"\x00"...)
-			if i == len(secs)-1 {
-				sec.data = names
-			}
-			if s.is64 {
-				le.PutUint64(h[24:], uint64(len(out)))
-				le.PutUint64(h[32:], uint64(len(sec.data)))
-				le.PutUint64(h[48:], 4)
-			} else {
-				le.PutUint32(h[16:], uint32(len(out)))
-				le.PutUint32(h[20:], uint32(len(sec.data)))
-				le.PutUint32(h[32:], 4)
-			}
-			out = append(out, sec.data...)
-			table = append(table, h...)
-		}
-		shoff, shnum = len(out), len(secs)+1
-		out = append(out, table...)
-	}
-
-	counts := out[42:]
-	if s.is64 {
-		le.PutUint64(out[24:], s.entry)
-		le.PutUint64(out[32:], uint64(ehsize))
-		le.PutUint64(out[40:], uint64(shoff))
-		counts = out[54:]
-	} else {
-		le.PutUint32(out[24:], uint32(s.entry))
-		le.PutUint32(out[28:], uint32(ehsize))
-		le.PutUint32(out[32:], uint32(shoff))
-	}
-	for i, v := range []int{phent, phnum, shent, shnum, max(shnum-1, 0)} {
-		le.PutUint16(counts[2*i:], uint16(v))
-	}
-	return out
+	return e.Build()
 }
 
-// note builds one Xen note.
-func note(t NoteType, desc []byte) []byte { return namedNote("Xen\x00", t, desc) }
+func note(t NoteType, desc []byte) []byte { return imagetest.Note(uint32(t), desc) }
 
 func namedNote(name string, t NoteType, desc []byte) []byte {
-	var b []byte
-	for _, v := range []uint32{uint32(len(name)), uint32(len(desc)), uint32(t)} {
-		b = le.AppendUint32(b, v)
-	}
-	pad := func() {
-		for len(b)%4 != 0 {
-			b = append(b, 0)
-		}
-	}
-	b = append(b, name...)
-	pad()
-	b = append(b, desc...)
-	pad()
-	return b
+	return imagetest.NamedNote(name, uint32(t), desc)
 }
 
-func u32(v uint32) []byte { return le.AppendUint32(nil, v) }
-func u64(v uint64) []byte { return le.AppendUint64(nil, v) }
+func u32(v uint32) []byte { return imagetest.U32(v) }
+func u64(v uint64) []byte { return imagetest.U64(v) }
 
 // tinyKernel is the ELF64 file whose packed forms lie in testdata. Its code
 // has relative calls, which the x86 filter of xz changes.

@@ -1,28 +1,23 @@
 package domaintest
 
-import "encoding/binary"
+import "nidus/personalities/image/imagetest"
 
 // Kernel is the smallest 32-bit ELF file that starts as PVH: 16 bytes at 1 MiB.
 func Kernel() []byte {
-	le := binary.LittleEndian
-	b := make([]byte, 52+2*32)
-	copy(b, "\x7fELF\x01\x01\x01")
-	for off, v := range map[int]uint16{16: 2, 18: 3, 40: 52, 42: 32, 44: 2, 46: 40} {
-		le.PutUint16(b[off:], v)
-	}
-	le.PutUint32(b[20:], 1)
-	le.PutUint32(b[28:], 52)
-	header := func(i int, typ, at, size uint32) {
-		for j, v := range []uint32{typ, uint32(len(b)), at, at, size, size, 7, 4} {
-			le.PutUint32(b[52+32*i+4*j:], v)
-		}
-	}
-	header(0, 1, 0x100000, 16)
-	b = append(b, make([]byte, 16)...)
-	header(1, 4, 0, 20)
-	for _, v := range []uint32{4, 4, 18} { // XEN_ELFNOTE_PHYS32_ENTRY
-		b = le.AppendUint32(b, v)
-	}
-	b = append(b, "Xen\x00"...)
-	return le.AppendUint32(b, 0x100000)
+	const at, phys32Entry = 0x100000, 18
+	return imagetest.ELF{
+		Segments: []imagetest.Segment{{Paddr: at, Vaddr: at, Data: make([]byte, 16), Flags: 7}},
+		Notes:    imagetest.Note(phys32Entry, imagetest.U32(at)),
+	}.Build()
+}
+
+// KernelPV is the smallest 64-bit ELF file that starts as PV: 16 bytes at frame 1, where
+// addresses are those of its memory.
+func KernelPV() []byte {
+	const at, entry, xenVersion = 0x1000, 1, 5
+	return imagetest.ELF{
+		Is64:     true,
+		Segments: []imagetest.Segment{{Paddr: at, Vaddr: at, Data: make([]byte, 16), Flags: 7}},
+		Notes:    append(imagetest.Note(entry, imagetest.U64(at)), imagetest.Note(xenVersion, []byte("xen-3.0\x00"))...),
+	}.Build()
 }

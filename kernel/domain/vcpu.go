@@ -11,6 +11,7 @@ import (
 	"nidus/personalities/emulate"
 	"nidus/personalities/msr"
 	"nidus/personalities/paging"
+	"nidus/personalities/pv/pvcpu"
 )
 
 // VCPU is one virtual processor. Its fields without a lock or an atomic belong to
@@ -23,6 +24,7 @@ type VCPU struct {
 	MSR    *msr.File
 	Walker paging.Walker // of the guest's tables: see View
 	CPU    emulate.CPU
+	PV     *pvcpu.CPU // of a PV guest, else nil
 
 	// UpcallVector is HVMOP_set_evtchn_upcall_vector's; 0: none.
 	UpcallVector uint8

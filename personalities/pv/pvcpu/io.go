@@ -1,0 +1,160 @@
+package pvcpu
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"nidus/kernel/virt"
+	"nidus/kernel/xenabi"
+	"nidus/mm"
+	"nidus/personalities/emulate"
+	"nidus/personalities/paging"
+)
+
+// No port is a guest's: what may be accessed reads as all ones.
+
+// ioAllowed tells whether what runs may access size ports from port on: by the I/O
+// privilege level or by the bitmap (physdev.h, PHYSDEVOP_set_iobitmap).
+func (c *CPU) ioAllowed(port uint16, size int) bool {
+	if c.ioplAllows() {
+		return true
+	}
+	if uint32(port)+uint32(size) > c.IOPorts {
+		return false
+	}
+	// The bitmap is the kernel's.
+	other := c.Width == xenabi.Guest64 && c.UserMode
+	if other {
+		c.M.SetRoot(c.Root)
+	}
+	b := c.word[:2]
+	at := c.IOBitmap + mm.GuestVirt(port/8)
+	err := c.M.CopyIn(at, b)
+	if err != nil {
+		b[1] = 0xff
+		err = c.M.CopyIn(at, b[:1])
+	}
+	if other {
+		c.M.SetRoot(c.UserRoot)
+	}
+	mask := uint16(1)<<size - 1
+	return err == nil && binary.LittleEndian.Uint16(b)>>(port&7)&mask == 0
+}
+
+// portIO carries out IN or OUT.
+func (c *CPU) portIO(code []byte, p prefix) bool {
+	op := code[p.len]
+	size := 1
+	if op&1 != 0 {
+		size = p.opSize / 8
+	}
+	r := c.M.Regs()
+	port := uint16(r.RDX)
+	if op&8 == 0 { // the port is in the instruction
+		port = uint16(code[p.len+1])
+	}
+	if p.badRepl || !c.ioAllowed(port, size) {
+		return false
+	}
+	if op&2 != 0 { // OUT
+		return true
+	}
+	switch size {
+	case 1:
+		r.RAX |= 0xff
+	case 2:
+		r.RAX |= 0xffff
+	default:
+		r.RAX = 0xffffffff
+	}
+	return true
+}
+
+// errPort says that a port may not be accessed.
+var errPort = errors.New("port not allowed")
+
+// access shows a CPU's memory and ports to package emulate.
+type access struct{ *CPU }
+
+// In implements emulate.Ports.
+func (c access) In(port uint16, size int) (uint32, error) {
+	if !c.ioAllowed(port, size) {
+		return 0, errPort
+	}
+	return 1<<(8*size) - 1, nil
+}
+
+// Out implements emulate.Ports.
+func (c access) Out(port uint16, size int, _ uint32) error {
+	if !c.ioAllowed(port, size) {
+		return errPort
+	}
+	return nil
+}
+
+// Read implements emulate.Memory.
+func (c access) Read(a mm.GuestVirt, p []byte) error { return c.M.CopyIn(a, p) }
+
+// Write implements emulate.Memory.
+func (c access) Write(a mm.GuestVirt, p []byte) error { return c.M.CopyOut(a, p) }
+
+// stringIO carries out INS or OUTS. A REP may need several goes: RIP stays.
+func (c *CPU) stringIO(code []byte, bits int) (done bool, err error) {
+	s, r := &c.step, c.M.Regs()
+	s.Mode, s.RIP, s.RFLAGS = bits, r.RIP, r.RFLAGS
+	s.Mem, s.Ports = access{c}, access{c}
+	for i := range s.Regs {
+		s.Regs[i] = *r.GPR(uint8(i))
+	}
+	for i := range s.Segs {
+		s.Segs[i] = c.segment(virt.SegReg(i))
+	}
+	trap := r.RFLAGS&virt.FlagTF != 0
+	res, err := emulate.Step(s, code)
+	for i := range s.Regs { // of a REP, what was done
+		*r.GPR(uint8(i)) = s.Regs[i]
+	}
+	if err != nil {
+		return c.stringFault(err)
+	}
+	if res.Done && !trap {
+		r.RFLAGS &^= virt.FlagRF
+		r.RIP = s.RIP
+		return true, nil
+	}
+	if res.Done {
+		return true, c.skip(res.Len, bits)
+	}
+	return true, nil
+}
+
+// stringFault makes the error of an access the guest's. False: it is its #GP.
+func (c *CPU) stringFault(err error) (done bool, _ error) {
+	var f *paging.Fault
+	if errors.As(err, &f) && f.Kind == paging.PageFault {
+		c.M.Set(virt.CR2, uint64(f.Addr))
+		return true, c.Deliver(virt.Fault(virt.VectorPF, f.Code))
+	}
+	var e *emulate.Exception
+	if errors.As(err, &e) {
+		return true, c.Deliver(virt.Fault(e.Vector, e.Code))
+	}
+	return false, nil
+}
+
+// segment is what address computation needs of a segment register.
+func (c *CPU) segment(r virt.SegReg) emulate.Segment {
+	g := c.M.Segment(r)
+	if c.Width == xenabi.Guest64 && r >= virt.FS {
+		return emulate.Segment{Base: g.Base, Limit: ^uint32(0)}
+	}
+	d, ok := c.descriptor(g.Selector)
+	if !ok {
+		return emulate.Segment{} // nothing can be reached through it
+	}
+	limit := uint32(d&0xffff | d>>32&0xf0000)
+	if d>>55&1 != 0 {
+		limit = limit<<12 | 0xfff
+	}
+	return emulate.Segment{Base: descriptorBase(d), Limit: limit}
+}

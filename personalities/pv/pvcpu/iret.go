@@ -1,0 +1,61 @@
+package pvcpu
+
+import (
+	"errors"
+	"fmt"
+
+	"nidus/kernel/virt"
+	"nidus/kernel/xenabi"
+	"nidus/mm"
+)
+
+// inSyscall is VGCF_in_syscall (arch-x86/xen-x86_64.h).
+const inSyscall = 1 << 8
+
+// Iret is the hypercall iret: the guest's kernel goes back to what its stack says.
+// All registers are the guest's new ones afterwards: the caller must not store a
+// result.
+func (c *CPU) Iret() error {
+	if c.Width == xenabi.Guest32 {
+		return c.iret32()
+	}
+	// rax, r11, rcx, flags, rip, cs, rflags, rsp, ss (struct iret_context)
+	b := c.frame[:9*8]
+	r := c.M.Regs()
+	if c.M.CopyIn(mm.GuestVirt(r.RSP), b) != nil {
+		return fmt.Errorf("iret with a stack at %#x that can't be read", r.RSP)
+	}
+	cs, flags := uint16(get(b, 5)), get(b, 6)
+	if cs&3 == 3 {
+		if c.UserRoot == 0 {
+			return errors.New("iret to a process, and the guest's kernel has set no page tables for it")
+		}
+		c.ToggleMode()
+	}
+	r.RAX, r.RIP, r.RSP = get(b, 0), get(b, 4), get(b, 7)
+	r.RFLAGS = flags&iretFlags | virt.FlagIF | flagFixed
+	ss := uint16(get(b, 8)) | 3
+	cs |= 3
+	if get(b, 3)&inSyscall != 0 { // as SYSRET leaves them
+		cs, ss = Flat64CS, Flat64SS
+		r.RCX, r.R11 = r.RIP, r.RFLAGS
+	} else {
+		r.R11, r.RCX = get(b, 1), get(b, 2)
+	}
+	c.setSelector(virt.CS, cs)
+	c.setSelector(virt.SS, ss)
+	c.returned(flags)
+	if !canonical(r.RIP) {
+		return c.DeliverFailsafe()
+	}
+	return nil
+}
+
+// returned takes over what of the flags is virtual.
+func (c *CPU) returned(flags uint64) {
+	if c.assists(xenabi.VMAssistTypeArchitecturalIOPL) {
+		c.IOPL = uint8(flags >> ioplShift & 3)
+	}
+	c.NMIMasked = false
+	c.M.SetUpcallMask(flags&virt.FlagIF == 0)
+}

@@ -42,6 +42,8 @@ type Disk struct {
 	// Persistent offers to keep the guest's grants. Linux copies each request's data
 	// then, where it would grant the pages themselves.
 	Persistent bool
+	// Quota is that of the domain's disks; nil: this one has its own.
+	Quota *Quota
 	// Log gets a line that a person is to see.
 	Log func(format string, args ...any)
 	// complained: the device's first error was logged.
@@ -110,7 +112,10 @@ func (d *Disk) Connect(f backend.Frontend, fail func(error)) (backend.Conn, []ba
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &conn{disk: d, info: d.Device.Info(), fail: fail, cancel: cancel}
+	c := &conn{disk: d, info: d.Device.Info(), quota: d.Quota, fail: fail, cancel: cancel}
+	if c.quota == nil {
+		c.quota = &Quota{}
+	}
 	for i := range n {
 		prefix := ""
 		if n > 1 {
@@ -136,6 +141,7 @@ func (d *Disk) Connect(f backend.Frontend, fail func(error)) (backend.Conn, []ba
 type conn struct {
 	disk    *Disk
 	info    block.Info
+	quota   *Quota
 	fail    func(error)
 	cancel  context.CancelFunc
 	workers sync.WaitGroup
@@ -145,7 +151,10 @@ type conn struct {
 // queue makes a queue of what the guest says below prefix, and adds it.
 func (c *conn) queue(f backend.Frontend, prefix string, pages int, l *layout) (*queue, error) {
 	q := &queue{conn: c, wake: make(chan struct{}, 1), ring: ring{layout: l, size: l.slots(pages)}}
-	q.idle.L = &q.mu
+	q.idle.L, q.fewer.L = &q.mu, &q.mu
+	if err := c.quota.add(int(q.size)); err != nil {
+		return nil, err
+	}
 	c.queues = append(c.queues, q)
 	g := c.disk.Guest
 	for i := range pages {
@@ -169,7 +178,6 @@ func (c *conn) queue(f backend.Frontend, prefix string, pages int, l *layout) (*
 	// A ring that was in use goes on where its responses end.
 	q.rspProd = q.load(ringRspProd)
 	q.cons = q.rspProd
-	q.prepare()
 	port, err := f.Must(prefix + "event-channel")
 	if err != nil {
 		return nil, err
@@ -194,6 +202,7 @@ func (c *conn) Close() {
 		for _, x := range q.kept {
 			g.Release(x)
 		}
+		c.quota.remove(int(q.size))
 	}
 }
 

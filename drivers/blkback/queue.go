@@ -30,34 +30,63 @@ type queue struct {
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when busy becomes 0
 	rspProd uint32
-	free    []*slot
+	free    []*slot // made when they are needed
 	busy    int
+	large   int       // requests that have lists of the Quota's
+	fewer   sync.Cond // signalled when large becomes less
 }
 
-// slot is a request in flight. There are as many as the ring has slots, and the check of
-// the ring's indexes lets a guest have no more: nothing is allocated for a request, but
+// slot is a request in flight. There are at most as many as the ring has slots, by the check
+// of the ring's indexes, and they are kept: nothing is allocated for a request, but
 // for slices that grow to the largest that there was.
 type slot struct {
-	q       *queue
-	id      uint64
-	op      uint8
-	grants  []backend.Grant
-	segs    []block.Segment
-	reqs    []block.Request
+	q  *queue
+	id uint64
+	op uint8
+	*lists
+	small   lists // of a request with up to maxDirect segments; others have the Quota's
 	done    func(*block.Request, error)
 	pending atomic.Int32
 	status  atomic.Int32
 }
 
-// prepare makes the slots.
-func (q *queue) prepare() {
-	slots := make([]slot, q.size)
-	q.free = make([]*slot, q.size)
-	for i := range slots {
-		s := &slots[i]
-		s.q, s.done = q, s.finished
-		q.free[i] = s
+// get returns a slot that is free. There is one, or fewer were made than the ring has.
+func (q *queue) get() *slot {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.busy++
+	if k := len(q.free); k > 0 {
+		s := q.free[k-1]
+		q.free = q.free[:k-1]
+		return s
 	}
+	s := &slot{q: q}
+	s.lists, s.done = &s.small, s.finished
+	return s
+}
+
+// enlarge gives s lists for many segments, as soon as the queue may have them.
+func (q *queue) enlarge(s *slot) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if l := q.quota.get(q.large); l != nil {
+			s.lists = l
+			q.large++
+			return
+		}
+		q.fewer.Wait()
+	}
+}
+
+// reduce takes the lists back that enlarge gave.
+func (q *queue) reduce(s *slot) {
+	q.quota.put(s.lists)
+	s.lists = &s.small
+	q.mu.Lock()
+	q.large--
+	q.fewer.Signal()
+	q.mu.Unlock()
 }
 
 // poke says that there may be requests.
@@ -120,11 +149,7 @@ func (q *queue) take() error {
 	b := q.buf[:q.slot]
 	q.read(q.cons, b)
 	le := binary.LittleEndian
-	q.mu.Lock()
-	s := q.free[len(q.free)-1]
-	q.free = q.free[:len(q.free)-1]
-	q.busy++
-	q.mu.Unlock()
+	s := q.get()
 	s.id, s.op = le.Uint64(b[q.id:]), b[reqOp]
 	s.status.Store(rspOkay)
 	sector, n, segs, op := le.Uint64(b[q.sector:]), int(b[reqSegments]), b[q.segments:], s.op
@@ -163,6 +188,9 @@ func (q *queue) take() error {
 	default:
 		s.complete(rspUnsupported)
 		return nil
+	}
+	if n > maxDirect {
+		q.enlarge(s)
 	}
 	for i := range n {
 		if err := s.add(parseSegment(segs[i*segmentSize:]), op == opRead); err != nil {
@@ -323,7 +351,11 @@ func (s *slot) complete(status int32) {
 	for _, x := range s.grants {
 		q.disk.Guest.Release(x)
 	}
-	s.grants, s.segs = s.grants[:0], s.segs[:0]
+	if s.lists == &s.small {
+		s.reset()
+	} else {
+		q.reduce(s)
+	}
 	var b [rspSize]byte
 	binary.LittleEndian.PutUint64(b[rspID:], s.id)
 	b[rspOp] = s.op

@@ -86,7 +86,10 @@ type disk struct {
 }
 
 // disks are those of a domain.
-type disks struct{ devices[*disk] }
+type disks struct {
+	devices[*disk]
+	quota blkback.Quota // of what their backends keep
+}
 
 // parseDisk parses an element of disk= and refuses what can't be had.
 func (c *Core) parseDisk(text string) (DiskSpec, error) {
@@ -167,7 +170,7 @@ func (c *Core) serveDisk(e *Entry, d *disk) (err error) {
 	if s.ReadOnly || d.device.Info().ReadOnly {
 		mode = "r"
 	}
-	d.back = &blkback.Disk{Guest: guest, Device: d.device, CDROM: s.CDROM, NoDiscard: s.NoDiscard, Log: log}
+	d.back = &blkback.Disk{Guest: guest, Device: d.device, CDROM: s.CDROM, NoDiscard: s.NoDiscard, Quota: &e.disks.quota, Log: log}
 	d.dev, err = backend.New(backend.Config{
 		Guest: guest, Store: c.Host.Store, Kind: "vbd", ID: s.Number, Log: log, Driver: d.back,
 		Front: []backend.Node{backend.Num("virtual-device", s.Number), {Name: "device-type", Value: kind}, backend.Flag("trusted", !s.Untrusted)},

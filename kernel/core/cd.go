@@ -49,8 +49,8 @@ func (d *disk) load(c *Core, s DiskSpec) (from source, err error) {
 // sees the new size when it connects again, by block-detach and block-attach.
 func (c *Core) ChangeCD(e *Entry, ref, target string) (control.DeviceInfo, error) {
 	l := &e.disks
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.changing.Lock()
+	defer l.changing.Unlock()
 	d, err := l.find(e, ref)
 	if err != nil {
 		return control.DeviceInfo{}, err
@@ -72,7 +72,9 @@ func (c *Core) ChangeCD(e *Entry, ref, target string) (control.DeviceInfo, error
 	if err := c.configCD(e, d.spec.Number, s); err != nil {
 		return control.DeviceInfo{}, err
 	}
+	l.mu.Lock()
 	d.spec = s
+	l.mu.Unlock()
 	c.Host.Log.Printf(console.LevelInfo, "d%d: CD drive %s is changed: %s", e.ID, s.Name, from)
 	nodes := append(d.back.Describe(), backend.Node{Name: "params", Value: s.Target}, backend.Node{Name: "type", Value: s.backType()})
 	return d.info(), d.dev.Tell(nodes...)

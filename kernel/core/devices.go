@@ -22,13 +22,16 @@ type device interface {
 
 // devices are those of a kind that a domain has.
 type devices[D device] struct {
-	mu   sync.Mutex
-	all  []D
-	gone bool // the domain is being destroyed
+	// changing is held by who changes all, gone or a device, which may take as long as a
+	// medium takes; mu while that is written, and by who reads it without changing.
+	changing sync.Mutex
+	mu       sync.Mutex
+	all      []D
+	gone     bool // the domain is being destroyed
 }
 
 // room tells whether the domain may get one more of most; which and kind are what a person
-// calls it and them. mu is held.
+// calls it and them. changing is held.
 func (l *devices[D]) room(e *Entry, most int, which, kind string) error {
 	if l.gone {
 		return control.Errorf(control.ErrNoDomain, "domain %d is being destroyed", e.ID)
@@ -39,7 +42,14 @@ func (l *devices[D]) room(e *Entry, most int, which, kind string) error {
 	return nil
 }
 
-// infos describes them.
+// add appends one. changing is held.
+func (l *devices[D]) add(d D) {
+	l.mu.Lock()
+	l.all = append(l.all, d)
+	l.mu.Unlock()
+}
+
+// infos describes them, those that are being closed as well.
 func (l *devices[D]) infos() []control.DeviceInfo {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,12 +62,14 @@ func (l *devices[D]) infos() []control.DeviceInfo {
 
 // end ends all of them, and no other comes.
 func (l *devices[D]) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.changing.Lock()
+	defer l.changing.Unlock()
 	for _, d := range l.all {
 		d.close()
 	}
+	l.mu.Lock()
 	l.all, l.gone = nil, true
+	l.mu.Unlock()
 }
 
 // detach takes the one that find returns, with mu held, from its domain: once the guest has
@@ -74,11 +86,13 @@ func (l *devices[D]) detach(ctx context.Context, find func() (D, error), force b
 			return fmt.Errorf("%s: %w", d.held(), err)
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if i := slices.Index(l.all, d); i >= 0 { // nobody else was faster
-		l.all = slices.Delete(l.all, i, i+1)
+	l.changing.Lock()
+	defer l.changing.Unlock()
+	if slices.Contains(l.all, d) { // nobody else was faster
 		d.close()
+		l.mu.Lock()
+		l.all = slices.DeleteFunc(l.all, func(o D) bool { return o == d })
+		l.mu.Unlock()
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"nidus/drivers/backend"
 	"nidus/kernel/domain"
@@ -17,6 +18,41 @@ func (s *stub) info() control.DeviceInfo { return control.DeviceInfo{DevID: s.cl
 func (s *stub) backend() *backend.Device { return nil }
 func (s *stub) close()                   { s.closed++ }
 func (s *stub) held() string             { return "it" }
+
+// TestHangs: a device that does not end keeps nobody from the list of all.
+func TestHangs(t *testing.T) {
+	var l devices[*stuck]
+	s := &stuck{closing: make(chan bool), end: make(chan bool)}
+	l.add(s)
+	done := make(chan error)
+	go func() { done <- l.detach(t.Context(), func() (*stuck, error) { return s, nil }, true) }()
+	<-s.closing
+	listed := make(chan int)
+	go func() { listed <- len(l.infos()) }()
+	select {
+	case n := <-listed:
+		if n != 1 {
+			t.Errorf("%d devices while one is being closed", n)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the list waits for a device's end")
+	}
+	close(s.end)
+	if err := <-done; err != nil || len(l.infos()) != 0 {
+		t.Errorf("%v; %d devices", err, len(l.infos()))
+	}
+}
+
+// stuck is a device that ends when it is told to.
+type stuck struct {
+	stub
+	closing, end chan bool
+}
+
+func (s *stuck) close() {
+	close(s.closing)
+	<-s.end
+}
 
 // TestDevices: there are so many and no more, one that is taken away is closed once, and after
 // the end none comes.

@@ -127,8 +127,8 @@ func (c *Core) attachDisk(e *Entry, text string) (*disk, error) {
 		return nil, err
 	}
 	l := &e.disks
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.changing.Lock()
+	defer l.changing.Unlock()
 	if err := l.room(e, maxDisks, "disk '"+text+"'", "disks"); err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (c *Core) attachDisk(e *Entry, text string) (*disk, error) {
 	if err = c.serveDisk(e, d); err != nil {
 		return nil, errors.Join(err, d.device.Close())
 	}
-	l.all = append(l.all, d)
+	l.add(d)
 	c.Host.Log.Printf(console.LevelInfo, "d%d: %s (%d MiB) is %s", e.ID, s.Name, d.device.Info().Sectors>>11, from)
 	return d, nil
 }
@@ -208,7 +208,7 @@ func (d *disk) held() string {
 // Disks describes a domain's disks.
 func (e *Entry) Disks() []control.DeviceInfo { return e.disks.infos() }
 
-// find returns the disk of a name or number. l.mu is held.
+// find returns the disk of a name or number. mu or changing is held.
 func (l *disks) find(e *Entry, ref string) (*disk, error) {
 	i := slices.IndexFunc(l.all, func(d *disk) bool {
 		return d.spec.Name == ref || strconv.FormatUint(uint64(d.spec.Number), 10) == ref

@@ -130,8 +130,8 @@ func (c *Core) attachVIF(e *Entry, text string) (*vif, error) {
 		return nil, err
 	}
 	l := &e.vifs
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.changing.Lock()
+	defer l.changing.Unlock()
 	if err := l.room(e, maxVIFs, "vif '"+text+"'", "interfaces"); err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (c *Core) attachVIF(e *Entry, text string) (*vif, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.all = append(l.all, v)
+	l.add(v)
 	c.Host.Log.Printf(console.LevelInfo, "d%d: interface %d (%s) is on bridge %s as %s", e.ID, s.ID, s.MAC, s.Bridge, s.Name)
 	return v, nil
 }
@@ -264,7 +264,7 @@ func (c *Core) DetachVIF(ctx context.Context, e *Entry, ref string, force bool) 
 	return e.vifs.detach(ctx, func() (*vif, error) { return e.vifs.find(e, ref) }, force)
 }
 
-// find returns the interface of a number, an address or a name. mu is held.
+// find returns the interface of a number, an address or a name. mu or changing is held.
 func (l *vifs) find(e *Entry, ref string) (*vif, error) {
 	i := slices.IndexFunc(l.all, func(v *vif) bool {
 		return strconv.Itoa(v.spec.ID) == ref || strings.EqualFold(v.spec.MAC.String(), ref) || v.info().Name == ref

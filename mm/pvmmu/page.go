@@ -1,0 +1,104 @@
+package pvmmu
+
+import "nidus/mm"
+
+// A mapped page: what an L1 entry refers to. An entry that is present has a reference to the
+// frame, and one that is writable a writable reference as well.
+
+// foreign says that an entry may map a frame of this domain, by a grant. The zero value says
+// that it may not.
+type foreign struct {
+	owner mm.DomID
+	ok    bool
+}
+
+// getPage takes the references of an L1 entry that is present.
+func (d *Domain) getPage(e entry, g foreign) error {
+	m := e.frame()
+	if d.types.at(m) == nil {
+		return ErrFrame
+	}
+	owner := d.id
+	if g.ok {
+		owner = g.owner
+	}
+	switch d.mem.Frames().Ref(m, owner) {
+	case mm.FrameOK:
+	case mm.FrameOverflow:
+		return ErrCount
+	default:
+		return d.getSpecial(e)
+	}
+	if d.mem.Frames().Info(m).Kind != mm.FrameGuest {
+		d.unref(m)
+		return d.getSpecial(e)
+	}
+	return d.getMapped(e, owner)
+}
+
+// getMapped takes the writable reference of an entry whose frame is referenced, or gives
+// that back.
+func (d *Domain) getMapped(e entry, owner mm.DomID) error {
+	if !e.is(writable) {
+		return nil
+	}
+	if err := d.types.getWritable(e.frame(), owner); err != nil {
+		d.unref(e.frame())
+		return err
+	}
+	return nil
+}
+
+// getSpecial is getPage of what is not RAM of the domain's.
+func (d *Domain) getSpecial(e entry) error {
+	m := e.frame()
+	info := d.mem.Frames().Info(m)
+	if d.cfg.Special == nil || info.Kind == mm.FrameNone || d.mem.Frames().Ref(m, info.Owner) != mm.FrameOK {
+		return ErrFrame
+	}
+	// Now that it is held it stays what it is.
+	info = d.mem.Frames().Info(m)
+	r := NoRights
+	if info.Kind != mm.FrameGuest && info.Kind != mm.FrameTable {
+		r = d.cfg.Special(m, info)
+	}
+	if r == NoRights || r == ReadOnly && e.is(writable) {
+		d.unref(m)
+		return ErrFrame
+	}
+	return d.getMapped(e, info.Owner)
+}
+
+// own tells whether a frame that is referenced is RAM of the domain's.
+func (d *Domain) own(m mm.MFN) bool {
+	i := d.mem.Frames().Info(m)
+	return i.Owner == d.id && i.Kind == mm.FrameGuest
+}
+
+// putPage gives back the references of an L1 entry that is no longer in the table. Somebody
+// else's frame is flushed first: its owner does not wait for this domain's flushes.
+func (d *Domain) putPage(e entry) {
+	if !d.own(e.frame()) {
+		d.FlushAll()
+	}
+	d.drop(e)
+}
+
+// drop is putPage where no flush is due.
+func (d *Domain) drop(e entry) {
+	m := e.frame()
+	d.types.touch(d.types.at(m))
+	if e.is(writable) {
+		d.types.PutWritable(m)
+	}
+	d.unref(m)
+}
+
+// unref gives back a reference, and the frame if it was the last and its owner is gone.
+func (d *Domain) unref(m mm.MFN) {
+	if last, s := d.mem.Frames().Unref(m); s != mm.FrameOK {
+		panic("pvmmu: a frame lost its references: " + s.String())
+	} else if last {
+		d.mem.FreeFrames(m, 0)
+	}
+}

@@ -71,6 +71,7 @@ func Serve(ctx context.Context, l net.Listener, write func(*Page)) error {
 	defer l.Close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	var open askers
 	slots := make(chan struct{}, maxConns)
 	for {
 		c, err := l.Accept()
@@ -80,14 +81,11 @@ func Serve(ctx context.Context, l net.Listener, write func(*Page)) error {
 			}
 			return fmt.Errorf("metrics: %w", err)
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			c.Close()
-			continue
-		}
+		open.add(c)
+		slots <- struct{}{} // who was closed for c ends soon
 		wg.Go(func() {
 			defer func() { <-slots }()
+			defer open.remove(c)
 			defer context.AfterFunc(ctx, func() { c.Close() })()
 			defer c.Close()
 			c.SetDeadline(time.Now().Add(askTime))

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestPage(t *testing.T) {
@@ -61,6 +62,44 @@ func TestServe(t *testing.T) {
 			t.Errorf("%.20q: %q", bad, b)
 		}
 		c.Close()
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSilent: connections that say nothing keep nobody from asking, and of those that ask
+// none is closed while others of the same address have more.
+func TestSilent(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Serve(ctx, l, func(p *Page) { p.Family("up", Gauge, "Is.").Add(1) })
+	}()
+	dial := func(from string) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		c, err := d.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	slow := dial("127.0.0.2")
+	for range 3 * maxConns {
+		dial("127.0.0.1")
+	}
+	for name, c := range map[string]net.Conn{"a new one": dial("127.0.0.1"), "one that asks late": slow} {
+		c.SetDeadline(time.Now().Add(askTime / 2))
+		io.WriteString(c, "GET /metrics HTTP/1.1\r\n\r\n")
+		if b, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(b), "HTTP/1.1 200 ") {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
 	}
 	cancel()
 	if err := <-ended; err != nil {

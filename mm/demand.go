@@ -36,12 +36,25 @@ func (s *Space) LimitDemand(n uint64) {
 	}
 }
 
-// demandLimit is how many frames Demand lets the domain have.
+// demandLimit is how many frames Demand lets the domain have. That is more than the quota
+// if the domain was promised more, and has not given it back since it is to have less: who
+// is asked to give does not die by the first page that it uses before.
 func (s *Space) demandLimit() uint64 {
 	if n := s.demand.Load(); n > 0 {
-		return min(n, s.max.Load())
+		return n
 	}
 	return s.max.Load()
+}
+
+// given notes that the domain has given n frames back, or a promise of them: it gets them
+// again within the quota only.
+func (s *Space) given(n uint64) {
+	for {
+		old, most := s.demand.Load(), s.max.Load()
+		if old <= most || s.demand.CompareAndSwap(old, max(old-min(n, old), most)) {
+			return
+		}
+	}
 }
 
 func onDemand(t Type) bool { return t == TypePoD }

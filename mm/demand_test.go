@@ -302,6 +302,56 @@ func TestReclaim(t *testing.T) {
 	k.allFree(t)
 }
 
+// TestLowered: a guest that is to have less goes on using what it was promised, until it
+// gives it back; it gets no more again than it is to have.
+func TestLowered(t *testing.T) {
+	const most, less, pod = 300, 100, 50
+	k := newMachine(t, 512, 4096)
+	s := k.space(t, NPT, most)
+	s.LimitDemand(most)
+	if err := s.Populate(0, most-pod, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.MapPoD(most-pod, pod); err != nil {
+		t.Fatal(err)
+	}
+	write := func(g GFN) error { return s.WritePhys(g.Addr(), []byte{1}) }
+	for g := range GFN(most - pod) { // so that there is nothing to take back
+		if err := write(g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.SetMaxPages(less)
+	if n, err := s.PopulatePhysmap([]GFN{1000}, 0); n != 0 || !errors.Is(err, ErrQuota) {
+		t.Errorf("more though it is to give: %d, %v", n, err)
+	}
+	if err := write(most - 1); err != nil {
+		t.Errorf("the first use of a page that it was promised: %v", err)
+	}
+	// It gives the first ones back, and gets as many again as it is to have.
+	for g := range GFN(most - less) {
+		if n, err := s.DecreaseReservation([]GFN{g}, 0); n != 1 {
+			t.Fatal(g, err)
+		}
+	}
+	got := 0
+	for g := range GFN(most - less) {
+		if n, _ := s.PopulatePhysmap([]GFN{g}, 0); n == 0 {
+			break
+		}
+		got++
+	}
+	had := s.TotPages()
+	for g := GFN(most - pod); g < most; g++ {
+		_ = write(g)
+	}
+	if s.TotPages() > less || got > pod-1 {
+		t.Errorf("%d pages were got again, then it had %d, and with what it was promised %d; want %d", got, had, s.TotPages(), less)
+	}
+	release(t, k, s)
+	k.allFree(t)
+}
+
 // TestHoldWaits: a page that is looked at, whether it may be taken back, can't be held for
 // a moment. Who wants it waits for that: the guest has done nothing wrong.
 func TestHoldWaits(t *testing.T) {

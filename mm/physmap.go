@@ -20,7 +20,7 @@ func (s *Space) DecreaseReservation(gfns []GFN, order uint) (done int, err error
 		end := g + 1<<order
 		for at := g; at < end; {
 			e := s.p2m.Lookup(at)
-			if !e.Type.IsRAM() && e.Type != TypePoD {
+			if !vacates(e.Type) {
 				return done, fmt.Errorf("domain %d, guest frame %#x (%v): %w", s.dom, at, e.Type, ErrBadAddress)
 			}
 			at = (at>>e.Order + 1) << e.Order
@@ -28,6 +28,7 @@ func (s *Space) DecreaseReservation(gfns []GFN, order uint) (done int, err error
 		if err := s.removeRange(g, end); err != nil {
 			return done, err
 		}
+		s.given(1 << order)
 		done++
 	}
 	return done, nil
@@ -119,6 +120,9 @@ func (s *Space) replace(g GFN, m MFN, t Type, owner DomID) error {
 		return err
 	}
 	s.removed(0, e)
+	if vacates(e.Type) {
+		s.given(1)
+	}
 	return nil
 }
 
@@ -155,6 +159,9 @@ func (s *Space) Move(from, to GFN) error {
 	if err == nil {
 		s.removed(0, dst)
 		s.unclaim(0, src)
+		if vacates(dst.Type) {
+			s.given(1)
+		}
 		return nil
 	}
 	s.unclaim(0, dst)
@@ -176,8 +183,17 @@ func (s *Space) RemoveFromPhysmap(g GFN) error {
 	if e.Type == TypeNone {
 		return fmt.Errorf("domain %d, guest frame %#x (%v): %w", s.dom, g, e.Type, ErrBadAddress)
 	}
-	return s.remove(g, 0, e)
+	if err := s.remove(g, 0, e); err != nil {
+		return err
+	}
+	if vacates(e.Type) {
+		s.given(1)
+	}
+	return nil
 }
+
+// vacates tells whether a domain that loses a page of a type has less memory.
+func vacates(t Type) bool { return t.IsRAM() || t == TypePoD }
 
 // Release frees the domain's memory, at most n pages (of any size) in one call,
 // and in the end its page tables; it returns true when that is done. The

@@ -58,6 +58,13 @@ func balloon(t *T) error {
 		if _, err := h.expect(fmt.Sprintf(`\n%d /tmp/x`, c.low/8<<20), time.Minute); err != nil {
 			return err
 		}
+		// By itself it gets no more.
+		if err := h.Send("mount -t sysfs s /sys; cd /sys/devices/system/xen_memory/xen_memory0; echo 245760 >target_kb && sleep 3; echo target `cat target_kb`\r"); err != nil {
+			return err
+		}
+		if _, err := h.expect(`\ntarget 245760`, time.Minute); err != nil {
+			return err
+		}
 		if err := h.leave(); err != nil {
 			return err
 		}

@@ -50,6 +50,9 @@ type Entry struct {
 	taken  bool                  // see TakeEnd
 	disks  disks
 	vifs   vifs
+	// special is how many pages come with the domain beside its memory, which the quota
+	// has too.
+	special uint64
 	// release lets go of the uploaded files of what a restart makes the domain from;
 	// once gone is set, it has been called.
 	release func()

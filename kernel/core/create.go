@@ -43,6 +43,7 @@ func (c *Core) Create(ctx context.Context, cfg control.DomainConfig, opt control
 	d, seen, err := c.build(ctx, id, group, &cfg)
 	if err == nil {
 		e := &Entry{Domain: d, name: cfg.Name, config: cfg, release: release}
+		e.bound()
 		d.OnDestroy(func() { e.disks.end() })
 		d.OnDestroy(func() { e.vifs.end() })
 		if err = c.Pass(ctx, "create: built"); err == nil {

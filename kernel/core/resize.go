@@ -5,8 +5,15 @@ import (
 	"nidus/rpc/control"
 )
 
+// bound limits a domain that was just built to the memory that it is to have at first.
+func (e *Entry) bound() {
+	e.special = e.Space.MaxPages() - e.config.MaxMemoryBytes>>mm.PageShift
+	e.Space.SetMaxPages(e.config.MemoryBytes>>mm.PageShift + e.special)
+}
+
 // SetMemory checks what a domain is asked to have from now on, in bytes, tells the
-// guest by tell, and keeps it for a restart.
+// guest by tell, and keeps it for a restart. A guest that has less can't have more from
+// then on; one that has more keeps it until it gives it back.
 func (e *Entry) SetMemory(bytes uint64, tell func() error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -16,18 +23,14 @@ func (e *Entry) SetMemory(bytes uint64, tell func() error) error {
 	if err := tell(); err != nil {
 		return err
 	}
-	e.Space.LimitDemand(bytes>>mm.PageShift + e.special())
+	pages := bytes>>mm.PageShift + e.special
+	e.Space.LimitDemand(pages)
+	e.Space.SetMaxPages(pages)
 	e.change(func(c *control.DomainConfig) { c.MemoryBytes = min(bytes, c.MaxMemoryBytes) })
 	return nil
 }
 
-// special is how many pages come with the domain beside its memory, which the quota
-// has too. e.mu is held.
-func (e *Entry) special() uint64 {
-	return e.Space.MaxPages() - e.config.MaxMemoryBytes>>mm.PageShift
-}
-
-// SetMaxMemory limits what a domain can have, in bytes.
+// SetMaxMemory limits what a domain can have, in bytes: by itself now, and by SetMemory.
 func (e *Entry) SetMaxMemory(bytes uint64) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -35,7 +38,7 @@ func (e *Entry) SetMaxMemory(bytes uint64) error {
 	if bytes < e.config.MemoryBytes || bytes > maxMemory {
 		return control.Errorf(control.ErrBadArgument, "%d KiB: the limit of domain %d can be %d, what it is to have, to %d", bytes>>10, e.ID, e.config.MemoryBytes>>10, uint64(maxMemory)>>10)
 	}
-	e.Space.SetMaxPages(bytes>>mm.PageShift + e.special())
+	e.Space.SetMaxPages(bytes>>mm.PageShift + e.special)
 	e.change(func(c *control.DomainConfig) { c.MaxMemoryBytes = max(bytes, c.MemoryBytes) })
 	return nil
 }

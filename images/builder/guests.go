@@ -25,6 +25,7 @@ const (
 	PVGrub64   = "pvgrub64"       // as a PV one of 64 bits
 	PVGrub32   = "pvgrub32"       // and of 32
 	GrubDisk   = "grub.img"       // RootImage with a kernel and GRUB's menu
+	PVHostile  = "pv-hostile"     // the PV guest that tries to get at what isn't its own
 	GNUMach    = "gnumach"        // GNU's kernel, as a PV guest of 32 bits
 	Hostile    = "hostile"        // the guest that misbehaves
 	Calls      = "calls"          // the guest that measures calls of the hypervisor
@@ -63,7 +64,9 @@ func (b *Builder) Guests(names ...string) error {
 		case GNUMach:
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "gnumach-image-1.8-xen-486", Pattern: "boot/gnumach-*-xen-486.gz"})
 		case Hostile, Calls, SIPI:
-			data, err = b.assembled(name)
+			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")
+		case PVHostile:
+			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/asm/pv.ld")
 		case SmallCD:
 			data, err = b.smallCD()
 		case DebianCD:
@@ -165,8 +168,9 @@ func (b *Builder) grubDisk() ([]byte, error) {
 	return b.rootImage(64, map[string][]byte{"boot/vmlinuz": kernel, "boot/initrd.gz": initrd, "boot/grub/grub.cfg": []byte(guests.GrubMenu)})
 }
 
-// assembled makes a guest without an operating system, images/guests/NAME.
-func (b *Builder) assembled(name string) ([]byte, error) {
+// assembled makes a guest without an operating system, images/guests/NAME: the assembler's
+// mode, the linker's, and its script.
+func (b *Builder) assembled(name, mode, emulation, script string) ([]byte, error) {
 	if err := debian.Install(b.Say, "binutils"); err != nil {
 		return nil, err
 	}
@@ -174,7 +178,7 @@ func (b *Builder) assembled(name string) ([]byte, error) {
 		return nil, err
 	}
 	elf := b.Out("guest", name+".elf")
-	if err := b.assemble("images/guests/"+name+"/"+name+".S", elf, "--64", "-T", "images/guests/hostile/hostile.ld"); err != nil {
+	if err := b.assemble("images/guests/"+name+"/"+name+".S", elf, mode, "-m", emulation, "-T", script); err != nil {
 		return nil, err
 	}
 	return os.ReadFile(elf)

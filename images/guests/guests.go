@@ -40,6 +40,12 @@ var (
 	InstalledInit string
 )
 
+// PVHostileXen is what the guest pv-hostile printed under Debian's Xen 4.17: its attacks and
+// their outcomes, in order.
+//
+//go:embed pv-hostile/xen-4.17.txt
+var PVHostileXen string
+
 // applets are the names of busybox in /bin.
 const applets = `sh mount umount cat echo ls mkdir sleep poweroff reboot halt dmesg uname free
 	grep sed cut head tail tr wc date ps kill env true false test seq setsid cttyhack

@@ -41,6 +41,23 @@ func TestPrompt(t *testing.T) {
 	}
 }
 
+func TestComparePV(t *testing.T) {
+	const xen = "PV-HOSTILE a: -22\nPV-HOSTILE b: fault 14 3\nPV-HOSTILE c, d: 0\n"
+	if err := comparePV(xen, "Parsing\r\nPV-HOSTILE a: -22\r\r\nPV-HOSTILE b: fault 14 3\r\nPV-HOSTILE c, d: 0\r\nPV-HOSTILE more: 1\r\n"); err != nil {
+		t.Error(err)
+	}
+	for bad, want := range map[string]string{
+		"PV-HOSTILE a: -22\nPV-HOSTILE b: fault 14 3\n":                                 "c, d: no such line",
+		"PV-HOSTILE a: 0 NOT REFUSED\nPV-HOSTILE b: fault 14 3\nPV-HOSTILE c, d: 0\n":   "a: 0, not refused",
+		"PV-HOSTILE a: -22\nPV-HOSTILE b: fault 13 3\nPV-HOSTILE c, d: 0\n":             "b: fault 13 3, not fault 14 3",
+		"PV-HOSTILE a: -22\nPV-HOSTILE b: fault 14 3\nPV-HOSTILE c, d: 1 NOT REFUSED\n": "c, d: 1, not 0",
+	} {
+		if err := comparePV(xen, bad); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("comparePV of %q: %v, want %q", bad, err, want)
+		}
+	}
+}
+
 func TestSelect(t *testing.T) {
 	seen := map[string]bool{}
 	for _, c := range Cases() {

@@ -1,0 +1,89 @@
+package regress
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"nidus/images/builder"
+	"nidus/images/guests"
+)
+
+// pvAttack is a line of images/guests/pv-hostile.
+var pvAttack = regexp.MustCompile(`(?m)^PV-HOSTILE (.+): (-?\d+|fault \d+ \d+)( NOT REFUSED)?\r*$`)
+
+// pvDiffers are outcomes that are not Xen's on purpose, by the attack's name.
+var pvDiffers = map[string]string{}
+
+// pvHostile compares what a hostile PV guest gets with what Xen gives it.
+func pvHostile(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{CPUs: 3}), []string{builder.PVHostile, builder.Vmlinux, builder.Initrd}, map[string][]byte{
+		"good.cfg": linux("good", builder.Vmlinux, 1, "tick"), "bad.cfg": pv.guest(config("bad", builder.PVHostile, 2, 32))})
+	if err != nil {
+		return err
+	}
+	if _, err := h.mustDo("xl create good.cfg"); err != nil {
+		return err
+	}
+	if err := h.ticks("good", 2, time.Minute); err != nil {
+		return err
+	}
+	frames, err := h.guestFrames()
+	if err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c bad.cfg\r"); err != nil {
+		return err
+	}
+	m, err := h.expect(`PV-HOSTILE END (\d+) not refused`, 2*time.Minute)
+	if err != nil {
+		return err
+	}
+	if err := h.prompt(20 * time.Second); err != nil { // the console ends with its domain
+		return err
+	}
+	if err := comparePV(guests.PVHostileXen, m.Before); err != nil {
+		return err
+	}
+	if m.Groups[1] != "0" {
+		return fmt.Errorf("%s attacks were not refused", m.Groups[1])
+	}
+	if err := h.gone("bad", 20*time.Second); err != nil {
+		return err
+	}
+	if err := h.ticks("good", 2, 20*time.Second); err != nil {
+		return err
+	}
+	if now, err := h.guestFrames(); err != nil || now != frames {
+		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, frames, err)
+	}
+	return h.powerOff()
+}
+
+// comparePV compares what the guest printed under Xen and here, line by line: all that
+// differs, in one error.
+func comparePV(xen, here string) error {
+	got := map[string]string{}
+	var errs []error
+	for _, m := range pvAttack.FindAllStringSubmatch(strings.ReplaceAll(here, "\r", ""), -1) {
+		got[m[1]] = m[2]
+		if m[3] != "" {
+			errs = append(errs, fmt.Errorf("%s: %s, not refused", m[1], m[2]))
+		}
+	}
+	for _, m := range pvAttack.FindAllStringSubmatch(xen, -1) {
+		want := m[2]
+		if w, ok := pvDiffers[m[1]]; ok {
+			want = w
+		}
+		switch g, ok := got[m[1]]; {
+		case !ok:
+			errs = append(errs, fmt.Errorf("%s: no such line", m[1]))
+		case g != want:
+			errs = append(errs, fmt.Errorf("%s: %s, not %s", m[1], g, want))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -17,6 +17,8 @@ type orders struct {
 	due    atomic.Bool // MustStop
 	inited atomic.Bool // VCPUOP_initialise has been done, or the vcpu was up
 	boot   atomic.Pointer[virt.State]
+	pvBoot atomic.Pointer[xenabi.VCPUGuestContext]
+	making atomic.Bool // a PV vcpu's state is being made
 
 	mu       sync.Mutex
 	timeArea *mm.GuestPhys
@@ -103,6 +105,39 @@ func (v *VCPU) TakeBoot() *virt.State {
 		return nil
 	}
 	return v.orders.boot.Swap(nil)
+}
+
+// BeginPVBoot lets one caller give a PV vcpu that has never run the state to start in:
+// EndPVBoot. It returns false if that is done already, or somebody is at it.
+func (v *VCPU) BeginPVBoot() bool {
+	o := &v.orders
+	if v.up.Load() || o.inited.Load() || !o.making.CompareAndSwap(false, true) {
+		return false
+	}
+	if v.up.Load() || o.inited.Load() { // the other one has just ended
+		o.making.Store(false)
+		return false
+	}
+	return true
+}
+
+// EndPVBoot ends BeginPVBoot, with the state, or nil if there is none after all.
+func (v *VCPU) EndPVBoot(g *xenabi.VCPUGuestContext) {
+	o := &v.orders
+	if g != nil {
+		o.pvBoot.Store(g)
+		o.inited.Store(true)
+	}
+	o.making.Store(false)
+}
+
+// TakePVBoot returns the state that EndPVBoot was given, once, and nil otherwise: see
+// TakeBoot. It is for pvcpu.CPU.Start.
+func (v *VCPU) TakePVBoot() *xenabi.VCPUGuestContext {
+	if v.orders.pvBoot.Load() == nil {
+		return nil
+	}
+	return v.orders.pvBoot.Swap(nil)
 }
 
 // Reset takes the vcpu offline as INIT does: a SIPI brings it back, or

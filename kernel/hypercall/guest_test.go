@@ -71,7 +71,22 @@ func (g *guest) once(nr uint64, args ...uint64) {
 	} else {
 		r.RBX, r.RCX, r.RDX, r.RSI, r.RDI, r.RBP = a[0], a[1], a[2], a[3], a[4], a[5]
 	}
-	g.last = Handle(g.v)
+	g.last = g.handle()
+}
+
+// handle executes the instruction of a guest of its kind.
+func (g *guest) handle() Outcome {
+	if g.v.PV == nil {
+		return Handle(g.v)
+	}
+	r := g.v.HV.Regs()
+	at := r.RIP
+	r.RIP += trapLen
+	o := HandlePV(g.v)
+	if o.Kind == Repeat && r.RIP != at {
+		g.Errorf("a call to be repeated leaves RIP at %#x, not %#x", r.RIP, at)
+	}
+	return o
 }
 
 func (g *guest) rax() int64 {
@@ -96,7 +111,7 @@ func (g *guest) call(nr uint64, args ...uint64) int64 {
 		if rax := g.v.HV.Regs().RAX; rax != nr {
 			g.Fatalf("hypercall %d to be repeated became %d", nr, rax)
 		}
-		g.last = Handle(g.v)
+		g.last = g.handle()
 	}
 	return g.rax()
 }

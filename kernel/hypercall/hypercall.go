@@ -72,6 +72,7 @@ type call struct {
 	arg     [6]uint64
 	outcome Outcome
 	nested  bool // by multicall
+	left    bool // iret: the registers are not the caller's any more
 
 	logged uint64 // a bit for each number that was logged as unknown
 	ports  [evtchn.MaxPollPorts]uint32
@@ -85,12 +86,6 @@ type call struct {
 func Handle(v *domain.VCPU) Outcome { return hvm.handle(v) }
 
 func (t *Table) handle(v *domain.VCPU) Outcome {
-	c, ok := v.Hypercall.(*call)
-	if !ok {
-		c = &call{v: v, d: v.Domain}
-		v.Hypercall = c
-	}
-	c.table = t
 	r := v.HV.Regs()
 	bits := v.Bits()
 	if v.HV.Get(virt.CR0)&virt.CR0PE == 0 || bits == 16 || v.CPL() != 0 {
@@ -100,26 +95,41 @@ func (t *Table) handle(v *domain.VCPU) Outcome {
 		}
 		return Outcome{}
 	}
-	c.outcome, c.nested = Outcome{}, false
-	if bits == 64 {
-		c.w = xenabi.Guest64
+	w := xenabi.Guest64
+	if bits != 64 {
+		w = xenabi.Guest32
+	}
+	return t.call(v, w)
+}
+
+// call does the hypercall that the registers name, for a caller that may make it.
+func (t *Table) call(v *domain.VCPU, w xenabi.Width) Outcome {
+	c, ok := v.Hypercall.(*call)
+	if !ok {
+		c = &call{v: v, d: v.Domain}
+		v.Hypercall = c
+	}
+	c.table, c.w = t, w
+	r := v.HV.Regs()
+	c.outcome, c.nested, c.left = Outcome{}, false, false
+	if w == xenabi.Guest64 {
 		c.nr = r.RAX
 		c.arg = [6]uint64{r.RDI, r.RSI, r.RDX, r.R10, r.R8, r.R9}
 	} else {
-		c.w = xenabi.Guest32
 		c.nr = uint64(uint32(r.RAX))
 		c.arg = [6]uint64{uint64(uint32(r.RBX)), uint64(uint32(r.RCX)), uint64(uint32(r.RDX)),
 			uint64(uint32(r.RSI)), uint64(uint32(r.RDI)), uint64(uint32(r.RBP))}
 	}
 	res := c.do()
 	switch {
-	case c.outcome.Kind == Repeat && bits == 64:
+	case c.left:
+	case c.outcome.Kind == Repeat && w == xenabi.Guest64:
 		r.RDI, r.RSI, r.RDX, r.R10, r.R8, r.R9 = c.arg[0], c.arg[1], c.arg[2], c.arg[3], c.arg[4], c.arg[5]
 	case c.outcome.Kind == Repeat:
 		for i, p := range [6]*uint64{&r.RBX, &r.RCX, &r.RDX, &r.RSI, &r.RDI, &r.RBP} {
 			*p = uint64(uint32(c.arg[i]))
 		}
-	case bits == 64:
+	case w == xenabi.Guest64:
 		r.RAX = uint64(res)
 	default:
 		r.RAX = uint64(uint32(res))

@@ -15,7 +15,7 @@ const (
 // multicall does a list of hypercalls (xen.h, multicall_entry): op, result and six
 // arguments, each a word. An entry is copied before it is done. A call that is
 // not finished leaves its new arguments in its entry. SCHEDOP_poll is EINVAL in
-// it, and a block happens at the end.
+// it, and a block happens at the end. iret ends the list.
 func multicall(c *call) int64 {
 	if c.nested {
 		return errno(xenabi.EINVAL)
@@ -37,6 +37,9 @@ func multicall(c *call) int64 {
 			c.arg[k] = c.getWord(b[(2+uint64(k))*w:])
 		}
 		res := c.do()
+		if c.left { // iret ends the list, and has no result
+			return 0
+		}
 		if c.outcome.Kind == Repeat {
 			b := c.buf[:6*w]
 			for k, a := range c.arg {

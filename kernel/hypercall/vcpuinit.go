@@ -11,6 +11,9 @@ import (
 // initialise is VCPUOP_initialise of PVH guests (hvm/hvm_vcpu.h): the state that
 // a vcpu starts in when it comes up for the first time.
 func (c *call) initialise(v *domain.VCPU, arg uint64) int64 {
+	if v.PV != nil {
+		return c.initialisePV(v, arg)
+	}
 	const modeSize = 8
 	b, ok := c.in(arg, modeSize)
 	if !ok {

@@ -36,10 +36,16 @@ const (
 	virtStart32 = 0xf5800000
 )
 
-const features = 1<<xenabi.XenFeatWritablePageTables |
+const hvmFeatures = 1<<xenabi.XenFeatWritablePageTables |
 	1<<xenabi.XenFeatAutoTranslatedPhysmap |
 	1<<xenabi.XenFeatHVMCallbackVector |
 	1<<xenabi.XenFeatHVMSafePvclock |
+	1<<xenabi.XenFeatMemoryOpVnodeSupported |
+	1<<xenabi.XenFeatNotDirectMapped
+
+const pvFeatures = 1<<xenabi.XenFeatMMUPTUpdatePreserveAD |
+	1<<xenabi.XenFeatHighmemAssist |
+	1<<xenabi.XenFeatGnttabMapAvailBits |
 	1<<xenabi.XenFeatMemoryOpVnodeSupported |
 	1<<xenabi.XenFeatNotDirectMapped
 
@@ -99,6 +105,13 @@ func (c *call) features(a uint64) int64 {
 	if binary.LittleEndian.Uint32(b) >= xenabi.XenFeatNrSubmaps {
 		return errno(xenabi.EINVAL)
 	}
-	binary.LittleEndian.PutUint32(b[4:], features)
+	f := uint32(hvmFeatures)
+	if v := c.v.PV; v != nil {
+		f = pvFeatures
+		if v.Assist.Load()>>xenabi.VMAssistTypePAEExtendedCR3&1 != 0 {
+			f |= 1 << xenabi.XenFeatPAEPgDirAbove4GB
+		}
+	}
+	binary.LittleEndian.PutUint32(b[4:], f)
 	return c.out(a, b)
 }

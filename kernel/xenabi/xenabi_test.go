@@ -152,6 +152,16 @@ func TestAgainstHeaders(t *testing.T) {
 		for e, v := range sharedFields(SharedInfoOf(w)) {
 			check(e, int64(v))
 		}
+		for _, p := range pvPlaces(new(VCPUGuestContext)) {
+			switch {
+			case p.field == "" && w == Guest32:
+				check("sizeof("+p.name+")", int64(p.size32))
+			case p.field == "":
+				check("sizeof("+p.name+")", int64(p.size64))
+			case p.at(w) >= 0:
+				check(fmt.Sprintf("offsetof(%s, %s)", p.name, p.field), int64(p.at(w)))
+			}
+		}
 		f := filepath.Join(t.TempDir(), "check.c")
 		if err := os.WriteFile(f, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)

@@ -134,60 +134,67 @@ const (
 
 // SetDebugReg writes a debug register (set_debugreg, MOV DR).
 func (c *CPU) SetDebugReg(n uint32, v uint64) xenabi.Errno {
-	if n == 4 || n == 5 {
-		if c.CR4&cr4DE != 0 {
-			return xenabi.ENODEV
-		}
-		n += 2
+	n, e := c.alias(n)
+	if e != 0 {
+		return e
 	}
+	if v, e = c.debugReg(n, v); e != 0 {
+		return e
+	}
+	c.M.Set(debugRegs[n], v)
+	return 0
+}
+
+// alias is the register that 4 and 5 mean, unless CR4.DE is set.
+func (c *CPU) alias(n uint32) (uint32, xenabi.Errno) {
 	switch {
-	case n < 4:
-		if c.Width == xenabi.Guest32 {
-			v = uint64(uint32(v))
-		}
-		// The last byte that a breakpoint there could watch counts, too.
-		if !canonical(v) || v < holeEnd && v+7 >= holeStart {
-			return xenabi.EPERM
-		}
-		c.M.Set(virt.DR0+virt.SysReg(n), v)
-	case n == 6:
-		c.M.Set(virt.DR6, dr6Fixed|v&dr6Valid)
-	case n == 7:
+	case n > 7:
+		return 0, xenabi.EINVAL
+	case n != 4 && n != 5:
+		return n, 0
+	case c.CR4&cr4DE != 0:
+		return 0, xenabi.ENODEV
+	}
+	return n + 2, 0
+}
+
+// debugRegs is how Machine numbers them: DR0 to DR3, then DR6 and DR7.
+var debugRegs = [8]virt.SysReg{virt.DR0, virt.DR1, virt.DR2, virt.DR3, virt.DR6, virt.DR7, virt.DR6, virt.DR7}
+
+// debugReg checks what the guest wants in a debug register, and returns what goes
+// there. n is 0 to 3, 6 or 7.
+func (c *CPU) debugReg(n uint32, v uint64) (uint64, xenabi.Errno) {
+	if c.Width == xenabi.Guest32 {
+		v = uint64(uint32(v))
+	}
+	switch n {
+	case 6:
+		return dr6Fixed | v&dr6Valid, 0
+	case 7:
 		if v>>32 != 0 || v&dr7GD != 0 {
-			return xenabi.EPERM
+			return 0, xenabi.EPERM
 		}
 		for i := range uint(4) {
-			if v>>(2*i)&3 == 0 { // not enabled
-				continue
-			}
-			// The guest has no ports, and the type means another thing
-			// without CR4.DE.
-			if v>>(16+4*i)&dr7RW == dr7IO {
-				return xenabi.EPERM
+			// The guest has no ports, and without CR4.DE the type means
+			// another thing.
+			if v>>(2*i)&3 != 0 && v>>(16+4*i)&dr7RW == dr7IO {
+				return 0, xenabi.EPERM
 			}
 		}
-		c.M.Set(virt.DR7, dr7Fixed|v&dr7Valid)
-	default:
-		return xenabi.EINVAL
+		return dr7Fixed | v&dr7Valid, 0
 	}
-	return 0
+	// The last byte that a breakpoint there could watch counts, too.
+	if !canonical(v) || !canonical(v+7) || !outside(v, 8) {
+		return 0, xenabi.EPERM
+	}
+	return v, 0
 }
 
 // GetDebugReg reads a debug register.
 func (c *CPU) GetDebugReg(n uint32) (uint64, xenabi.Errno) {
-	if n == 4 || n == 5 {
-		if c.CR4&cr4DE != 0 {
-			return 0, xenabi.ENODEV
-		}
-		n += 2
+	n, e := c.alias(n)
+	if e != 0 {
+		return 0, e
 	}
-	switch {
-	case n < 4:
-		return c.M.Get(virt.DR0 + virt.SysReg(n)), 0
-	case n == 6:
-		return c.M.Get(virt.DR6), 0
-	case n == 7:
-		return c.M.Get(virt.DR7), 0
-	}
-	return 0, xenabi.EINVAL
+	return c.M.Get(debugRegs[n]), 0
 }

@@ -41,7 +41,7 @@ type header struct {
 	off, size    uint64 // in the file
 	vaddr, paddr uint64
 	memsz, align uint64
-	name         uint32
+	name, link   uint32 // of a section
 }
 
 func parseELF(data []byte) (*Kernel, error) {
@@ -68,6 +68,9 @@ func parseELF(data []byte) (*Kernel, error) {
 		return nil, err
 	}
 	k.Notes = f.notes()
+	if k.Notes.BSDSymtab {
+		k.Symbols = f.symbols()
+	}
 	return k, nil
 }
 
@@ -155,10 +158,10 @@ func (f *elfFile) program(i uint64) header {
 func (f *elfFile) section(i uint64) header {
 	b := f.data[f.shoff+i*f.shentsize:]
 	if f.is64 {
-		return header{name: le.Uint32(b), typ: le.Uint32(b[4:]), off: le.Uint64(b[24:]), size: le.Uint64(b[32:]), align: le.Uint64(b[48:])}
+		return header{name: le.Uint32(b), typ: le.Uint32(b[4:]), off: le.Uint64(b[24:]), size: le.Uint64(b[32:]), link: le.Uint32(b[40:]), align: le.Uint64(b[48:])}
 	}
 	u := func(o int) uint64 { return uint64(le.Uint32(b[o:])) }
-	return header{name: le.Uint32(b), typ: le.Uint32(b[4:]), off: u(16), size: u(20), align: u(32)}
+	return header{name: le.Uint32(b), typ: le.Uint32(b[4:]), off: u(16), size: u(20), link: le.Uint32(b[24:]), align: u(32)}
 }
 
 // bytes returns what h names in the file, false if the file ends before.

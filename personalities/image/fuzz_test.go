@@ -42,6 +42,8 @@ func checkKernel(t *testing.T, k *Kernel, size int) {
 }
 
 func FuzzELF(f *testing.F) {
+	f.Add(bsdKernel(true, "yes\x00", 2).Build())
+	f.Add(bsdKernel(false, "yes\x00", 2).Build())
 	f.Add(tinyKernel())
 	f.Add(elfSpec{segs: code, notes: linuxNotes()}.build())
 	f.Add(elfSpec{is64: true, segs: code, sections: []sectionSpec{{".notes", shtNote, linuxNotes()}}}.build())

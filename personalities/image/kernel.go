@@ -86,6 +86,8 @@ type Kernel struct {
 	Segments []Segment
 	// Notes are what the kernel tells a Xen-like hypervisor.
 	Notes Notes
+	// Symbols are to be loaded behind the kernel, if it asks for them and has any.
+	Symbols *Symbols
 	// hash is the SHA-256 of the file as it was given, still packed: the Cache's key.
 	hash [sha256.Size]byte
 	// Held is the memory that the unpacked copy occupies, in bytes; 0 if the

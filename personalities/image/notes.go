@@ -128,7 +128,9 @@ func (f *elfFile) notes() Notes {
 }
 
 // parse reads the notes in b. Each is: sizes of name and descriptor, type,
-// name, descriptor, both padded. A note that does not fit ends the list.
+// name, descriptor, both padded. A note that does not fit ends the list, but a text whose
+// end is there counts: the last note of GRUB's i386-xen images claims 12 bytes and has
+// "yes" and a zero.
 func (n *Notes) parse(b []byte, align uint64) {
 	pad := uint64(4)
 	if align == 8 { // as .note.gnu.property has it
@@ -141,13 +143,25 @@ func (n *Notes) parse(b []byte, align uint64) {
 		desc := up(12 + nameSize)
 		end := desc + descSize
 		if end > uint64(len(b)) {
-			return
+			if !typ.isText() || desc >= uint64(len(b)) || bytes.IndexByte(b[desc:], 0) < 0 {
+				return
+			}
+			end = uint64(len(b))
 		}
 		if name := b[12 : 12+nameSize]; string(name) == "Xen\x00" || string(name) == "Xen" {
 			n.set(typ, b[desc:end])
 		}
 		b = b[min(up(end), uint64(len(b))):]
 	}
+}
+
+// isText tells whether a note's descriptor is a string.
+func (t NoteType) isText() bool {
+	switch t {
+	case NoteInfo, NoteXenVersion, NoteGuestOS, NoteGuestVersion, NoteLoader, NotePAEMode, NoteFeatures, NoteBSDSymtab:
+		return true
+	}
+	return false
 }
 
 // set records one note. Unknown types are ignored, for later headers.

@@ -121,6 +121,26 @@ func TestNotesBad(t *testing.T) {
 	}
 }
 
+// TestCutText: a text is taken without what its size promises beyond its end.
+func TestCutText(t *testing.T) {
+	cut := slices.Concat(note(NoteEntry, u64(7)), u32(4), u32(12), u32(uint32(NotePAEMode)), []byte("Xen\x00yes\x00"))
+	for name, c := range map[string]struct {
+		notes []byte
+		want  bool
+	}{
+		"as GRUB":      {cut, true},
+		"no end":       {cut[:len(cut)-1], false},
+		"no beginning": {cut[:len(cut)-4], false},
+		"no name":      {cut[:len(cut)-5], false},
+	} {
+		var n Notes
+		n.parse(c.notes, 4)
+		if !n.Has(NoteEntry) || n.Has(NotePAEMode) != c.want || c.want && n.PAEMode != "yes" {
+			t.Errorf("%s: %+v", name, n)
+		}
+	}
+}
+
 func TestNotesAreBounded(t *testing.T) {
 	var n Notes
 	n.parse(bytes.Repeat(note(NoteInfo, bytes.Repeat([]byte("x"), 10000)), 100), 4)

@@ -28,6 +28,13 @@ func newMachine(pages uint64) *machine {
 	return m
 }
 
+// renumber finds the frames again after some of them changed places.
+func (m *machine) renumber() {
+	for i, f := range m.frames {
+		m.pfn[f] = PFN(i)
+	}
+}
+
 func (m *machine) Frame(pfn PFN) mm.MFN { return m.frames[pfn] }
 
 func (m *machine) WritePhys(a mm.GuestPhys, b []byte) error {
@@ -167,6 +174,9 @@ func (g guestView) mapped() {
 	if p.P2MTables.Pages > 0 {
 		n += p.P2M.Pages
 	}
+	if p.Bits == 32 && g.m.page(g.root)[3*8]&1 == 0 {
+		g.t.Error("no last page directory, for the hypervisor's part")
+	}
 	tables, pages := g.reached(p.guest.levels, g.root)
 	if want := p.Tables.Pages + p.P2MTables.Pages; pages != n || tables != want {
 		g.t.Errorf("%d tables map %d pages, want %d and %d", tables, pages, want, n)
@@ -241,8 +251,28 @@ func (g guestView) kernel(c *Params) {
 			page := HypercallPage(g.p.Width())
 			copy(want[off:], page[:])
 		}
+		if sym := c.Kernel.Symbols; sym != nil && i == len(c.Kernel.Segments)-1 {
+			for (at+uint64(len(want)))%uint64(g.p.Bits/8) != 0 {
+				want = append(want, 0)
+			}
+			p := sym.Pieces()
+			want = append(want, bytes.Join(p[:], nil)...)
+			got = g.read(at, uint64(len(want)))
+		}
 		if !bytes.Equal(got, want) {
 			g.t.Errorf("segment %d differs at %#x", i, at)
 		}
 	}
+}
+
+// ramdisk reads the modules as the guest finds them.
+func (g guestView) ramdisk(s *xenabi.StartInfo) []byte {
+	if s.Flags&xenabi.SIFModStartPFN == 0 {
+		return g.read(s.ModStart, s.ModLen)
+	}
+	var b []byte
+	for pfn := range PFN(pages(s.ModLen)) {
+		b = append(b, g.m.page(g.m.Frame(PFN(s.ModStart) + pfn))[:]...)
+	}
+	return b[:s.ModLen]
 }

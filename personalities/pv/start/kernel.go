@@ -26,7 +26,7 @@ type guest struct {
 	levels int // of page tables
 	base   mm.GuestVirt
 	offset uint64 // of p_paddr from pseudo-physical addresses
-	end    uint64 // of the kernel, pseudo-physical
+	end    uint64 // of the kernel and its symbols, pseudo-physical
 	entry  mm.GuestVirt
 
 	hasHypercalls bool
@@ -34,6 +34,8 @@ type guest struct {
 
 	hasP2M bool
 	p2m    mm.GuestVirt
+
+	lowRoot bool // the root of PAE tables is to be below 4 GiB
 }
 
 // CheckPV tells why a kernel can't start as PV: an error that wraps ErrKernel, or nil if
@@ -97,9 +99,20 @@ func (g *guest) checkKind(k *image.Kernel) error {
 	if !strings.HasPrefix(n.XenVersion, "xen-3.0") {
 		return g.refuse("its XEN_VERSION is %q; what runs here is xen-3.0", n.XenVersion)
 	}
-	if g.bits == 32 && n.PAEMode != "bimodal" && !strings.HasPrefix(n.PAEMode, "yes") {
+	if g.bits == 32 {
+		return g.checkPAE(n)
+	}
+	return nil
+}
+
+// checkPAE reads PAE_MODE: yes or bimodal, and whether the root of page tables can be
+// anywhere (elfnote.h: a kernel with ELF notes takes that, one with __xen_guest says so).
+func (g *guest) checkPAE(n *image.Notes) error {
+	mode, cr3 := strings.CutSuffix(n.PAEMode, "[extended-cr3]")
+	if mode != "yes" && mode != "bimodal" && mode != "yes,bimodal" {
 		return g.refuse("its PAE_MODE is %q, and 32-bit kernels run with PAE only; take one built with PAE", n.PAEMode)
 	}
+	g.lowRoot = n.Legacy && !cr3 && !n.Supported.Has(image.PAEPgdirAbove4GB)
 	return nil
 }
 
@@ -134,13 +147,17 @@ func (g *guest) checkPlace(k *image.Kernel) error {
 	case uint64(lo) < g.offset || uint64(hi)-g.offset > maxKernelEnd:
 		return g.refuse("its PADDR_OFFSET %#x does not fit its segments, %#x to %#x; the file is damaged", g.offset, lo, hi)
 	}
+	end := uint64(g.base) + uint64(hi) - g.offset
 	g.end = uint64(hi) - g.offset
+	if k.Symbols != nil {
+		g.end = uint64(k.SymbolsAt()) - g.offset + k.Symbols.Size()
+	}
 	start := uint64(g.base) + uint64(lo) - g.offset
 	if err := g.room("the kernel", uint64(g.base), uint64(g.base)+g.end); err != nil {
 		return err
 	}
-	if uint64(g.entry) < start || uint64(g.entry) >= uint64(g.base)+g.end {
-		return g.refuse("its ENTRY %#x lies outside the kernel, %#x to %#x; the file is damaged", g.entry, start, uint64(g.base)+g.end)
+	if uint64(g.entry) < start || uint64(g.entry) >= end {
+		return g.refuse("its ENTRY %#x lies outside the kernel, %#x to %#x; the file is damaged", g.entry, start, end)
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ package start
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -90,6 +91,8 @@ type Plan struct {
 	// Tables are the page tables of VirtBase to VirtEnd. The root, which the domain
 	// finds pinned, is the first.
 	Tables Run
+	// LowRoot says that the root's frame has to be below 4 GiB, see Arrange.
+	LowRoot bool
 	// P2M is the list of frames; P2MTables are the page tables that map it, if that is
 	// not where the rest is mapped, and lie before it.
 	P2M, P2MTables Run
@@ -113,6 +116,28 @@ func (p *Plan) Width() xenabi.Width {
 	return xenabi.Guest64
 }
 
+// lowFrames is the number of frames below 4 GiB.
+const lowFrames = 1 << (32 - mm.PageShift)
+
+// Arrange exchanges two of the domain's frames, if that is needed to have the root of its
+// page tables below 4 GiB. An error is that there is none of them there, or that they are
+// not as many as Pages.
+func (p *Plan) Arrange(frames []mm.MFN) error {
+	if uint64(len(frames)) != p.Pages {
+		return fmt.Errorf("%w: %d frames for %d pages", ErrParams, len(frames), p.Pages)
+	}
+	if !p.LowRoot || frames[p.Tables.First] < lowFrames {
+		return nil
+	}
+	low := slices.IndexFunc(frames, func(m mm.MFN) bool { return m < lowFrames })
+	if low < 0 {
+		return fmt.Errorf("%w: kernel %s needs a frame below 4 GiB for its page tables, and none of the domain's is there; take a 64-bit kernel, or one with PAE=yes[extended-cr3]",
+			ErrMemory, p.kernel.Name)
+	}
+	frames[low], frames[p.Tables.First] = frames[p.Tables.First], frames[low]
+	return nil
+}
+
 // Virt returns where the page tables map pfn. Precondition: pfn lies before VirtEnd.
 func (p *Plan) Virt(pfn PFN) mm.GuestVirt { return p.VirtBase + mm.GuestVirt(pfn<<mm.PageShift) }
 
@@ -133,7 +158,7 @@ func Layout(c Params) (*Plan, error) {
 		return nil, fmt.Errorf("%w: a command line of %d bytes; PV kernels can be given %d", ErrParams, len(c.Cmdline), xenabi.MaxGuestCmdline-1)
 	}
 	p := &Plan{
-		Bits: g.bits, Pages: c.Pages, VirtBase: g.base, Entry: g.entry,
+		Bits: g.bits, Pages: c.Pages, VirtBase: g.base, Entry: g.entry, LowRoot: g.lowRoot,
 		kernel: c.Kernel, guest: g, cmdline: c.Cmdline,
 	}
 	if p.modules, err = packModules(c.Modules); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,109 +14,53 @@ import (
 	"nidus/personalities/image/imagetest"
 )
 
-// spec describes a kernel; notes that are nil are left out.
-type spec struct {
-	is32  bool
-	notes map[image.NoteType][]byte
-	at    uint64 // p_paddr
-	size  uint64
-}
-
-// linux64 asks for what Linux asks for.
-func linux64() spec {
-	const base = 0xffffffff_80000000
-	return spec{at: 0x1000000, size: 0x3000, notes: map[image.NoteType][]byte{
-		image.NoteEntry:         imagetest.U64(base + 0x1000040),
-		image.NoteHypercallPage: imagetest.U64(base + 0x1001000),
-		image.NoteVirtBase:      imagetest.U64(base),
-		image.NoteXenVersion:    []byte("xen-3.0\x00"),
-		image.NoteFeatures:      []byte("!writable_page_tables|pae_pgdir_above_4gb\x00"),
-		image.NoteInitP2M:       imagetest.U64(0x80_00000000),
-		image.NoteModStartPFN:   imagetest.U32(1),
-		image.NoteHVStartLow:    imagetest.U64(0xffff8000_00000000),
-	}}
-}
-
-// plain64 asks for nothing special.
-func plain64() spec {
-	s := linux64()
-	for _, n := range []image.NoteType{image.NoteInitP2M, image.NoteModStartPFN, image.NoteHVStartLow, image.NoteFeatures} {
-		delete(s.notes, n)
-	}
-	return s
-}
-
-// with replaces a note.
-func (s spec) with(t image.NoteType, desc []byte) spec {
-	if s.notes[t] = desc; desc == nil {
-		delete(s.notes, t)
-	}
-	return s
-}
-
-func (s spec) kernel(t testing.TB) *image.Kernel {
-	t.Helper()
-	var notes []byte
-	for n := range image.NoteType(32) {
-		if d, ok := s.notes[n]; ok {
-			notes = append(notes, imagetest.Note(uint32(n), d)...)
-		}
-	}
-	data := bytes.Repeat([]byte("kernel text "), int(s.size)/12)
-	k, err := image.Decode("k", imagetest.ELF{Is64: !s.is32, Notes: notes, Entry: s.at, Segments: []imagetest.Segment{
-		{Paddr: s.at, Data: data, Memsz: s.size},
-		{Paddr: s.at + s.size + 0x123, Data: []byte("data"), Memsz: 0x1800},
-	}}.Build(), image.Limits{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
 const mib = 256 // pages
 
-func TestStart64(t *testing.T) {
+func TestStart(t *testing.T) {
 	disk := bytes.Repeat([]byte("ramdisk!"), 70000)
+	one := []Module{{Name: "r", Data: disk}}
 	for name, c := range map[string]struct {
 		spec  spec
 		pages uint64
 		mods  []Module
 	}{
-		"as Linux":             {linux64(), 64 * mib, []Module{{Name: "r", Data: disk}}},
+		"as Linux":             {linux64(), 64 * mib, one},
 		"no ramdisk":           {linux64(), 33 * mib, nil},
-		"plain":                {plain64(), 64 * mib, []Module{{Name: "r", Data: disk}}},
+		"plain":                {plain64(), 64 * mib, one},
 		"list by its address":  {plain64().with(image.NoteInitP2M, imagetest.U64(0xffffffff_40000000)), 64 * mib, nil},
 		"list next to it":      {plain64().with(image.NoteInitP2M, imagetest.U64(0xffffffff_7fff0000)), 32 * mib, nil},
-		"ramdisk by its frame": {plain64().with(image.NoteModStartPFN, imagetest.U32(1)), 64 * mib, []Module{{Name: "r", Data: disk}}},
+		"ramdisk by its frame": {plain64().with(image.NoteModStartPFN, imagetest.U32(1)), 64 * mib, one},
 		"identity": {spec{at: 0x100000, size: 0x9000, notes: map[image.NoteType][]byte{
 			image.NoteEntry: imagetest.U64(0x100000), image.NoteXenVersion: []byte("xen-3.0\x00"),
 		}}, 8 * mib, nil},
-		"virtual p_paddr": {spec{at: 0xffffffff_80100000, size: 0x9000, notes: map[image.NoteType][]byte{
-			image.NoteEntry: imagetest.U64(0xffffffff_80100000), image.NoteXenVersion: []byte("xen-3.0\x00"),
-			image.NoteVirtBase: imagetest.U64(0xffffffff_80000000), image.NotePaddrOffset: imagetest.U64(0xffffffff_80000000),
-		}}, 8 * mib, nil},
+		"NetBSD":             {netbsd64(), 16 * mib, one},
+		"NetBSD, 32 bits":    {netbsd32(), 16 * mib, one},
+		"as Linux, 32 bits":  {linux32(), 64 * mib, one},
+		"identity, 32 bits":  {linux32().with(image.NoteVirtBase, nil).with(image.NoteEntry, imagetest.U32(0x400000)).with(image.NoteHypercallPage, nil), 16 * mib, one},
+		"list, 32 bits":      {linux32().with(image.NoteInitP2M, imagetest.U32(0x80000000)), 16 * mib, nil}, // which has no such note
+		"at 3 GiB - 4 MiB":   {spec{is32: true, at: 0x1000, size: 0x9000, legacy: "XEN_VER=xen-3.0,VIRT_BASE=0xbfc00000,ELF_PADDR_OFFSET=0,VIRT_ENTRY=0xbfc01000,PAE=bimodal"}, 8 * mib, one},
+		"__xen_guest, entry": {spec{at: 0x40000000, size: 0x9000, legacy: "XEN_VER=xen-3.0,VIRT_BASE=0x40000000,HYPERCALL_PAGE=0x2"}, 8 * mib, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := c.spec.kernel(t)
 			g, s := start(t, Params{Kernel: k, Pages: c.pages, Cmdline: "root=/dev/xvda ro", Modules: c.mods})
-			if g.p.Bits != 64 || k.Notes.Has(image.NoteInitP2M) && s.MFNList != uint64(k.Notes.InitP2M) {
+			n := &k.Notes
+			if g.p.Bits != k.Class || k.Class == 64 && n.Has(image.NoteInitP2M) && s.MFNList != uint64(n.InitP2M) {
 				t.Errorf("%d bits, list at %#x", g.p.Bits, s.MFNList)
 			}
+			if (k.Symbols != nil) != c.spec.symbols {
+				t.Error("symbols")
+			}
 			want := uint32(xenabi.SIFVirtP2M)
-			at := s.ModStart
-			if len(c.mods) > 0 && k.Notes.ModStartPFN {
-				want |= xenabi.SIFModStartPFN
-				var got []byte
-				for pfn := range PFN(pages(s.ModLen)) {
-					got = append(got, g.m.page(g.m.Frame(PFN(at) + pfn))[:]...)
+			if len(c.mods) > 0 {
+				if n.ModStartPFN {
+					want |= xenabi.SIFModStartPFN
 				}
-				if uint64(len(disk)) != s.ModLen || !bytes.Equal(got[:s.ModLen], disk) {
-					t.Errorf("ramdisk of %d bytes at PFN %#x", s.ModLen, at)
+				if got := g.ramdisk(&s); !bytes.Equal(got, disk) {
+					t.Errorf("ramdisk of %d bytes at %#x", s.ModLen, s.ModStart)
 				}
-			} else if len(c.mods) > 0 {
-				if uint64(len(disk)) != s.ModLen || !bytes.Equal(g.read(at, s.ModLen), disk) {
-					t.Errorf("ramdisk of %d bytes at %#x", s.ModLen, at)
-				}
+			} else if s.ModStart != 0 || s.ModLen != 0 {
+				t.Errorf("ramdisk of %d bytes at %#x", s.ModLen, s.ModStart)
 			}
 			if s.Flags != want {
 				t.Errorf("flags %#x, want %#x", s.Flags, want)
@@ -124,22 +69,111 @@ func TestStart64(t *testing.T) {
 	}
 }
 
-// TestDebianKernel starts the kernel that the regressions use, if it has been fetched.
-func TestDebianKernel(t *testing.T) {
-	data, err := os.ReadFile("../../../out/guest/vmlinux")
-	if err != nil {
-		t.Skip("no kernel: ", err)
+// TestRealKernels starts kernels that the regressions use, those that have been fetched.
+func TestRealKernels(t *testing.T) {
+	for name, c := range map[string]struct {
+		bits      int
+		base      mm.GuestVirt
+		hypercall bool
+	}{
+		"vmlinux":   {64, 0xffffffff_80000000, false},
+		"vmlinuz":   {64, 0xffffffff_80000000, false},
+		"pvgrub64":  {64, 0, false},
+		"pvgrub32":  {32, 0, false},
+		"gnumach":   {64, 0x40000000, true}, // of Debian's amd64
+		"gnumach32": {32, 0xc0000000, true}, // and i386
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile("../../../out/guest/" + name)
+			if err != nil {
+				t.Skip("no such kernel: ", err)
+			}
+			k, err := image.Decode(name, data, image.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			g, s := start(t, Params{Kernel: k, Pages: 128 * mib, Cmdline: "console=hvc0", Modules: []Module{{Name: "r", Data: []byte("ramdisk")}}})
+			if g.p.Bits != c.bits || g.p.VirtBase != c.base || g.p.guest.hasHypercalls != c.hypercall || string(g.ramdisk(&s)) != "ramdisk" {
+				t.Errorf("%d bits at %#x, hypercall page %v", g.p.Bits, g.p.VirtBase, g.p.guest.hasHypercalls)
+			}
+			t.Logf("%s: %#x-%#x, entry %#x, tables %+v, list %+v, its tables %+v, ramdisk %+v", k.Format, g.p.VirtBase, g.p.VirtEnd, g.p.Entry,
+				g.p.Tables, g.p.P2M, g.p.P2MTables, g.p.Ramdisk)
+		})
 	}
-	k, err := image.Decode("vmlinux", data, image.Limits{})
+}
+
+// TestModules looks at two modules as GNU Mach finds them.
+func TestModules(t *testing.T) {
+	files := []Module{
+		{Name: "ext2fs", Data: bytes.Repeat([]byte("e"), 5000), Cmdline: "ext2fs --readonly device:hd0"},
+		{Name: "exec", Data: []byte("exec"), Cmdline: "exec /hurd/exec"},
+	}
+	for name, spec := range map[string]spec{"64 bits": linux64(), "32 bits": netbsd32()} {
+		t.Run(name, func(t *testing.T) {
+			g, s := start(t, Params{Kernel: spec.kernel(t), Pages: 64 * mib, Modules: files})
+			if s.Flags&xenabi.SIFMultibootMod == 0 {
+				t.Errorf("flags %#x", s.Flags)
+			}
+			b := g.ramdisk(&s)
+			for i := 0; ; i++ {
+				var m xenabi.XenMultibootMod
+				if !xenabi.Decode(xenabi.Guest64, b[16*i:], &m) || m.ModStart == 0 {
+					if i != len(files) {
+						t.Errorf("%d modules", i)
+					}
+					return
+				}
+				text, _, _ := bytes.Cut(b[m.Cmdline:], []byte{0})
+				if data := b[m.ModStart : m.ModEnd+1]; !bytes.Equal(data, files[i].Data) || string(text) != files[i].Cmdline || m.ModStart%mm.PageSize != 0 {
+					t.Errorf("module %d: %d bytes at %#x, %q", i, len(data), m.ModStart, text)
+				}
+			}
+		})
+	}
+}
+
+func TestArrange(t *testing.T) {
+	legacy := netbsd32()
+	legacy.legacy = strings.Replace(legacy.legacy, "[extended-cr3]", "", 1)
+	p, err := Layout(Params{Kernel: legacy.kernel(t), Pages: 16 * mib})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, s := start(t, Params{Kernel: k, Pages: 256 * mib, Cmdline: "console=hvc0", Modules: []Module{{Name: "initrd", Data: data[:1<<20]}}})
-	if g.p.VirtBase != 0xffffffff80000000 || s.MFNList != 0x8000000000 || s.Flags&xenabi.SIFModStartPFN == 0 {
-		t.Errorf("%+v, list at %#x, flags %#x", g.p.VirtBase, s.MFNList, s.Flags)
+	frames := func(low int) []mm.MFN {
+		f := make([]mm.MFN, p.Pages)
+		for i := range f {
+			f[i] = mm.MFN(1<<20 + i)
+		}
+		if low >= 0 {
+			f[low] = 1<<20 - 1
+		}
+		return f
 	}
-	t.Logf("%#x-%#x, entry %#x, tables %+v, list %+v, its tables %+v, ramdisk %+v, hypercall page %v %#x", g.p.VirtBase, g.p.VirtEnd, g.p.Entry,
-		g.p.Tables, g.p.P2M, g.p.P2MTables, g.p.Ramdisk, g.p.guest.hasHypercalls, g.p.guest.hypercalls)
+	root := int(p.Tables.First)
+	for _, low := range []int{root, 0, 4095} {
+		f := frames(low)
+		want := slices.Sorted(slices.Values(f))
+		if err := p.Arrange(f); err != nil || f[root] != 1<<20-1 || !slices.Equal(slices.Sorted(slices.Values(f)), want) {
+			t.Errorf("low frame %d: %v, root %#x", low, err, f[root])
+		}
+	}
+	if err := p.Arrange(frames(-1)); !errors.Is(err, ErrMemory) {
+		t.Errorf("no low frame: %v", err)
+	}
+	if err := p.Arrange(frames(0)[1:]); !errors.Is(err, ErrParams) {
+		t.Errorf("a frame too few: %v", err)
+	}
+	m := newMachine(p.Pages)
+	m.frames = frames(-1)
+	if err := p.Write(m, testLive); !errors.Is(err, ErrMemory) {
+		t.Errorf("a root above 4 GiB: %v", err)
+	}
+	for _, any := range []spec{netbsd32(), linux32(), linux32().with(image.NoteFeatures, nil), netbsd64()} {
+		p, err := Layout(Params{Kernel: any.kernel(t), Pages: 64 * mib})
+		if err != nil || p.LowRoot {
+			t.Errorf("%v, low root %v", err, p.LowRoot)
+		}
+	}
 }
 
 func TestCheckPV(t *testing.T) {
@@ -171,6 +205,18 @@ func TestCheckPV(t *testing.T) {
 		{linux64().with(image.NoteHypercallPage, n(base-0x1000)), "HYPERCALL_PAGE"},
 		{linux64().with(image.NoteHypercallPage, n(base+0x2000000)), "HYPERCALL_PAGE"},
 		{linux64().with(image.NoteInitP2M, n(0x80_00000008)), "INIT_P2M 0x8000000008 begins no page"},
+		{netbsd64(), ""},
+		{netbsd32(), ""},
+		{linux32(), ""},
+		{linux32().with(image.NotePAEMode, nil), `PAE_MODE is "", and 32-bit kernels run with PAE only`},
+		{linux32().with(image.NotePAEMode, []byte("no\x00")), `PAE_MODE is "no"`},
+		{linux32().with(image.NotePAEMode, []byte("yes,bimodal\x00")), ""},
+		{linux32().with(image.NoteHVStartLow, imagetest.U32(0xf5800001)), "HV_START_LOW"},
+		{linux32().with(image.NoteVirtBase, imagetest.U32(0xf53fd000)), "0xf5800000 up are not the guest's"},
+		{linux32().with(image.NoteVirtBase, imagetest.U64(0x1_00000000)), "are not the guest's"},
+		{spec{is32: true, at: 0x1000, size: 0x1000, legacy: "XEN_VER=xen-3.0,PAE=yes"}, ""},
+		{spec{is32: true, at: 0x1000, size: 0x1000, legacy: "XEN_VER=xen-3.0,PAE=no"}, "PAE_MODE"},
+		{spec{at: 0x1000, size: 0x1000, legacy: "LOADER=generic"}, "XEN_VERSION"},
 	} {
 		err := CheckPV(c.spec.kernel(t))
 		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, ErrKernel) || !strings.Contains(err.Error(), c.want)) {
@@ -256,6 +302,12 @@ func TestRegisters(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := p.Registers(); r.CS != 0xe033 || r.SS != 0xe02b || r.DS != 0 || mm.GuestVirt(r.RIP) != p.Entry {
+		t.Errorf("%+v", r)
+	}
+	if p, err = Layout(Params{Kernel: linux32().kernel(t), Pages: 64 * mib}); err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Registers(); r.CS != 0xe019 || r.SS != 0xe021 || r.DS != 0xe021 {
 		t.Errorf("%+v", r)
 	}
 }

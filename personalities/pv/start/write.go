@@ -27,11 +27,24 @@ type Live struct {
 
 // Write puts everything into the domain's memory. An error leaves part of it written.
 func (p *Plan) Write(m Memory, l Live) error {
+	if root := m.Frame(p.Tables.First); p.LowRoot && root >= lowFrames {
+		return fmt.Errorf("%w: the root of kernel %s's page tables would be at %#x, and it can only use one below 4 GiB",
+			ErrMemory, p.kernel.Name, uint64(root)<<mm.PageShift)
+	}
 	w := writer{m}
 	for i := range p.kernel.Segments {
 		s := &p.kernel.Segments[i]
 		if err := w.write(p.guest.phys(s), s.Data); err != nil {
 			return fmt.Errorf("kernel %s: write segment %d: %w", p.kernel.Name, i, err)
+		}
+	}
+	if sym := p.kernel.Symbols; sym != nil {
+		at := p.kernel.SymbolsAt() - mm.GuestPhys(p.guest.offset)
+		for _, b := range sym.Pieces() {
+			if err := w.write(at, b); err != nil {
+				return fmt.Errorf("kernel %s: write symbols: %w", p.kernel.Name, err)
+			}
+			at += mm.GuestPhys(len(b))
 		}
 	}
 	if p.guest.hasHypercalls {

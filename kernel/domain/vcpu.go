@@ -7,6 +7,7 @@ import (
 	"nidus/kernel/pvclock"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
+	"nidus/mm/pvmmu"
 	"nidus/personalities/devices/lapic"
 	"nidus/personalities/emulate"
 	"nidus/personalities/msr"
@@ -24,7 +25,8 @@ type VCPU struct {
 	MSR    *msr.File
 	Walker paging.Walker // of the guest's tables: see View
 	CPU    emulate.CPU
-	PV     *pvcpu.CPU // of a PV guest, else nil
+	PV     *pvcpu.CPU  // of a PV guest, else nil
+	MMU    *pvmmu.VCPU // likewise
 
 	// UpcallVector is HVMOP_set_evtchn_upcall_vector's; 0: none.
 	UpcallVector uint8

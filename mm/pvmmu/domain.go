@@ -85,6 +85,8 @@ type Domain struct {
 	mu   sync.Mutex
 	task task
 	scan mm.MFN // Release goes on from here
+	// left is set while task has work of an operation that is done otherwise.
+	left atomic.Bool
 }
 
 // VCPU is one vcpu's part. Its methods are called by that vcpu's goroutine only.
@@ -152,11 +154,13 @@ func (v *VCPU) set() (s CPUSet) {
 	return s
 }
 
-// flushLocal flushes what the vcpu may have. If there is no other, that is all.
-func (v *VCPU) flushLocal() {
-	if len(v.d.vcpus) == 1 {
-		v.d.FlushAll()
-		return
+// flushSet flushes the CPUs of some vcpus. If those are all, that counts as FlushAll.
+func (d *Domain) flushSet(s CPUSet) {
+	for i := range d.vcpus {
+		if s[i/64%len(s)]>>(i%64)&1 == 0 {
+			d.cfg.Flusher.FlushSet(s)
+			return
+		}
 	}
-	v.d.cfg.Flusher.FlushSet(v.set())
+	d.FlushAll()
 }

@@ -115,17 +115,23 @@ func (d *Domain) load(v *VCPU, kernel bool, m mm.MFN) {
 // end before it returns nil: the guest would find frames in use that it gave back. Until
 // then it returns ErrAgain.
 func (d *Domain) Pending() error {
+	if !d.left.Load() {
+		return nil
+	}
 	budget := stepBudget
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.finish(&budget)
 }
 
+// Pending is Domain.Pending.
+func (v *VCPU) Pending() error { return v.d.Pending() }
+
 // FlushLocal is MMUEXT_TLB_FLUSH_LOCAL.
-func (v *VCPU) FlushLocal() { v.flushLocal() }
+func (v *VCPU) FlushLocal() { v.d.flushSet(v.set()) }
 
 // FlushSet is MMUEXT_TLB_FLUSH_MULTI.
-func (v *VCPU) FlushSet(s CPUSet) { v.d.cfg.Flusher.FlushSet(s) }
+func (v *VCPU) FlushSet(s CPUSet) { v.d.flushSet(s) }
 
 // FlushAll is MMUEXT_TLB_FLUSH_ALL.
 func (v *VCPU) FlushAll() { v.d.FlushAll() }

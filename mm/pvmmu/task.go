@@ -72,9 +72,13 @@ func (d *Domain) work(budget *int) bool {
 // finish is what every operation on tables above L1 begins with: it ends the task that
 // there may be, or returns ErrAgain. The lock is held.
 func (d *Domain) finish(budget *int) error {
-	if d.task.depth > 0 && !d.work(budget) {
+	if d.task.depth == 0 {
+		return nil
+	}
+	if !d.work(budget) {
 		return ErrAgain
 	}
+	d.left.Store(false)
 	return nil
 }
 
@@ -178,7 +182,9 @@ func (d *Domain) release(m mm.MFN, budget *int) {
 	if d.unshare(m) {
 		d.task.by = nil
 		d.task.push(step{m: m, typ: d.types.Info(m).Type, next: tableSize, undo: true})
-		d.work(budget)
+		if !d.work(budget) {
+			d.left.Store(true)
+		}
 	}
 }
 

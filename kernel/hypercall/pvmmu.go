@@ -98,7 +98,7 @@ func (c *call) tired(l *mmuList, i int) bool {
 
 // endList ends the call with a result, or lets the guest repeat it for the rest.
 func (c *call) endList(l *mmuList, res int64, again bool) int64 {
-	if !again && c.v.MMU.Pending() != nil {
+	if !again && c.v.MMU.Domain().Pending() != nil {
 		// A failed one stays where it is: it fails again.
 		again = true
 	}
@@ -211,6 +211,16 @@ func (c *call) flushVA(va mm.GuestVirt, flags uint64) int64 {
 		m.FlushPage(set, va)
 	}
 	return 0
+}
+
+// updateDescriptor writes a segment descriptor at a machine address; a 32-bit guest passes
+// each in two registers.
+func updateDescriptor(c *call) int64 {
+	ptr, desc := c.arg[0], c.arg[1]
+	if c.w == xenabi.Guest32 {
+		ptr, desc = c.arg[0]|c.arg[1]<<32, c.arg[2]|c.arg[3]<<32
+	}
+	return mmuErr(c.v.MMU.Domain().UpdateDescriptor(ptr, desc))
 }
 
 // cpuSet reads a bitmap of the domain's vcpus.

@@ -15,7 +15,7 @@ var pvMMU = Table{
 	xenabi.HypercallMMUExtOp:                   mmuExtOp,
 	xenabi.HypercallUpdateVAMapping:            updateVAMapping,
 	xenabi.HypercallUpdateVAMappingOtherdomain: updateVAMappingOtherdomain,
-	xenabi.HypercallMulticall:                  multicall,
+	xenabi.HypercallUpdateDescriptor:           updateDescriptor,
 }
 
 // mmuGuest is a guest with page tables in frames f[0] (L4) to f[3] (L1), and some more
@@ -51,7 +51,8 @@ func newMMUGuest(tb testing.TB, bits int) *mmuGuest {
 	mem := g.m.Host.Memory
 	types := pvmmu.NewTypes(make([]pvmmu.FrameType, 4096))
 	g.mmu = pvmmu.NewDomain(pvmmu.Config{ID: g.d.ID, Memory: mem, Types: types, Flusher: g, PAE: bits == 32,
-		M2P: func(m mm.MFN, pfn uint64) { g.m2p[m] = pfn }})
+		Descriptor: func(d uint64) (uint64, bool) { return d, d != 13<<32 },
+		M2P:        func(m mm.MFN, pfn uint64) { g.m2p[m] = pfn }})
 	for _, v := range g.d.VCPUs {
 		v.MMU = g.mmu.AddVCPU(g)
 	}
@@ -387,6 +388,37 @@ func (g *mmuGuest) update(list, n uint64) {
 	if g.last = pvMMU.handle(g.v); r.RAX != 0 {
 		g.Fatalf("mmu_update: %d", int64(r.RAX))
 	}
+}
+
+func TestUpdateDescriptor(t *testing.T) {
+	bothMMU(t, func(t *testing.T, g *mmuGuest) {
+		g.pinned()
+		if err := g.mmu.GetDescriptors(g.f[8]); err != nil {
+			t.Fatal(err)
+		}
+		args := func(ptr, desc uint64) []uint64 {
+			if g.bits == 32 {
+				return []uint64{ptr & (1<<32 - 1), ptr >> 32, desc & (1<<32 - 1), desc >> 32}
+			}
+			return []uint64{ptr, desc}
+		}
+		for _, x := range []struct {
+			ptr, desc uint64
+			want      any
+		}{
+			{g.at(8, 2), 0x123400005678, 0},
+			{g.at(8, 2), 13 << 32, xenabi.EINVAL},
+			{g.at(8, 2) + 4, 0, xenabi.EINVAL},
+			{g.at(3, 2), 0, xenabi.EINVAL},
+			{1 << 50, 0, xenabi.EINVAL},
+		} {
+			g.is(x.want, xenabi.HypercallUpdateDescriptor, args(x.ptr, x.desc)...)
+		}
+		if e := g.pte(8, 2); e != 0x123400005678 {
+			t.Errorf("the descriptor is %#x", e)
+		}
+		g.mmu.PutDescriptors(g.f[8])
+	})
 }
 
 func TestMMUUpdateDoesNotAllocate(t *testing.T) {

@@ -121,6 +121,9 @@ func (d *Domain) AddVCPU(c CPU) *VCPU {
 	return v
 }
 
+// Domain is what the vcpu belongs to.
+func (v *VCPU) Domain() *Domain { return v.d }
+
 // Root is the vcpu's top page table, of its kernel or its user mode; 0 is none.
 func (v *VCPU) Root(kernel bool) mm.MFN {
 	if kernel {

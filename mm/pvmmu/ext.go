@@ -124,9 +124,6 @@ func (d *Domain) Pending() error {
 	return d.finish(&budget)
 }
 
-// Pending is Domain.Pending.
-func (v *VCPU) Pending() error { return v.d.Pending() }
-
 // FlushLocal is MMUEXT_TLB_FLUSH_LOCAL.
 func (v *VCPU) FlushLocal() { v.d.flushSet(v.set()) }
 

@@ -80,6 +80,9 @@ func (b *builder) build() error {
 	b.topology()
 	b.time()
 	b.xen()
+	if b.cfg.PV {
+		b.pv()
+	}
 	return b.err
 }
 
@@ -87,7 +90,7 @@ func (b *builder) build() error {
 // on the configuration.
 func (b *builder) features() {
 	l1 := b.p.Leaf(1, 0)
-	xsave := l1.C&ecxXSAVE != 0 && b.p.Leaf(0xd, 0).A&3 == 3
+	xsave := !b.cfg.NoXSAVE && l1.C&ecxXSAVE != 0 && b.p.Leaf(0xd, 0).A&3 == 3
 	avx := xsave && l1.C&(1<<28) != 0 && b.p.Leaf(0xd, 0).A&4 != 0
 	xcr0 := uint32(3)
 	if avx {

@@ -1,4 +1,4 @@
-// Package cpuid decides what CPUID tells a PVH or HVM guest. The decision is
+// Package cpuid decides what CPUID tells a guest. The decision is
 // taken once, when the domain is created, and is plain data from then on, so
 // that it can move with the domain; only what depends on the vcpu's state
 // (APIC ID, OSXSAVE, XCR0) is put in at each CPUID.
@@ -48,6 +48,8 @@ type Config struct {
 	TSCDeadline  bool   // the APIC timer has the mode
 	UpcallVector bool   // HVMOP_set_evtchn_upcall_vector is offered (delivery by the APIC, with EOI)
 	Hide7B       uint32 // features of leaf 7, EBX, that are not offered although the host has them
+	NoXSAVE      bool   // XSAVE and what needs it is not offered although the host has it
+	PV, PV32     bool   // the guest is a PV one, and a 32-bit one
 	XenMajor     uint16
 	XenMinor     uint16
 }
@@ -171,8 +173,10 @@ func (p *Policy) CPUID(v VCPUInfo, leaf, sub uint32) (a, b, c, d uint32) {
 			r.C |= ecxOSXSAVE
 		}
 	case 0xb:
-		r.C |= sub & 0xff
-		r.D = id
+		if !p.Config.PV {
+			r.C |= sub & 0xff
+			r.D = id
+		}
 	case 0xd:
 		// EBX is the size for what XCR0 enables (subleaf 0), or for the
 		// compacted format (1): the same, as no gap exists below AVX.
@@ -188,7 +192,9 @@ func (p *Policy) CPUID(v VCPUInfo, leaf, sub uint32) (a, b, c, d uint32) {
 			r.A, r.B, r.C = id, v.ID&0xff, 0
 		}
 	case xenHVM:
-		r.B = v.ID
+		if !p.Config.PV {
+			r.B = v.ID
+		}
 	}
 	return r.A, r.B, r.C, r.D
 }

@@ -139,7 +139,9 @@ func guest(w xenabi.Width) (*CPU, *fake) {
 	f.seg[virt.SS].Selector = Flat64SS
 	if w == xenabi.Guest32 {
 		cs = Flat32KernelCS
-		f.seg[virt.SS].Selector = Flat32KernelSS
+		for _, r := range [...]virt.SegReg{virt.SS, virt.DS, virt.ES} {
+			f.seg[r].Selector = Flat32KernelSS
+		}
 	}
 	f.seg[virt.CS].Selector = cs
 	for v, at := range map[int]uint64{1: handlerDB, nmiVector: handlerNMI, virt.VectorUD: handlerUD, vectorNM: handlerNM, virt.VectorGP: handlerGP, virt.VectorPF: handlerPF} {

@@ -26,6 +26,7 @@ const (
 	PVGrub32   = "pvgrub32"       // and of 32
 	GrubDisk   = "grub.img"       // RootImage with a kernel and GRUB's menu
 	PVHostile  = "pv-hostile"     // the PV guest that tries to get at what isn't its own
+	PVBalloon  = "pv-balloon"     // the PV guest that gives frames back and gets others
 	GNUMach    = "gnumach"        // GNU's kernel, as a PV guest of 32 bits
 	Hostile    = "hostile"        // the guest that misbehaves
 	Calls      = "calls"          // the guest that measures calls of the hypervisor
@@ -65,7 +66,7 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "gnumach-image-1.8-xen-486", Pattern: "boot/gnumach-*-xen-486.gz"})
 		case Hostile, Calls, SIPI:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")
-		case PVHostile:
+		case PVHostile, PVBalloon:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/asm/pv.ld")
 		case SmallCD:
 			data, err = b.smallCD()

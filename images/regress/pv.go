@@ -53,6 +53,8 @@ func pvCases() []Case {
 		{Name: "pv-fork-storm", What: "a PV guest makes 10,000 processes; no frame is missing afterwards", Needs: debian, Timeout: 5 * time.Minute, Run: forkStorm},
 		{Name: "pv-hostile", What: "a PV guest tries to get at frames, tables and registers that aren't its own: what Xen refuses, is refused",
 			Needs: []string{builder.PVHostile, builder.Vmlinux, builder.Initrd}, Timeout: 4 * time.Minute, Run: pvHostile},
+		{Name: "pv-balloon", What: "a PV guest gives frames back, gets others, and exchanges them; the machine-to-physical table follows",
+			Needs: []string{builder.PVBalloon}, Timeout: 2 * time.Minute, Run: pvBalloon},
 		{Name: "pv-pvgrub64", What: "GRUB as a PV guest finds the menu on the guest's own disk, and boots its kernel",
 			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
 		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},
@@ -90,6 +92,40 @@ func forkStorm(t *T) error {
 	}
 	if now, err := h.guestFrames(); err != nil || now != before {
 		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, before, err)
+	}
+	return h.powerOff()
+}
+
+// pvBalloon runs the guest pv-balloon, twice: nothing is lost.
+func pvBalloon(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{}), []string{builder.PVBalloon}, map[string][]byte{"g.cfg": pv.guest(config("g", builder.PVBalloon, 1, 32))})
+	if err != nil {
+		return err
+	}
+	frames, err := h.guestFrames()
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		if err := h.Send("xl create -c g.cfg\r"); err != nil {
+			return err
+		}
+		m, err := h.expect(`PV-BALLOON (PASS|FAIL [^\r\n]*)|PV unexpected [^\r\n]*`, time.Minute)
+		if err != nil {
+			return err
+		}
+		if m.Groups[1] != "PASS" {
+			return fmt.Errorf("the guest says: %s", m.Groups[0])
+		}
+		if err := h.prompt(20 * time.Second); err != nil { // the console ends with its domain
+			return err
+		}
+		if err := h.gone("g", 20*time.Second); err != nil {
+			return err
+		}
+		if now, err := h.guestFrames(); err != nil || now != frames {
+			return fmt.Errorf("frames of guests are now %q, %q before: %v", now, frames, err)
+		}
 	}
 	return h.powerOff()
 }

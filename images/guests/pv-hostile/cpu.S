@@ -18,7 +18,7 @@ ATTACK	FAULT, "\name"
 	PRIVILEGED "INVLPG", invlpg pages
 	PRIVILEGED "SWAPGS", swapgs
 	PRIVILEGED "SYSRET", sysretq
-	PRIVILEGED "SYSEXIT", sysexit
+	PRIVILEGED "SYSEXIT", sysexitl
 	PRIVILEGED "VMRUN", vmrun %rax
 	PRIVILEGED "VMLOAD", vmload %rax
 	PRIVILEGED "STGI", stgi

@@ -1,5 +1,11 @@
 # A PV guest that tries known ways to get at what is not its own. The command line says
-# which: nothing for all that a guest survives, one after another, or a word of `words`.
+# which: nothing for all that a guest survives, one after another, or a word:
+#
+#   race  two vcpus, of which one writes to what the other one makes a page table
+#   push  faults with its stack in a page table
+#   spin  holds its CPU, with events masked
+#   fuzz  calls every number with bad arguments
+#
 # Each attack is a line
 #
 #   PV-HOSTILE name: outcome
@@ -109,6 +115,7 @@ all:	mov	$attacks_begin, %r12d
 	add	$24, %r12
 	cmp	$attacks_end, %r12
 	jb	1b
+last_line:
 	mov	$prefix, %esi
 	call	puts
 	mov	$ends, %esi
@@ -186,10 +193,20 @@ table:	push	%rdi
 	.include "images/guests/pv-hostile/entries.S"
 	.include "images/guests/pv-hostile/memory.S"
 	.include "images/guests/pv-hostile/cpu.S"
+	.include "images/guests/pv-hostile/race.S"
+	.include "images/guests/pv-hostile/fuzz.S"
 
 	.data
 	.balign	8
-words:	.quad	0, 0
+words:	.ascii	"race\0\0\0\0"
+	.quad	race
+	.ascii	"push\0\0\0\0"
+	.quad	push
+	.ascii	"spin\0\0\0\0"
+	.quad	spin
+	.ascii	"fuzz\0\0\0\0"
+	.quad	fuzz
+	.quad	0, 0
 prefix:	.asciz	"PV-HOSTILE "
 colon:	.asciz	": "
 faulted: .asciz	"fault "

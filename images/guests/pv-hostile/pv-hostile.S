@@ -12,7 +12,8 @@
 #
 # whose outcome is what the hypercall returned, "fault" with its vector and error code, or
 # for those that count what got through, that count; " NOT REFUSED" follows what the
-# hypervisor should have refused. The last line is "PV-HOSTILE END n not refused".
+# hypervisor should have refused. The last line is "PV-HOSTILE END n not refused"; the guest
+# crashes, if that isn't 0.
 #
 # References: those of asm/pv64.S; memory.h, vcpu.h, grant_table.h, physdev.h, callback.h;
 # Xen Security Advisories' public texts, for what has been tried on hypervisors before.
@@ -124,7 +125,9 @@ last_line:
 	call	putd
 	mov	$unrefused, %esi
 	call	puts
-	jmp	exit
+	cmpq	$0, failures
+	je	exit
+	jmp	crash
 
 # report prints the line of attack R12.
 report:	mov	$prefix, %esi
@@ -194,6 +197,7 @@ table:	push	%rdi
 	.include "images/guests/pv-hostile/memory.S"
 	.include "images/guests/pv-hostile/cpu.S"
 	.include "images/guests/pv-hostile/race.S"
+	.include "images/guests/pv-hostile/calls.S"
 	.include "images/guests/pv-hostile/fuzz.S"
 
 	.data

@@ -66,9 +66,9 @@ func (c *Core) SetConfig(ctx context.Context, e *Entry, cfg control.DomainConfig
 // tryConfig looks for what would make Create fail, but for memory: how much will be
 // free then, nobody knows.
 func (c *Core) tryConfig(ctx context.Context, e *Entry, cfg *control.DomainConfig) error {
-	k, err := c.kernel(cfg.Kernel)
+	k, err := c.kernel(cfg)
 	if err == nil {
-		err = k.CheckPVH()
+		err = checkKernel(cfg.Type, k)
 	}
 	if err != nil {
 		return kernelError(err)

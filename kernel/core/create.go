@@ -151,7 +151,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 		tell = func(control.Progress) {}
 	}
 	tell(control.Progress{Step: "kernel"})
-	kernel, err := c.kernel(cfg.Kernel)
+	kernel, err := c.kernel(cfg)
 	if err != nil {
 		return nil, false, err
 	}
@@ -207,10 +207,10 @@ func (c *Core) ramdisk(cfg *control.DomainConfig) ([]byte, error) {
 }
 
 // kernel decodes a kernel, or finds it decoded.
-func (c *Core) kernel(name string) (*image.Kernel, error) {
-	m, err := c.Module(name)
+func (c *Core) kernel(cfg *control.DomainConfig) (*image.Kernel, error) {
+	name, m, err := c.bootFile(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("kernel: %w", err)
+		return nil, err
 	}
 	k, warm, err := c.kernels.Decode(m.Name, name, m.Data, image.Limits{})
 	if !warm {

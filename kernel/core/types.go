@@ -2,12 +2,45 @@ package core
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"nidus/kernel/domain"
+	"nidus/personalities/image"
 	"nidus/personalities/pv/start"
 	"nidus/personalities/pvh"
 	"nidus/rpc/control"
 )
+
+// firmwareFiles are the names that a firmware's file may have: xl's, and Debian's (package
+// grub-xen-host).
+var firmwareFiles = map[string][]string{
+	control.PVGrub64: {"pvgrub64.bin", "pvgrub64", "grub-x86_64-xen.bin"},
+	control.PVGrub32: {"pvgrub32.bin", "pvgrub32", "grub-i386-xen.bin"},
+}
+
+// bootFile returns the file that a domain boots: its kernel, or its firmware.
+func (c *Core) bootFile(cfg *control.DomainConfig) (name string, m *Module, err error) {
+	if cfg.Firmware == "" || cfg.Kernel != "" {
+		if m, err = c.Module(cfg.Kernel); err != nil {
+			return "", nil, fmt.Errorf("kernel: %w", err)
+		}
+		return cfg.Kernel, m, nil
+	}
+	names := firmwareFiles[cfg.Firmware]
+	if names == nil || cfg.Type != control.PV {
+		return "", nil, control.Errorf(control.ErrBadConfig, "firmware=%q: PV domains can have pvgrub64 or pvgrub32, and other types none", cfg.Firmware)
+	}
+	for _, dir := range [...]string{"", control.DataPrefix} {
+		for _, name := range names {
+			if m, err := c.Module(dir + name); err == nil {
+				return m.Name, m, nil
+			}
+		}
+	}
+	return "", nil, control.Errorf(control.ErrNoFile, "firmware=%q: no boot module, and no file on the data partition, is called %s; Debian's package grub-xen-host has the last",
+		cfg.Firmware, strings.Join(names, ", "))
+}
 
 // checkType refuses types of domains that can't run here.
 func (c *Core) checkType(t control.DomainType) error {
@@ -20,6 +53,14 @@ func (c *Core) checkType(t control.DomainType) error {
 		return control.Errorf(control.ErrBadConfig, "type=\"pvh\" needs hardware virtualization with nested paging, which this machine lacks or the firmware has switched off; dmesg says which")
 	}
 	return nil
+}
+
+// checkKernel refuses a kernel that can't start as a type of domain.
+func checkKernel(t control.DomainType, k *image.Kernel) error {
+	if t == control.PV {
+		return start.CheckPV(k)
+	}
+	return k.CheckPVH()
 }
 
 // buildType makes a domain of a type, which checkType has seen.
@@ -35,7 +76,7 @@ func runOf(control.DomainType) func(*domain.VCPU) { return pvh.Run }
 
 // buildPV checks what there is to check.
 func (c *Core) buildPV(_ context.Context, b pvh.Config) (*domain.Domain, error) {
-	if err := start.CheckPV(b.Kernel); err != nil {
+	if err := checkKernel(control.PV, b.Kernel); err != nil {
 		return nil, err
 	}
 	return nil, control.Errorf(control.ErrNotYet, "type=\"pv\": PV guests are not there yet; if the kernel has a note for it, use type=\"pvh\"")

@@ -2449,7 +2449,9 @@ type DomainConfig struct {
 	Kernel  string `protobuf:"bytes,4,opt,name=kernel" json:"kernel,omitempty"`
 	Ramdisk string `protobuf:"bytes,5,opt,name=ramdisk" json:"ramdisk,omitempty"`
 	// The kernel's whole command line.
-	Cmdline  string `protobuf:"bytes,6,opt,name=cmdline" json:"cmdline,omitempty"`
+	Cmdline string `protobuf:"bytes,6,opt,name=cmdline" json:"cmdline,omitempty"`
+	// pvgrub64 or pvgrub32, of PV domains: a file of the host that stands in for
+	// kernel.
 	Firmware string `protobuf:"bytes,7,opt,name=firmware" json:"firmware,omitempty"`
 	// There at start, and never less, can be.
 	MemoryBytes    uint64 `protobuf:"varint,8,opt,name=memory_bytes,json=memoryBytes" json:"memory_bytes,omitempty"`

@@ -29,6 +29,13 @@ func (t DomainType) String() string {
 // MarshalText is String.
 func (t DomainType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
+// PVGrub64 and PVGrub32 are the firmware of PV guests (DomainConfig.Firmware): GRUB, which
+// finds the kernel on the guest's own disk, for kernels of 64 bits and of 32.
+const (
+	PVGrub64 = "pvgrub64"
+	PVGrub32 = "pvgrub32"
+)
+
 // Action is what to do with a domain that ended.
 type Action uint8
 
@@ -142,7 +149,8 @@ type DomainConfig struct {
 	Kernel  string `json:"kernel,omitempty"`
 	Ramdisk string `json:"ramdisk,omitempty"`
 	// Cmdline is the kernel's whole command line.
-	Cmdline  string `json:"cmdline,omitempty"`
+	Cmdline string `json:"cmdline,omitempty"`
+	// Firmware stands for a kernel that the host has: PVGrub64 or PVGrub32.
 	Firmware string `json:"firmware,omitempty"`
 
 	// MemoryBytes is there at start, MaxMemoryBytes (never less) can be.

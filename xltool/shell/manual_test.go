@@ -128,7 +128,6 @@ contradiction are errors.
 	}{
 		{xlcfg.Acted, "KEYS"},
 		{xlcfg.Kept, "KEYS THAT ARE CHECKED, AND NOT ACTED ON YET"},
-		{xlcfg.Refused, "KEYS THAT ARE REFUSED"},
 		{xlcfg.Ignored, "KEYS THAT ARE IGNORED"},
 		{xlcfg.Obsolete, "KEYS OF XM"},
 	} {

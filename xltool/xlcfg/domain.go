@@ -60,12 +60,34 @@ func (d *decoder) uuid(s *Setting) {
 	d.cfg.UUID = u
 }
 
+// bootloaders are the programs that find a guest's kernel on its disk by GRUB's menu, which
+// GRUB can do in the guest, and what that is called.
+var bootloaders = map[string]string{
+	"pygrub": control.PVGrub64, "pvgrub": control.PVGrub64, "pv-grub": control.PVGrub64,
+	control.PVGrub64: control.PVGrub64, control.PVGrub32: control.PVGrub32,
+}
+
+// bootloader comes after the type, kernel and firmware.
 func (d *decoder) bootloader(s *Setting) {
-	file := "grub-x86_64-xen.bin"
-	if d.cfg.Type == control.PVH {
-		file = "grub-i386-xen_pvh.bin"
+	text, ok := d.text(s)
+	if !ok {
+		return
 	}
-	d.fail(s.Pos, "bootloader: no program of the host looks into a guest's disk here; remove the line and let the guest boot itself with pvgrub: kernel = %q (package grub-xen-bin)", file)
+	firmware, known := bootloaders[text[strings.LastIndexByte(text, '/')+1:]]
+	switch other := d.file.Get("kernel"); {
+	case d.cfg.Type == control.PV && d.cfg.Kernel != "":
+		d.warn(s, "bootloader is ignored, because there is kernel at "+other.Pos.String())
+	case d.cfg.Type == control.PV && d.cfg.Firmware != "":
+		d.warn(s, "bootloader is ignored, because there is firmware at "+d.file.Get("firmware").Pos.String())
+	case d.cfg.Type == control.PV && known:
+		d.cfg.Firmware = firmware
+		d.warn(s, "bootloader: no program of the host looks into a guest's disk here; GRUB does in the guest: write firmware = \""+
+			firmware+"\", or \"pvgrub32\" for a kernel of 32 bits")
+	case d.cfg.Type == control.PV:
+		d.fail(s.Pos, "bootloader: no program of the host looks into a guest's disk here; remove the line and let the guest boot itself: firmware = \"pvgrub64\"")
+	default:
+		d.fail(s.Pos, "bootloader: no program of the host looks into a guest's disk here; remove the line and let the guest boot itself with pvgrub: kernel = %q (package grub-xen-bin)", "grub-i386-xen_pvh.bin")
+	}
 }
 
 func (d *decoder) tscMode(s *Setting) {
@@ -122,8 +144,10 @@ func (d *decoder) checkBoot() {
 	switch {
 	case c.Type == control.PVH && firmware != nil:
 		d.fail(firmware.Pos, "there is no firmware for a PVH guest; use kernel = ..., which may be grub-i386-xen_pvh.bin")
-	case c.Type == control.PV && c.Firmware != "" && c.Firmware != "pvgrub32" && c.Firmware != "pvgrub64":
+	case c.Type == control.PV && c.Firmware != "" && c.Firmware != control.PVGrub32 && c.Firmware != control.PVGrub64:
 		d.fail(firmware.Value.Pos, "firmware %q is none for a PV guest; use pvgrub32 or pvgrub64, or kernel = ...", shorten(c.Firmware))
+	case c.Type == control.PV && c.Firmware != "" && c.Kernel != "":
+		d.fail(firmware.Pos, "firmware and kernel, at %v, both say what to boot; remove one", kernel.Pos)
 	case kernel != nil && c.Kernel == "" && kernel.Value.Kind != List:
 		d.fail(kernel.Value.Pos, "kernel is empty; name the file of the kernel")
 	case kernel == nil && c.Type != control.HVM && firmware == nil && d.file.Get("bootloader") == nil:

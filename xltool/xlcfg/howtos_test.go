@@ -2,6 +2,7 @@ package xlcfg
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -99,6 +100,7 @@ func TestHowtoLines(t *testing.T) {
 		{`builder = 'hmv'`, `f:2:11: unknown builder "hmv", did you mean "hvm"?`, "", nil},
 		{`disks = [ 'phy:/dev/wd0e,0x1,w' ]`, `f:2:1: unknown key "disks", did you mean "disk"?`, "", nil},
 		{`bootloader = 'pygrub'`, `f:2:1: bootloader: no program of the host looks into a guest's disk here; remove the line and let the guest boot itself with pvgrub: kernel = "grub-i386-xen_pvh.bin" (package grub-xen-bin)`, "", nil},
+		{"type='pv'\nbootloader='pygrub'", nothing, "bootloader is ignored, because there is kernel at f:1:23", nil},
 		{"import os, re", `f:2:1: "import" begins a Python statement; xl's files have only key = value: write down the values that it makes`, "", nil},
 	} {
 		cfg, warnings, err := Load("f", []byte(base+tt.src))
@@ -120,6 +122,26 @@ func TestHowtoLines(t *testing.T) {
 		}
 		if want := min(len(tt.warn), 1); said != want {
 			t.Errorf("%q: said %d times, want %d, %q; all: %v", tt.src, said, want, tt.warn, warnings)
+		}
+	}
+	// What boots from the guest's own disk.
+	const grub = "bootloader: no program of the host looks into a guest's disk here; GRUB does in the guest: write firmware = %q, or \"pvgrub32\" for a kernel of 32 bits"
+	for line, want := range map[string][2]string{
+		`firmware='pvgrub32'`:                        {"pvgrub32", ""},
+		`type='pv'; firmware='pvgrub64'`:             {"pvgrub64", ""},
+		`bootloader='pygrub'`:                        {"pvgrub64", fmt.Sprintf(grub, "pvgrub64")},
+		`bootloader='/usr/lib/xen-4.17/bin/pygrub'`:  {"pvgrub64", fmt.Sprintf(grub, "pvgrub64")},
+		`builder='linux'; bootloader='pvgrub'`:       {"pvgrub64", fmt.Sprintf(grub, "pvgrub64")},
+		`bootloader='pvgrub32'`:                      {"pvgrub32", fmt.Sprintf(grub, "pvgrub32")},
+		`bootloader='pygrub'; firmware = 'pvgrub32'`: {"pvgrub32", "bootloader is ignored, because there is firmware at f:2:22"},
+	} {
+		cfg, warnings, err := Load("f", []byte("name='n'; memory=64\n"+line))
+		if err != nil || cfg.Type != control.PV || cfg.Firmware != want[0] || cfg.Kernel != "" {
+			t.Errorf("%s: %+v, %v", line, cfg, err)
+			continue
+		}
+		if said := slices.ContainsFunc(warnings, func(w Warning) bool { return w.Msg == want[1] }); said != (want[1] != "") {
+			t.Errorf("%s: %v", line, warnings)
 		}
 	}
 	// The old way of the type, where no new one is.

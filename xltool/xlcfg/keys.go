@@ -14,8 +14,6 @@ type key struct {
 	decode func(d *decoder, s *Setting)
 	// notYet says why nothing acts on the value; "" if something does.
 	notYet string
-	// refused: decode is an error.
-	refused bool
 }
 
 // later is the reason of keys that nothing acts on yet.
@@ -34,11 +32,11 @@ var decoded = []key{
 
 	{name: "kernel", typ: "file", decode: str(func(c *DomainConfig) *string { return &c.Kernel })},
 	{name: "ramdisk", typ: "file", decode: str(func(c *DomainConfig) *string { return &c.Ramdisk })},
-	{name: "firmware", typ: "string", decode: str(func(c *DomainConfig) *string { return &c.Firmware }), notYet: later + ": a PVH guest has none"},
+	{name: "firmware", typ: "pvgrub64 or pvgrub32, of PV guests", decode: str(func(c *DomainConfig) *string { return &c.Firmware })},
 	{name: "cmdline", typ: "string", decode: (*decoder).nothing},
 	{name: "root", typ: "string", decode: (*decoder).nothing},
 	{name: "extra", typ: "string", decode: (*decoder).nothing},
-	{name: "bootloader", typ: "string", decode: (*decoder).bootloader, refused: true, notYet: "is refused: no program of the host looks into a guest's disk; pvgrub does"},
+	{name: "bootloader", typ: "pygrub, in whose place firmware is taken", decode: (*decoder).bootloader},
 
 	{name: "memory", typ: "MiB", decode: mib(func(c *DomainConfig) *uint64 { return &c.MemoryBytes })},
 	{name: "maxmem", typ: "MiB", decode: mib(func(c *DomainConfig) *uint64 { return &c.MaxMemoryBytes })},
@@ -169,8 +167,6 @@ const (
 	Kept KeyState = "checked"
 	// Ignored: it is read, and nothing acts on it yet.
 	Ignored KeyState = "ignored"
-	// Refused: a configuration with it is an error.
-	Refused KeyState = "refused"
 	// Obsolete: it was xm's.
 	Obsolete KeyState = "obsolete"
 )
@@ -181,8 +177,6 @@ func Table() []KeyInfo {
 	for _, k := range keys {
 		i := KeyInfo{k.name, k.typ, Acted, k.notYet}
 		switch {
-		case k.refused:
-			i.State = Refused
 		case k.decode == nil:
 			i.State = Ignored
 		case k.notYet != "":

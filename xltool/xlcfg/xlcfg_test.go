@@ -117,6 +117,10 @@ func TestErrors(t *testing.T) {
 		{base + "nomigrate = 'true'", `f:2:13: nomigrate is a number: write 1 for true, 0 for false`},
 		{base + "bootloader = 'pygrub'", `f:2:1: bootloader: no program of the host looks into a guest's disk here; remove the line and let the guest boot itself with pvgrub: kernel = "grub-i386-xen_pvh.bin" (package grub-xen-bin)`},
 		{base + "firmware = 'ovmf'", `f:2:1: there is no firmware for a PVH guest; use kernel = ..., which may be grub-i386-xen_pvh.bin`},
+		{base + "type = 'pv'; firmware = 'pvgrub64'", `f:2:14: firmware and kernel, at f:1:23, both say what to boot; remove one`},
+		{"name='n'; memory=64; firmware='ovmf'", `f:1:31: firmware "ovmf" is none for a PV guest; use pvgrub32 or pvgrub64, or kernel = ...`},
+		{"name='n'; memory=64; bootloader='/opt/mine'", `f:1:22: bootloader: no program of the host looks into a guest's disk here; remove the line and let the guest boot itself: firmware = "pvgrub64"`},
+		{"name='n'; memory=64; firmware='pvgrub64'; ramdisk='r'", `f:1:51: a ramdisk without a kernel; add kernel = "..."`},
 		// What is missing.
 		{`type="pvh"; name="n"; memory=64`, `f:1:1: no kernel, which a PVH guest needs; add kernel = "..."`},
 		{`name="n"; memory=64`, `f:1:1: no kernel, which a PV guest needs; add kernel = "..."`},

@@ -28,11 +28,10 @@ func newMachine(pages uint64) *machine {
 	return m
 }
 
-// renumber finds the frames again after some of them changed places.
-func (m *machine) renumber() {
-	for i, f := range m.frames {
-		m.pfn[f] = PFN(i)
-	}
+// swap exchanges two frames.
+func (m *machine) swap(a, b PFN) {
+	m.frames[a], m.frames[b] = m.frames[b], m.frames[a]
+	m.pfn[m.frames[a]], m.pfn[m.frames[b]] = a, b
 }
 
 func (m *machine) Frame(pfn PFN) mm.MFN { return m.frames[pfn] }

@@ -24,7 +24,6 @@ package start
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -119,23 +118,20 @@ func (p *Plan) Width() xenabi.Width {
 // lowFrames is the number of frames below 4 GiB.
 const lowFrames = 1 << (32 - mm.PageShift)
 
-// Arrange exchanges two of the domain's frames, if that is needed to have the root of its
-// page tables below 4 GiB. An error is that there is none of them there, or that they are
-// not as many as Pages.
-func (p *Plan) Arrange(frames []mm.MFN) error {
-	if uint64(len(frames)) != p.Pages {
-		return fmt.Errorf("%w: %d frames for %d pages", ErrParams, len(frames), p.Pages)
-	}
-	if !p.LowRoot || frames[p.Tables.First] < lowFrames {
+// Arrange exchanges two of the domain's frames, by swap, if that is needed to have the root
+// of its page tables below 4 GiB. An error is that there is none of them there.
+func (p *Plan) Arrange(frame func(PFN) mm.MFN, swap func(a, b PFN)) error {
+	if !p.LowRoot || frame(p.Tables.First) < lowFrames {
 		return nil
 	}
-	low := slices.IndexFunc(frames, func(m mm.MFN) bool { return m < lowFrames })
-	if low < 0 {
-		return fmt.Errorf("%w: kernel %s needs a frame below 4 GiB for its page tables, and none of the domain's is there; take a 64-bit kernel, or one with PAE=yes[extended-cr3]",
-			ErrMemory, p.kernel.Name)
+	for pfn := range PFN(p.Pages) {
+		if frame(pfn) < lowFrames {
+			swap(pfn, p.Tables.First)
+			return nil
+		}
 	}
-	frames[low], frames[p.Tables.First] = frames[p.Tables.First], frames[low]
-	return nil
+	return fmt.Errorf("%w: kernel %s needs a frame below 4 GiB for its page tables, and none of the domain's is there; take a 64-bit kernel, or one with PAE=yes[extended-cr3]",
+		ErrMemory, p.kernel.Name)
 }
 
 // Virt returns where the page tables map pfn. Precondition: pfn lies before VirtEnd.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -139,32 +138,30 @@ func TestArrange(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	frames := func(low int) []mm.MFN {
-		f := make([]mm.MFN, p.Pages)
-		for i := range f {
-			f[i] = mm.MFN(1<<20 + i)
+	host := func(low PFN) *machine {
+		m := &machine{pfn: make(map[mm.MFN]PFN), pages: make(map[mm.MFN]*[mm.PageSize]byte)}
+		for i := range PFN(p.Pages) {
+			f := mm.MFN(1<<20 + i)
+			if i == low {
+				f = 1<<20 - 1
+			}
+			m.frames, m.pfn[f] = append(m.frames, f), i
 		}
-		if low >= 0 {
-			f[low] = 1<<20 - 1
-		}
-		return f
+		return m
 	}
-	root := int(p.Tables.First)
-	for _, low := range []int{root, 0, 4095} {
-		f := frames(low)
-		want := slices.Sorted(slices.Values(f))
-		if err := p.Arrange(f); err != nil || f[root] != 1<<20-1 || !slices.Equal(slices.Sorted(slices.Values(f)), want) {
-			t.Errorf("low frame %d: %v, root %#x", low, err, f[root])
+	for _, low := range []PFN{p.Tables.First, 0, PFN(p.Pages) - 1} {
+		m := host(low)
+		if err := p.Arrange(m.Frame, m.swap); err != nil || m.Frame(p.Tables.First) != 1<<20-1 || low != p.Tables.First && m.Frame(low) != 1<<20+mm.MFN(p.Tables.First) {
+			t.Errorf("low frame %d: %v, root %#x", low, err, m.Frame(p.Tables.First))
+		}
+		if err := p.Write(m, testLive); err != nil {
+			t.Error(err)
 		}
 	}
-	if err := p.Arrange(frames(-1)); !errors.Is(err, ErrMemory) {
+	m := host(PFN(p.Pages))
+	if err := p.Arrange(m.Frame, m.swap); !errors.Is(err, ErrMemory) {
 		t.Errorf("no low frame: %v", err)
 	}
-	if err := p.Arrange(frames(0)[1:]); !errors.Is(err, ErrParams) {
-		t.Errorf("a frame too few: %v", err)
-	}
-	m := newMachine(p.Pages)
-	m.frames = frames(-1)
 	if err := p.Write(m, testLive); !errors.Is(err, ErrMemory) {
 		t.Errorf("a root above 4 GiB: %v", err)
 	}

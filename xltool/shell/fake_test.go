@@ -40,6 +40,7 @@ type fakeDomain struct {
 func newFake() *fakePlane {
 	f := &fakePlane{dmesg: "(XEN) Nidus\n(XEN) boot\tx\x1b[2J\r\n", files: map[string]string{
 		"debian.cfg": "type='pvh'\nname='debian'\nkernel='vmlinuz'\nmemory=256\nvcpus=2\n",
+		"grub.cfg":   "name='grub'\nbootloader='pygrub'\nmemory=256\n",
 		"bad.cfg":    "type='hmv'\nname='debian'\nkernel='vmlinuz'\nmemry=256\n",
 		"big.cfg":    "type='pvh'; name='big'; kernel='vmlinuz'; memory=4096",
 		"vmlinuz":    "\x7fELF",

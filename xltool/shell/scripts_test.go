@@ -51,6 +51,7 @@ var scripts = map[string][]string{
 	"howtos": {
 		"xl dmesg", "xl info host", "xl list", "xl create /usr/pkg/etc/xen/foo", "xl list", "xl shutdown domU-id", "xl list", "xl console domU-id", "xl create -c /usr/pkg/etc/xen/bar",
 		"xm dmesg", "xm info host", "xm create foo", "xm list", "xm shutdown domU-id", "xm destroy solaris", "xm shutdown -R", "xl shutdown -H", "xl create -F -e -q foo -n",
+		"create -n grub.cfg", "create -q grub.cfg", "list -l grub",
 		`xl create -qn foo 'disk=["file:/n0/xen/foo-wd0,0x0,w","phy:/dev/vnd0d,6:cdrom,r"]' 'vif=["mac=aa:00:00:d1:00:09,bridge=bridge0,rate=1MB/s@20ms",""]'`,
 	},
 }

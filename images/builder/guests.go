@@ -27,6 +27,7 @@ const (
 	GrubDisk   = "grub.img"       // RootImage with a kernel and GRUB's menu
 	PVHostile  = "pv-hostile"     // the PV guest that tries to get at what isn't its own
 	PVBalloon  = "pv-balloon"     // the PV guest that gives frames back and gets others
+	PV32SMP    = "pv32-smp"       // the 32-bit PV guest with four vcpus
 	GNUMach    = "gnumach"        // GNU's kernel, as a PV guest of 32 bits
 	Hostile    = "hostile"        // the guest that misbehaves
 	Calls      = "calls"          // the guest that measures calls of the hypervisor
@@ -66,6 +67,8 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "gnumach-image-1.8-xen-486", Pattern: "boot/gnumach-*-xen-486.gz"})
 		case Hostile, Calls, SIPI:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")
+		case PV32SMP:
+			data, err = b.assembled(name, "--32", "elf_i386", "images/guests/asm/pv32.ld")
 		case PVHostile, PVBalloon:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/asm/pv.ld")
 		case SmallCD:

@@ -55,6 +55,10 @@ func pvCases() []Case {
 			Needs: []string{builder.PVHostile, builder.Vmlinux, builder.Initrd}, Timeout: 4 * time.Minute, Run: pvHostile},
 		{Name: "pv-balloon", What: "a PV guest gives frames back, gets others, and exchanges them; the machine-to-physical table follows",
 			Needs: []string{builder.PVBalloon}, Timeout: 2 * time.Minute, Run: pvBalloon},
+		{Name: "pv32-smp", What: "a 32-bit PV guest starts its other three vcpus; they answer each event, and count together",
+			Needs: []string{builder.PV32SMP}, Timeout: 2 * time.Minute, Run: pv32SMP},
+		{Name: "pv-mixed", What: "a 64-bit PV guest, a 32-bit one and a PVH one at once; one ends amid its forks, the others go on",
+			Needs: append(debian, builder.PV32SMP), Timeout: 4 * time.Minute, Run: pvMixed},
 		{Name: "pv-pvgrub64", What: "GRUB as a PV guest finds the menu on the guest's own disk, and boots its kernel",
 			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
 		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},
@@ -80,7 +84,6 @@ func forkStorm(t *T) error {
 	if _, err := h.guestUp(2, time.Minute); err != nil {
 		return err
 	}
-	// Half of it, that a guest is destroyed amid it too, is pv-mixed's.
 	if _, err := h.expect(`NIDUS-GUEST-FORKS 10000`, 3*time.Minute); err != nil {
 		return err
 	}
@@ -126,6 +129,95 @@ func pvBalloon(t *T) error {
 		if now, err := h.guestFrames(); err != nil || now != frames {
 			return fmt.Errorf("frames of guests are now %q, %q before: %v", now, frames, err)
 		}
+	}
+	return h.powerOff()
+}
+
+// pv32SMP reads what the guest pv32-smp counts.
+func pv32SMP(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{CPUs: 3}), []string{builder.PV32SMP}, map[string][]byte{"g.cfg": pv.guest(config("g", builder.PV32SMP, 4, 32))})
+	if err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	m, err := h.expect(`PV32-SMP (PASS|FAIL [^\r\n]*)|PV unexpected [^\r\n]*`, time.Minute)
+	if err != nil {
+		return err
+	}
+	if m.Groups[1] != "PASS" {
+		return fmt.Errorf("the guest says: %s", m.Groups[0])
+	}
+	for _, want := range []string{"online 3", "events 3000", "answers 3000", "total 300000"} {
+		if !contains(m.Before, `PV32-SMP `+want+` \r*\n`) {
+			return fmt.Errorf("no %q in %q", want, m.Before)
+		}
+	}
+	if err := h.prompt(20 * time.Second); err != nil { // the console ends with its domain
+		return err
+	}
+	if err := h.gone("g", 20*time.Second); err != nil {
+		return err
+	}
+	return h.powerOff()
+}
+
+// pvMixed has guests of three kinds tick side by side, and destroys one that forks.
+func pvMixed(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{CPUs: 3, MemoryMiB: 1536}), []string{builder.Vmlinux, builder.Initrd, builder.PV32SMP}, map[string][]byte{
+		"pvh.cfg":   linux("pvh", builder.Vmlinux, 1, "tick"),
+		"pv64.cfg":  pv.guest(linux("pv64", builder.Vmlinux, 1, "tick")),
+		"pv32.cfg":  pv.guest(config("pv32", builder.PV32SMP, 1, 32, `extra = "tick"`)),
+		"forks.cfg": pv.guest(linux("forks", builder.Vmlinux, 2, "forks forks=1000000")),
+	})
+	if err != nil {
+		return err
+	}
+	names := []string{"pvh", "pv64", "pv32"}
+	for _, n := range names {
+		if _, err := h.mustDo("xl create %s.cfg", n); err != nil {
+			return err
+		}
+	}
+	tick := func() error {
+		for _, n := range names {
+			if err := h.ticks(n, 3, time.Minute); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := tick(); err != nil {
+		return err
+	}
+	frames, err := h.guestFrames()
+	if err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c forks.cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.guestUp(2, time.Minute); err != nil {
+		return err
+	}
+	if err := h.leave(); err != nil {
+		return err
+	}
+	if err := tick(); err != nil {
+		return err
+	}
+	if _, err := h.mustDo("xl destroy forks"); err != nil {
+		return err
+	}
+	if err := h.gone("forks", 20*time.Second); err != nil {
+		return err
+	}
+	if now, err := h.guestFrames(); err != nil || now != frames {
+		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, frames, err)
+	}
+	if err := tick(); err != nil {
+		return err
 	}
 	return h.powerOff()
 }

@@ -28,6 +28,11 @@ const memMax = ^uint32(0) >> memCmdBits
 
 func memoryOp(c *call) int64 {
 	cmd := uint32(c.arg[0]) & memCmdMask
+	if c.v.PV != nil {
+		if res, known := c.pvMemoryOp(cmd); known {
+			return res
+		}
+	}
 	switch cmd {
 	case xenabi.XenMemPopulatePhysmap, xenabi.XenMemDecreaseReservation, xenabi.XenMemIncreaseReservation:
 		return c.reservation(cmd)

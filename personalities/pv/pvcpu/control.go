@@ -148,8 +148,8 @@ func (c *CPU) SetDebugReg(n uint32, v uint64) xenabi.Errno {
 // alias is the register that 4 and 5 mean, unless CR4.DE is set.
 func (c *CPU) alias(n uint32) (uint32, xenabi.Errno) {
 	switch {
-	case n > 7:
-		return 0, xenabi.EINVAL
+	case n > 7: // not EINVAL, as arch-x86/xen.h says: Xen's answer
+		return 0, xenabi.ENODEV
 	case n != 4 && n != 5:
 		return n, 0
 	case c.CR4&cr4DE != 0:
@@ -171,7 +171,10 @@ func (c *CPU) debugReg(n uint32, v uint64) (uint64, xenabi.Errno) {
 	case 6:
 		return dr6Fixed | v&dr6Valid, 0
 	case 7:
-		if v>>32 != 0 || v&dr7GD != 0 {
+		if v>>32 != 0 {
+			return 0, xenabi.EINVAL
+		}
+		if v&dr7GD != 0 {
 			return 0, xenabi.EPERM
 		}
 		for i := range uint(4) {

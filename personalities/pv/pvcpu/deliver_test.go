@@ -197,7 +197,7 @@ func TestDeliverFrames32(t *testing.T) {
 		f.seg[s].Selector = uint16(0x100 + 8*i) // none of them is there
 	}
 	f.user(c)
-	if err := c.DeliverFailsafe(); err != nil {
+	if err := c.BadEntry(); err != nil {
 		t.Fatal(err)
 	}
 	f.frame(t, w, 0x100, 0x108, 0x110, 0x118, text, 0x73, fl, userTop, 0x7b)

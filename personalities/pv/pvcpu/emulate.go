@@ -112,7 +112,7 @@ func (c *CPU) privileged(in insn.Insn) bool {
 		return c.rdmsr()
 	case insn.WRMSR:
 		return c.wrmsr()
-	case insn.WBINVD, insn.INVD:
+	case insn.WBINVD:
 		return true // caches are coherent, and no device of the guest's looks past them
 	case insn.XSETBV:
 		return c.xsetbv()

@@ -64,7 +64,7 @@ func TestEmulate(t *testing.T) {
 			{"MOV from DR7", []byte{0x0f, 0x21, 0xf8}, 0, func(_ *CPU, f *fake) { f.sys[virt.DR7] = 0x455 }, 3,
 				func(_ *CPU, f *fake) bool { return f.regs.RAX == 0x455 }},
 			{"WBINVD", []byte{0x0f, 0x09}, 0, nil, 2, nil},
-			{"INVD", []byte{0x0f, 0x08}, 0, nil, 2, nil},
+			{"INVD", []byte{0x0f, 0x08}, 0, nil, 0, nil},
 			{"HLT", []byte{0xf4}, 0, nil, 0, nil},
 			{"RDTSC", []byte{0x0f, 0x31}, 0, nil, 2,
 				func(_ *CPU, f *fake) bool { return f.regs.RAX == 0x3456789a && f.regs.RDX == 0x12 }},

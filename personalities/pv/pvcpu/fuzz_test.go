@@ -99,7 +99,7 @@ func FuzzIret(f *testing.F) {
 			return
 		}
 		sane(t, c, m)
-		if c.Syscall(!wide) != nil || c.DeliverFailsafe() != nil {
+		if c.Syscall(!wide) != nil || c.BadEntry() != nil {
 			return
 		}
 		sane(t, c, m)

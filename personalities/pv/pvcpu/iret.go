@@ -46,7 +46,7 @@ func (c *CPU) Iret() error {
 	c.setSelector(virt.SS, ss)
 	c.returned(flags)
 	if !canonical(r.RIP) {
-		return c.DeliverFailsafe()
+		return c.BadEntry()
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ func TestIret64(t *testing.T) {
 		{"to the kernel", 0, 0x7777, 0x30, 0x246, 0x28, false, 0x33, 0x2b, 0xcc, 0xbb, 0x7777},
 		{"to the kernel of ring 1", 0, 0x7777, 0x31, 0x46, 0x29, false, 0x33, 0x2b, 0xcc, 0xbb, 0x7777},
 		{"bad flags", 0, 0x7777, 0x33, ^uint64(0), 0x2b, true, 0x33, 0x2b, 0xcc, 0xbb, 0x7777},
-		{"to no address", 0, 1 << 47, 0x33, 0x246, 0x2b, false, Flat64CS, Flat64SS, 0xcc, 0xbb, handlerSafe},
+		{"to no address", 0, 1 << 47, Flat64CS &^ 3, 0x246, Flat64SS, false, Flat64CS, Flat64SS, 0xcc, 0xbb, handlerGP},
 	} {
 		c, f := guest(w)
 		c.NMIMasked, f.mask = true, true
@@ -65,12 +65,6 @@ func TestIret64(t *testing.T) {
 		t.Error(err)
 	}
 	c, f = guest(w)
-	c.Failsafe = Callback{}
-	f.put(f.regs.RSP, w, 0, 0, 0, 0, 1<<47, 0x33, 0x246, 0x104000, 0x2b)
-	if err := c.Iret(); err == nil || !strings.Contains(err.Error(), "failsafe") {
-		t.Error(err)
-	}
-	c, f = guest(w)
 	c.Assist.Store(1 << xenabi.VMAssistTypeArchitecturalIOPL)
 	f.put(f.regs.RSP, w, 0, 0, 0, 0, 0x7777, 0x33, 0x246|2<<ioplShift, 0x104000, 0x2b)
 	if err := c.Iret(); err != nil || c.IOPL != 2 {
@@ -78,11 +72,59 @@ func TestIret64(t *testing.T) {
 	}
 }
 
+// TestEntryFault: what IRET says of CS, SS and RIP.
+func TestEntryFault(t *testing.T) {
+	for _, w := range []xenabi.Width{xenabi.Guest64, xenabi.Guest32} {
+		for _, x := range []struct {
+			name   string
+			cs, ss uint16
+			code   uint64
+		}{
+			{"CS of the hypervisor", 0xe00b, 0, 0xe008},
+			{"CS null", 3, 0, 0},
+			{"CS of data", 0, 0, 0},
+			{"SS null", 0, 3, 0},
+			{"SS of the hypervisor", 0, 0xe043, 0xe040},
+			{"CS that isn't", 0x103, 0, 0x100},
+			{"SS of the LDT that isn't", 0, 0x107, 0x104},
+		} {
+			c, f := guest(w)
+			f.code32(c)
+			code, stack := f.seg[virt.CS].Selector, f.seg[virt.SS].Selector
+			if x.cs == 0 {
+				x.cs = code
+			}
+			if x.ss == 0 {
+				x.ss = stack
+			}
+			if x.name == "CS of data" {
+				x.cs, x.code = stack, uint64(stack&^3)
+			}
+			f.seg[virt.CS].Selector, f.seg[virt.SS].Selector = x.cs, x.ss
+			if err := c.BadEntry(); err != nil {
+				t.Errorf("%d bits, %s: %v", w.Bits(), x.name, err)
+				continue
+			}
+			check(t, x.name+": rip", f.regs.RIP, handlerGP)
+			check(t, x.name+": error code", f.word(f.regs.RSP, codeAt(w), w), x.code)
+			if got := f.word(f.regs.RSP, codeAt(w)+2, w) & 0xffff; got != uint64(x.cs) {
+				t.Errorf("%s: CS %#x in the frame", x.name, got)
+			}
+		}
+		c, _ := guest(w)
+		c.Failsafe = Callback{}
+		c.M.SetSegment(virt.ES, virt.Segment{Selector: 0x103})
+		if err := c.BadEntry(); err == nil || !strings.Contains(err.Error(), "failsafe") {
+			t.Error(err)
+		}
+	}
+}
+
 func TestFailsafe64(t *testing.T) {
 	c, f := guest(xenabi.Guest64)
 	f.seg[virt.DS].Selector, f.seg[virt.ES].Selector = 0x2b, Flat64SS // the first is not there
 	f.user(c)
-	if err := c.DeliverFailsafe(); err != nil {
+	if err := c.BadEntry(); err != nil {
 		t.Fatal(err)
 	}
 	f.frame(t, c.Width, 0xc, 0xb, 0x2b, Flat64SS, 0, 0, text, 0x33, f.word(f.regs.RSP, 8, c.Width), userTop, 0x2b)

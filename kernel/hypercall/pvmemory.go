@@ -1,0 +1,29 @@
+package hypercall
+
+import (
+	"nidus/kernel/xenabi"
+)
+
+// Where a guest finds the machine-to-physical table (arch-x86/xen-x86_64.h,
+// xen-x86_32.h).
+const (
+	m2pStart64, m2pEnd64 = 0xffff800000000000, 0xffff804000000000
+	m2pStart32, m2pEnd32 = 0xf5800000, 0xf6800000
+)
+
+// pvMemoryOp does a memory_op that is another one for PV guests; known is false if it
+// isn't.
+func (c *call) pvMemoryOp(cmd uint32) (res int64, known bool) {
+	switch cmd {
+	case xenabi.XenMemMachphysMapping:
+		m := xenabi.MachphysMapping{VStart: m2pStart64, VEnd: m2pEnd64}
+		if c.w == xenabi.Guest32 {
+			m.VStart, m.VEnd = m2pStart32, m2pEnd32
+		}
+		m.MaxMFN = (m.VEnd-m.VStart)/uint64(c.w) - 1
+		return c.write(c.arg[1], &m), true
+	case xenabi.XenMemAddToPhysmap, xenabi.XenMemAddToPhysmapBatch, xenabi.XenMemRemoveFromPhysmap:
+		return errno(xenabi.EACCES), true // for guests whose memory is translated
+	}
+	return 0, false
+}

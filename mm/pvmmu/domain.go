@@ -76,6 +76,8 @@ type Domain struct {
 	types *Types
 	pae   bool
 	cfg   Config
+	// budget is how many entries one call looks at.
+	budget int
 
 	vcpus []*VCPU
 
@@ -106,7 +108,7 @@ type VCPU struct {
 // NewDomain makes the memory management of a domain. It is the one of its number until
 // Close.
 func NewDomain(c Config) *Domain {
-	d := &Domain{id: c.ID, mem: c.Memory, types: c.Types, pae: c.PAE, cfg: c}
+	d := &Domain{id: c.ID, mem: c.Memory, types: c.Types, pae: c.PAE, cfg: c, budget: stepBudget}
 	c.Types.domains.Store(c.ID, d)
 	return d
 }

@@ -8,7 +8,7 @@ func (v *VCPU) Pin(m mm.MFN, level int) error {
 	if level < 1 || level > d.top().level() {
 		return ErrArgument
 	}
-	budget := stepBudget
+	budget := d.budget
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.finish(&budget); err != nil {
@@ -33,7 +33,7 @@ func (v *VCPU) Pin(m mm.MFN, level int) error {
 // Unpin ends Pin (MMUEXT_UNPIN_TABLE). It may leave work for Pending.
 func (v *VCPU) Unpin(m mm.MFN) error {
 	d := v.d
-	budget := stepBudget
+	budget := d.budget
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.finish(&budget); err != nil {
@@ -70,7 +70,7 @@ func (v *VCPU) SetRoot(kernel bool, m mm.MFN) error {
 	if !kernel && d.pae {
 		return ErrUnsupported
 	}
-	budget := stepBudget
+	budget := d.budget
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.finish(&budget); err != nil {
@@ -118,7 +118,7 @@ func (d *Domain) Pending() error {
 	if !d.left.Load() {
 		return nil
 	}
-	budget := stepBudget
+	budget := d.budget
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.finish(&budget)

@@ -9,7 +9,7 @@ const releaseBatch = 1 << 16
 // more and have let go of their descriptors: roots, and pins. It returns ErrAgain until it
 // is done. Then no frame has a type reference, unless somebody else has it mapped.
 func (d *Domain) Release() error {
-	budget := stepBudget
+	budget := d.budget
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.finish(&budget); err != nil {

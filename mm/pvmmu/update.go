@@ -24,7 +24,7 @@ func (v *VCPU) Update(ptr, val uint64) error {
 	if ptr&4 != 0 {
 		return ErrArgument
 	}
-	budget := stepBudget
+	budget := v.d.budget
 	return v.d.update(v, m, int(ptr&mm.PageMask)>>3, change{val: entry(val), keep: kind == PreserveAD}, &budget)
 }
 

@@ -35,7 +35,7 @@ func (v *VCPU) UpdateVA(va mm.GuestVirt, val uint64) error {
 	if !ok {
 		return ErrAddress
 	}
-	budget := stepBudget
+	budget := v.d.budget
 	return v.d.update(v, m, i, change{val: entry(val)}, &budget)
 }
 
@@ -67,7 +67,7 @@ func (v *VCPU) Emulate(ptr uint64, size int, val uint64, exchange bool, old uint
 	}
 	shift := ptr & 7 * 8
 	mask := ^uint64(0) >> (64 - 8*size) << shift
-	budget := stepBudget
+	budget := d.budget
 	for {
 		cur := uint64(load(d.mem.Table(m), i))
 		if exchange && cur&mask != old<<shift&mask {

@@ -169,7 +169,8 @@ func (a *actor) pruneGrants() {
 		m := mm.MFN(ptr >> 12)
 		e := a.w.Page(m).Load64(int(ptr & 0xfff))
 		i := a.w.types.Info(m)
-		if !i.Validated || i.Type != L1 || e&1 == 0 || mm.MFN(e&uint64(frameBits)>>12) != g.m {
+		// Of a table that is being unmade the entry may have its references still.
+		if a.d.task.depth == 0 && !i.Validated || i.Type != L1 || e&1 == 0 || mm.MFN(e&uint64(frameBits)>>12) != g.m {
 			delete(a.grants, ptr)
 		}
 	}

@@ -13,8 +13,11 @@ func (v *VCPU) MapForeign(ptr, val uint64, owner mm.DomID) error {
 }
 
 // UnmapForeign makes the L1 entry at ptr val, if it maps the frame m: ErrState otherwise. The
-// domain's CPUs have forgotten it on return.
+// domain's CPUs have forgotten it on return. val maps nothing, or another frame.
 func (v *VCPU) UnmapForeign(ptr, val uint64, m mm.MFN) error {
+	if e := entry(val); e.is(present) && e.frame() == m {
+		return ErrArgument // it would stay
+	}
 	for {
 		i := int(ptr&mm.PageMask) >> 3
 		f := v.d.types.at(mm.MFN(ptr >> mm.PageShift))

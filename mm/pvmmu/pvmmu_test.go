@@ -398,9 +398,19 @@ func TestDescriptors(t *testing.T) {
 	if err := g.d.GetDescriptors(g.m[3]); err != ErrType {
 		t.Error(err)
 	}
+	o := g.guest(other, 2, func(c *Config) { c.Descriptor = g.d.cfg.Descriptor })
+	if err := o.d.UpdateDescriptor(pt(g.m[8], 3), 0); err != ErrFrame {
+		t.Error(err)
+	}
+	o.end()
 	g.d.PutDescriptors(g.m[8])
+	g.v.FlushAll()
+	before := g.all
 	g.d.PutDescriptors(g.m[8])
 	g.update(nil, g.m[3], 1, to(g.m[8], writable))
+	if g.all != before+1 {
+		t.Errorf("%d flushes before it can be written", g.all-before)
+	}
 }
 
 func TestSpecial(t *testing.T) {
@@ -466,6 +476,9 @@ func TestForeign(t *testing.T) {
 	g.update(ErrFrame, g.m[3], 1, to(o.m[0], 0))
 	g.update(nil, g.m[3], 1, to(o.m[0], writable|noExec))
 	if err := g.v.UnmapForeign(at, 0, o.m[1]); err != ErrState {
+		t.Error(err)
+	}
+	if err := g.v.UnmapForeign(at, uint64(to(o.m[0], writable)), o.m[0]); err != ErrArgument {
 		t.Error(err)
 	}
 	before := g.all

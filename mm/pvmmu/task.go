@@ -199,7 +199,6 @@ func (d *Domain) unshare(m mm.MFN) (last bool) {
 			panic("pvmmu: a page table lost its references")
 		case w.count() > 1:
 			if f.cas(w, w-1) {
-				d.types.touch(f)
 				d.unref(m)
 				return false
 			}

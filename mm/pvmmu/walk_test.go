@@ -136,7 +136,7 @@ func (r *reach) leaf(a *actor, m mm.MFN, write bool, ptr uint64) {
 			return
 		}
 	}
-	w.Errorf("guest %d reaches frame %#x, %+v, write %v", a.id, m, w.f.Info(m), write)
+	w.Errorf("guest %d reaches frame %#x, %+v, write %v, by the entry at %#x", a.id, m, w.f.Info(m), write, ptr)
 }
 
 // some are the entries that guests use.

@@ -16,7 +16,7 @@ const (
 	extExtents  = 0x80000 // of an inode's flags
 	extUnused   = 32768   // from this length on, an extent is not written yet
 	extMaxDepth = 5
-	extMaxNodes = 1 << 16 // of a tree
+	extMaxTree  = 64 << 20 // bytes of a file's tree: more than maxExtents need
 )
 
 // extRefused are the features that make a file system another one, by their bits.
@@ -160,14 +160,17 @@ type walk struct {
 	e     *ext4
 	f     *File
 	next  uint64 // the first block of the file that may come
-	nodes int
+	bytes int64  // of the nodes so far
 }
 
 // node reads a node of the tree, which is less than depth deep.
 func (w *walk) node(b []byte, depth int) error {
 	le := binary.LittleEndian
 	entries, deep := int(le.Uint16(b[2:])), int(le.Uint16(b[6:]))
-	if w.nodes++; le.Uint16(b) != extTree || entries > len(b)/12-1 || deep >= depth || w.nodes > extMaxNodes {
+	if w.bytes += int64(len(b)); w.bytes > extMaxTree {
+		return damaged("a file's tree of extents has more than %d MiB", extMaxTree>>20)
+	}
+	if le.Uint16(b) != extTree || entries > len(b)/12-1 || deep >= depth {
 		return damaged("a file's tree of extents")
 	}
 	for i := range entries {
@@ -197,6 +200,9 @@ func (w *walk) node(b []byte, depth int) error {
 		}
 		if first < w.next || n == 0 {
 			return damaged("a file's extents are not in order")
+		}
+		if _, err := w.e.place(uint64(at/w.e.block) + n - 1); err != nil {
+			return err
 		}
 		w.next = first + n
 		if unused { // reads as zeros

@@ -89,6 +89,9 @@ func (f *fat) chain(c uint32, size int64, dir bool) (File, error) {
 			return file, err
 		}
 		at += f.cluster
+		if !dir && at >= size { // what its chain has beyond is not the file's
+			break
+		}
 		var v [4]byte
 		bit := int64(c) * int64(f.bits)
 		for i := range int64(f.bits+7) / 8 {

@@ -38,8 +38,8 @@ var ErrUnknown = errors.New("it has no file system that can be read here; there 
 const (
 	// maxDir bounds a folder, in bytes.
 	maxDir = 16 << 20
-	// maxExtents bounds a file's.
-	maxExtents = 1 << 20
+	// maxExtents bounds a file's: 3 MiB of memory.
+	maxExtents = 1 << 17
 )
 
 // Open reads what kind of a file system a disk of size bytes has.
@@ -84,7 +84,7 @@ func (f *File) add(e Extent) error {
 		}
 	}
 	if len(f.Extents) >= maxExtents {
-		return fmt.Errorf("it is in more than %d pieces", maxExtents)
+		return fmt.Errorf("it is in more than %d pieces; copy it to where there is more room in one place", maxExtents)
 	}
 	f.Extents = append(f.Extents, e)
 	return nil

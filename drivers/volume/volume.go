@@ -49,6 +49,7 @@ type file struct {
 	v        *Volume
 	pieces   []fs.Extent // by their place on the disk, which tells files apart
 	readOnly bool
+	end      uint64 // of the file, in bytes
 	once     sync.Once
 }
 
@@ -76,7 +77,10 @@ func (v *Volume) disk(path string, found fs.File, readOnly bool) (*file, error) 
 	size := v.dev.Info().SectorSize
 	unit := int64(size)
 	up := func(n int64) uint64 { return uint64((n + unit - 1) &^ (unit - 1) >> shift) }
-	c := extent.Config{Disk: v.dev, Sectors: up(found.Size &^ (1<<shift - 1)), ReadOnly: readOnly, Name: v.name + ":" + path, Memory: v.mem}
+	c := extent.Config{Disk: v.dev, Sectors: up(found.Size), ReadOnly: readOnly, Name: v.name + ":" + path, Memory: v.mem}
+	if found.Size%(1<<shift) != 0 && !readOnly {
+		return nil, fmt.Errorf("%s has %d bytes, no whole sectors of %d, and can't grow here: \"truncate -s %%%d FILE\" where it comes from makes it so, or write r", c.Name, found.Size, 1<<shift, 1<<shift)
+	}
 	for _, e := range found.Extents {
 		if (e.File|e.Disk)%unit != 0 {
 			return nil, fmt.Errorf("%s: its piece at byte %d is at byte %d of the disk, which is no whole sector", c.Name, e.File, e.Disk)
@@ -88,12 +92,12 @@ func (v *Volume) disk(path string, found fs.File, readOnly bool) (*file, error) 
 	d, err := extent.New(c)
 	if err == nil && size > 1<<shift {
 		// What is in the file was written for sectors of 512 bytes.
-		d, err = sector.New(d, v.mem, uint64(found.Size)>>shift)
+		d, err = sector.New(d, v.mem, uint64(found.Size+1<<shift-1)>>shift)
 	}
 	if err != nil {
 		return nil, err
 	}
-	f := &file{Device: d, v: v, readOnly: d.Info().ReadOnly}
+	f := &file{Device: d, v: v, readOnly: d.Info().ReadOnly, end: uint64(found.Size)}
 	if f.readOnly && !readOnly {
 		d.Close()
 		return nil, fmt.Errorf("%s can't be written, as its disk can't or is read by others; write r", c.Name)
@@ -123,6 +127,27 @@ func share(a, b []fs.Extent) bool {
 		}
 	}
 	return false
+}
+
+// Submit implements block.Device. Behind the file's end its last sector is zeros, whatever
+// the medium has there.
+func (f *file) Submit(r *block.Request) {
+	const size = 1 << block.SectorShift
+	tail, n := f.end%size, uint64(0)
+	for _, s := range r.Segments {
+		n += uint64(s.Len)
+	}
+	if tail == 0 || r.Op != block.Read || r.Sector<<block.SectorShift+n <= f.end {
+		f.Device.Submit(r)
+		return
+	}
+	f.Device.Submit(&block.Request{Op: r.Op, Sector: r.Sector, Segments: r.Segments, Done: func(_ *block.Request, err error) {
+		if err == nil {
+			last := r.Segments[len(r.Segments)-1]
+			f.v.mem.Page(last.Frame).Zero(int(last.Off)+int(last.Len)-size+int(tail), size-int(tail))
+		}
+		r.Done(r, err)
+	}})
 }
 
 // Close implements block.Device.

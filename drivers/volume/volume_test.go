@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"nidus/drivers/block"
@@ -37,8 +38,13 @@ func testVolume(t *testing.T, sector uint32, format []string) {
 		t.Fatal(err, string(out))
 	}
 	want := bytes.Repeat([]byte("0123456789abcdef"), 4064) // it ends in the middle of 4096 bytes
-	for _, name := range []string{"disk.img", "other.img"} {
-		if err := os.WriteFile(disk, want, 0o644); err != nil {
+	odd := append(bytes.Clone(want), "the end"...)
+	for _, name := range []string{"odd.img", "disk.img", "other.img"} {
+		data := want
+		if name == "odd.img" {
+			data = odd
+		}
+		if err := os.WriteFile(disk, data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.Command("mcopy", "-i", image, disk, "::"+name).CombinedOutput(); err != nil {
@@ -56,6 +62,11 @@ func testVolume(t *testing.T, sector uint32, format []string) {
 	binary.LittleEndian.PutUint16(entry[26:], binary.LittleEndian.Uint16(entry[26:])+1)
 	binary.LittleEndian.PutUint32(entry[28:], 4096)
 	copy(b[other+32:], entry)
+	if at := bytes.Index(b, []byte("the end")); at < 0 {
+		t.Fatal("odd.img is not there")
+	} else {
+		copy(b[at+len("the end"):], "somebody else's") // what the medium has behind it
+	}
 	machine := domaintest.New(t, 256)
 	host := domaintest.Memory{Pool: machine.Host.Memory}
 	t.Cleanup(func() { machine.CheckFree(t) })
@@ -108,6 +119,10 @@ func testVolume(t *testing.T, sector uint32, format []string) {
 	if open != 0 {
 		t.Errorf("%d open", open)
 	}
+	testOdd(t, v, host, odd)
+	if open != 0 {
+		t.Errorf("%d open", open)
+	}
 	taken = true
 	if _, err := v.Open("disk.img", false); err == nil || open != 0 {
 		t.Errorf("%v; %d open", err, open)
@@ -121,6 +136,26 @@ func testVolume(t *testing.T, sector uint32, format []string) {
 	d.Close()
 	if open != 0 {
 		t.Errorf("%d open", open)
+	}
+}
+
+// testOdd: a file that ends within a sector is read to its end, with zeros behind it, and is
+// not written.
+func testOdd(t *testing.T, v *Volume, host domaintest.Memory, want []byte) {
+	if _, err := v.Open("odd.img", false); err == nil || !strings.Contains(err.Error(), "truncate -s %512") {
+		t.Errorf("to be written: %v", err)
+	}
+	d, err := v.Open("odd.img", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if n := d.Info().Sectors; n != 128 {
+		t.Errorf("%d sectors", n)
+	}
+	got := bytes.Repeat([]byte("x"), 128<<block.SectorShift)
+	if _, err := block.ReaderAt(d, host).ReadAt(got, 0); err != nil || !bytes.Equal(got, append(bytes.Clone(want), make([]byte, len(got)-len(want))...)) {
+		t.Errorf("%v; it ends with %q", err, got[len(want)-7:])
 	}
 }
 

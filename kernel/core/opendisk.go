@@ -11,6 +11,7 @@ import (
 	"nidus/drivers/block"
 	"nidus/drivers/block/qcow2"
 	"nidus/drivers/block/ram"
+	"nidus/kernel/console"
 	"nidus/mm"
 	"nidus/rpc/control"
 )
@@ -46,6 +47,7 @@ func (c *Core) openDisk(s DiskSpec) (d block.Device, from source, err error) {
 	}
 	i, err := qcow2.Open(qcow2.Config{
 		Device: d, Memory: c.Host.Memory, ReadOnly: s.ReadOnly, Name: s.Target,
+		Log:     func(format string, args ...any) { c.Host.Log.Printf(console.LevelWarning, format, args...) },
 		Backing: func(name, format string) (block.Device, error) { return c.openBacking(s, name, format) },
 	})
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +85,77 @@ func TestUncounted(t *testing.T) {
 		if c<<16 != counts && !bytes.Equal(d.b[c<<16:(c+1)<<16], before) {
 			t.Errorf("cluster %d was written", c)
 		}
+	}
+}
+
+// TestNotCounted: a cluster that a table points to and that is not counted is given back, and
+// flushes go on; the log has it once.
+func TestNotCounted(t *testing.T) {
+	b := newBench(t)
+	b.must("create", "-f", "qcow2", "i", "64M")
+	d := b.load("i", 1<<20)
+	i, err := b.open(d, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range 4 {
+		if err := b.do(i, block.Write, 128*at, bytes.Repeat([]byte{byte(at + 1)}, 64<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := i.Close(); err != nil {
+		t.Fatal(err)
+	}
+	be := binary.BigEndian
+	counts := be.Uint64(d.b[be.Uint64(d.b[48:]):])
+	for at := range 2 {
+		c := bytes.Index(d.b, bytes.Repeat([]byte{byte(at + 1)}, 64<<10)) >> 16
+		be.PutUint16(d.b[counts+2*uint64(c):], 0)
+	}
+	var lines []string
+	if i, err = Open(Config{Device: d, Memory: b.mem, Name: "i", Log: func(f string, args ...any) { lines = append(lines, fmt.Sprintf(f, args...)) }}); err != nil {
+		t.Fatal(err)
+	}
+	for at := range 2 {
+		if err := block.Do(i, &block.Request{Op: block.Discard, Sector: 128 * uint64(at), Sectors: 128}); err != nil {
+			t.Error(err)
+		}
+	}
+	for n := range 3 {
+		if err := errors.Join(b.do(i, block.Write, 128*3, bytes.Repeat([]byte{byte(n)}, 512)), b.do(i, block.Flush, 0, nil)); err != nil {
+			t.Errorf("flush %d: %v", n, err)
+		}
+	}
+	if err := i.Close(); err != nil {
+		t.Error(err)
+	}
+	if len(lines) != 1 || !strings.Contains(lines[0], "was used and not counted") {
+		t.Errorf("log: %q", lines)
+	}
+}
+
+// TestFUAWhileClosing: a write that is to be on the medium, and that was admitted, is done
+// though Close has begun.
+func TestFUAWhileClosing(t *testing.T) {
+	b := newBench(t)
+	b.must("create", "-f", "qcow2", "i", "64M")
+	i, err := b.open(b.load("i", 1<<20), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.gate.Enter()
+	closed := make(chan error, 1)
+	go func() { closed <- i.Close() }()
+	for !i.gate.Shutting() {
+		time.Sleep(time.Millisecond)
+	}
+	r := &block.Request{Op: block.WriteFUA, Segments: []block.Segment{{Frame: b.frames[0], Len: 512}}}
+	if err := i.writeFUA(r, 1); err != nil {
+		t.Error(err)
+	}
+	i.gate.Leave()
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }
 

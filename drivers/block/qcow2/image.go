@@ -40,6 +40,8 @@ type Config struct {
 	// ReadOnly leaves the image as it is.
 	ReadOnly bool
 	Name     string
+	// Log gets what a person is to know of the image; may be nil.
+	Log func(format string, args ...any)
 	// Backing opens the file below, read-only, by the name and format that the image
 	// says. Images may be below each other; Backing says when it is enough.
 	Backing func(name, format string) (block.Device, error)
@@ -56,14 +58,18 @@ type Image struct {
 	gate     block.Gate
 	leave    func(*block.Request, error)
 	settled  func(*block.Request, error)
+	written  func(*block.Request, error) // settled for who leaves later
+	log      func(format string, args ...any)
 
 	mu    sync.Mutex // of all that follows
 	meta  meta
 	next  uint64   // where to look for a free cluster
 	full  bool     // there is none
 	freed []uint64 // clusters to count down after the next sync
-	buf   []mm.MFN // for copies
-	last  unpacked
+	// warned: the log has that a cluster's count is wrong.
+	warned bool
+	buf    []mm.MFN // for copies
+	last   unpacked
 
 	// growing is how many requests that have new clusters are on their way: their data is
 	// to be in the file before a table says so.
@@ -76,7 +82,10 @@ var _ block.Device = (*Image)(nil)
 
 // Open opens an image. The error says what is wrong with it, or can't be had.
 func Open(c Config) (_ *Image, err error) {
-	d := &Image{dev: c.Device, mem: c.Memory}
+	d := &Image{dev: c.Device, mem: c.Memory, log: c.Log}
+	if d.log == nil {
+		d.log = func(string, ...any) {}
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("%s: %w", c.Name, err), d.shut())
@@ -111,6 +120,7 @@ func Open(c Config) (_ *Image, err error) {
 	d.grown.L = &d.growMu
 	d.leave = func(*block.Request, error) { d.gate.Leave() }
 	d.settled = func(*block.Request, error) { d.grow(-1); d.gate.Leave() }
+	d.written = func(*block.Request, error) { d.grow(-1) }
 	d.info = block.Info{
 		Sectors: (d.h.size + 511) >> block.SectorShift, SectorSize: i.SectorSize, PhysicalSize: max(i.PhysicalSize, mm.PageSize), ReadOnly: c.ReadOnly,
 		CanFlush: !c.ReadOnly, CanDiscard: !c.ReadOnly, DiscardUnit: uint32(d.h.cluster()), Name: c.Name,
@@ -177,13 +187,12 @@ func (d *Image) Submit(r *block.Request) {
 		s := block.NewSplit(r, d.leave)
 		s.End(d.read(s, r.Sector, sectors))
 	case block.Write:
-		d.write(r, sectors)
-	case block.WriteFUA:
-		plain := block.Request{Op: block.Write, Sector: r.Sector, Segments: r.Segments}
-		err := block.Do(d, &plain)
-		if err == nil {
-			err = d.sync()
+		if err := d.write(r, sectors, d.settled); err != nil {
+			d.gate.Leave()
+			r.Done(r, err)
 		}
+	case block.WriteFUA:
+		err := d.writeFUA(r, sectors)
 		d.gate.Leave()
 		r.Done(r, err)
 	default:
@@ -287,19 +296,32 @@ func inside(dev block.Device, at, n uint64) uint64 {
 	return min(n, max(end, at)-at)
 }
 
-// write sends pieces of a request; where there is no cluster to write to it makes one.
-func (d *Image) write(r *block.Request, sectors uint64) {
+// writeFUA writes what a request has, and brings it to the medium.
+func (d *Image) writeFUA(r *block.Request, sectors uint64) error {
+	end := make(chan error, 1)
+	plain := block.Request{Op: block.Write, Sector: r.Sector, Segments: r.Segments, Done: func(_ *block.Request, err error) { end <- err }}
+	err := d.write(&plain, sectors, d.written)
+	if err == nil {
+		err = <-end
+	}
+	if err != nil {
+		return err
+	}
+	return d.sync()
+}
+
+// write sends pieces of a request; where there is no cluster to write to it makes one. The
+// request's Done gets what comes of it, and settled before; after an error neither does.
+func (d *Image) write(r *block.Request, sectors uint64, settled func(*block.Request, error)) error {
 	d.mu.Lock()
 	if d.meta.changed > maxPages/4 || len(d.freed) > maxFreed || d.full && len(d.freed) > 0 {
 		if err := d.syncLocked(); err != nil {
 			d.mu.Unlock()
-			d.gate.Leave()
-			r.Done(r, err)
-			return
+			return err
 		}
 	}
 	d.grow(1)
-	s := block.NewSplit(r, d.settled)
+	s := block.NewSplit(r, settled)
 	var w run
 	send := func() {
 		if w.count > 0 {
@@ -329,6 +351,7 @@ func (d *Image) write(r *block.Request, sectors uint64) {
 	send()
 	d.mu.Unlock()
 	s.End(err)
+	return nil
 }
 
 // fresh gives a cluster of the disk one of the file, with all that it has outside of n

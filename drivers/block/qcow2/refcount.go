@@ -2,6 +2,7 @@ package qcow2
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"nidus/drivers/block"
@@ -116,13 +117,19 @@ func (d *Image) unref(at, bytes uint64) {
 	}
 }
 
-// reclaim counts down what was let go of, each cluster once: what an error leaves is for
-// the next time.
+// reclaim counts down what was let go of, each cluster once: what an error of the medium
+// leaves is for the next time. Of a cluster that the image's tables say nonsense of nothing
+// is given back; what is flushed is on the medium all the same.
 func (d *Image) reclaim() error {
 	for len(d.freed) > 0 {
 		last := len(d.freed) - 1
-		if err := d.countDown(d.freed[last]); err != nil {
+		err := d.countDown(d.freed[last])
+		if err != nil && !errors.Is(err, ErrDamaged) {
 			return err
+		}
+		if err != nil && !d.warned {
+			d.warned = true
+			d.log("%s: %v; \"qemu-img check\" shows what else", d.info.Name, err)
 		}
 		d.freed = d.freed[:last]
 	}

@@ -78,9 +78,6 @@ func (v *Volume) disk(path string, found fs.File, readOnly bool) (*file, error) 
 	unit := int64(size)
 	up := func(n int64) uint64 { return uint64((n + unit - 1) &^ (unit - 1) >> shift) }
 	c := extent.Config{Disk: v.dev, Sectors: up(found.Size), ReadOnly: readOnly, Name: v.name + ":" + path, Memory: v.mem}
-	if found.Size%(1<<shift) != 0 && !readOnly {
-		return nil, fmt.Errorf("%s has %d bytes, no whole sectors of %d, and can't grow here: \"truncate -s %%%d FILE\" where it comes from makes it so, or write r", c.Name, found.Size, 1<<shift, 1<<shift)
-	}
 	for _, e := range found.Extents {
 		if (e.File|e.Disk)%unit != 0 {
 			return nil, fmt.Errorf("%s: its piece at byte %d is at byte %d of the disk, which is no whole sector", c.Name, e.File, e.Disk)
@@ -129,11 +126,15 @@ func share(a, b []fs.Extent) bool {
 	return false
 }
 
+// Tail is how many bytes of the last sector are the file's, 0 for all. What is written behind
+// them is not read again, and is not there for those who read the file.
+func (f *file) Tail() int { return int(f.end % (1 << block.SectorShift)) }
+
 // Submit implements block.Device. Behind the file's end its last sector is zeros, whatever
 // the medium has there.
 func (f *file) Submit(r *block.Request) {
 	const size = 1 << block.SectorShift
-	tail, n := f.end%size, uint64(0)
+	tail, n := f.Tail(), uint64(0)
 	for _, s := range r.Segments {
 		n += uint64(s.Len)
 	}
@@ -144,7 +145,7 @@ func (f *file) Submit(r *block.Request) {
 	f.Device.Submit(&block.Request{Op: r.Op, Sector: r.Sector, Segments: r.Segments, Done: func(_ *block.Request, err error) {
 		if err == nil {
 			last := r.Segments[len(r.Segments)-1]
-			f.v.mem.Page(last.Frame).Zero(int(last.Off)+int(last.Len)-size+int(tail), size-int(tail))
+			f.v.mem.Page(last.Frame).Zero(int(last.Off)+int(last.Len)-size+tail, size-tail)
 		}
 		r.Done(r, err)
 	}})

@@ -15,7 +15,8 @@ import (
 type Volume interface {
 	Name() string
 	// Open makes a disk of a file, Read reads one of at most most bytes; the errors wrap
-	// fs.ErrNotExist if there is none.
+	// fs.ErrNotExist if there is none. A disk may have a Tail() int: how many bytes of its
+	// last sector are the file's, 0 for all.
 	Open(path string, readOnly bool) (block.Device, error)
 	Read(path string, most int64) ([]byte, error)
 }

@@ -108,6 +108,10 @@ func (c *Core) openRaw(s DiskSpec) (d block.Device, from source, err error) {
 	if file, ok := c.dataPath(s.Target); ok {
 		d, err = c.Data.Open(file, s.ReadOnly)
 		if err == nil {
+			if t, ok := d.(interface{ Tail() int }); ok && t.Tail() != 0 && s.Format == "raw" && !s.ReadOnly {
+				d.Close()
+				return nil, source{}, control.Errorf(control.ErrBadConfig, "disk '%s': the file ends %d bytes into a sector of 512, and can't grow here: \"truncate -s %%512 FILE\" before it is copied makes it whole, or attach it r", s.Text, t.Tail())
+			}
 			return d, source{what: "the file " + file + " of " + c.Data.Name()}, nil
 		}
 		if !errors.Is(err, fs.ErrNotExist) {

@@ -197,14 +197,32 @@ func (f *Forwarder) own(h dnsmessage.Header, q dnsmessage.Question) []byte {
 	}
 	a, ok := f.Lookup(short)
 	switch {
-	case !ok && name != "":
-		return refuse(h, &q, dnsmessage.RCodeNameError) // and nobody else is told the name
+	case name == f.Domain:
+		return reply(h, q, nil) // there are names in it
+	case !ok && (name == "" || !inside && ofZones(q.Type)):
+		return nil // the root, or its question about a zone such as com
 	case !ok:
-		return nil // the root
+		return refuse(h, &q, dnsmessage.RCodeNameError) // and nobody else is told the name
 	case q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeALL:
 		return reply(h, q, &dnsmessage.AResource{A: a.As4()})
 	}
 	return reply(h, q, nil) // there is the name, but nothing of that type
+}
+
+// Types of what a zone has, not a host, by which resolvers find their way (RFC 4034).
+const (
+	typeDS         dnsmessage.Type = 43
+	typeDNSKEY     dnsmessage.Type = 48
+	typeNSEC3PARAM dnsmessage.Type = 51 // RFC 5155
+)
+
+// ofZones tells whether a type is of zones.
+func ofZones(t dnsmessage.Type) bool {
+	switch t {
+	case dnsmessage.TypeNS, dnsmessage.TypeSOA, typeDS, typeDNSKEY, typeNSEC3PARAM:
+		return true
+	}
+	return false
 }
 
 // parseReverse reads 4.3.2.1.in-addr.arpa.

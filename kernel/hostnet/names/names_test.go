@@ -67,6 +67,15 @@ func TestOwn(t *testing.T) {
 		{"3.0.9.10.in-addr.arpa.", dnsmessage.TypePTR, dnsmessage.RCodeNameError, 0},
 		{"4.4.8.8.in-addr.arpa.", dnsmessage.TypePTR, dnsmessage.RCodeServerFailure, 0},
 		{"example.org.", dnsmessage.TypeA, dnsmessage.RCodeServerFailure, 0},
+		{"internal.", dnsmessage.TypeA, 0, 0},
+		{"internal.", dnsmessage.TypeSOA, 0, 0},
+		{"web.", dnsmessage.TypeNS, 0, 0},
+		{"com.", dnsmessage.TypeAAAA, dnsmessage.RCodeNameError, 0},
+		{"com.", dnsmessage.TypeNS, dnsmessage.RCodeServerFailure, 0}, // others are asked, of which there are none
+		{"com.", dnsmessage.TypeSOA, dnsmessage.RCodeServerFailure, 0},
+		{"com.", 43, dnsmessage.RCodeServerFailure, 0},
+		{"com.", 48, dnsmessage.RCodeServerFailure, 0},
+		{"db.internal.", dnsmessage.TypeNS, dnsmessage.RCodeNameError, 0},
 		{".", dnsmessage.TypeNS, dnsmessage.RCodeServerFailure, 0},
 	} {
 		m := parse(t, f.Answer(context.Background(), "udp", question(c.name, c.kind)))

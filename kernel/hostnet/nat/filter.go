@@ -24,7 +24,7 @@ func (n *Network) MaySend(head []byte, h *packet.Headers) bool {
 		if !h.IP {
 			return false
 		}
-		if h.Protocol == packet.UDP && h.Payload != 0 && binary.BigEndian.Uint16(head[h.L4:]) == dhcp.ServerPort {
+		if h.Protocol == packet.UDP && !mayDHCP(head, h, from) {
 			return false
 		}
 		src := netip.AddrFrom4([4]byte(body[12:16]))
@@ -59,6 +59,20 @@ func arp(b []byte, from link.MAC) (src, dst netip.Addr, reply, ok bool) {
 		return src, dst, false, false
 	}
 	return netip.AddrFrom4([4]byte(b[14:18])), netip.AddrFrom4([4]byte(b[24:28])), binary.BigEndian.Uint16(b[6:]) == isReply, true
+}
+
+// mayDHCP tells whether a packet of UDP over IPv4 may be sent for all that DHCP says: nobody
+// is a server, and a client speaks for itself, also when it has an address. The ports are in
+// the first fragment; who speaks is to be seen, so that a client's message is no fragment.
+func mayDHCP(head []byte, h *packet.Headers, from link.MAC) bool {
+	if binary.BigEndian.Uint16(head[h.L3+6:])&0x1fff != 0 { // not the first (RFC 791, 3.1)
+		return true
+	}
+	if len(head) < h.L4+8 {
+		return false
+	}
+	return binary.BigEndian.Uint16(head[h.L4:]) != dhcp.ServerPort &&
+		(binary.BigEndian.Uint16(head[h.L4+2:]) != dhcp.ServerPort || isDHCP(head, h, from))
 }
 
 // isDHCP tells whether a packet is a DHCP client's that speaks for itself.

@@ -438,6 +438,14 @@ func TestSpoofing(t *testing.T) {
 		copy(f[42+28:], m[:])
 		return f
 	}
+	fragment := func(f []byte, at uint16) []byte {
+		f = slices.Clone(f)
+		binary.BigEndian.PutUint16(f[20:], at)
+		return f
+	}
+	const more = 0x2000
+	other := udp(mac(1), "10.9.0.2", 68, 67)
+	other[42+28+5]++
 	tagged := append(append(slices.Clone(ip(mac(1), "10.9.0.1")[:12]), 0x81, 0, 0, 7), ip(mac(1), "10.9.0.1")[12:]...)
 	answer := arp(mac(1), mac(1), "10.9.0.2", "192.0.2.9")
 	answer[21] = 2
@@ -458,6 +466,13 @@ func TestSpoofing(t *testing.T) {
 		{"client of DHCP, for another", udp(mac(1), "0.0.0.0", 68, 67)[:75], false, false},
 		{"server of DHCP", udp(mac(1), "10.9.0.2", 67, 68), false, false},
 		{"server of DHCP without an address", udp(mac(1), "0.0.0.0", 67, 68), false, false},
+		{"client of DHCP with an address", udp(mac(1), "10.9.0.2", 68, 67), true, true},
+		{"client of DHCP with an address, for another", other, false, false},
+		{"client of DHCP in fragments", fragment(udp(mac(1), "10.9.0.2", 68, 67), more), false, false},
+		{"server of DHCP in fragments", fragment(udp(mac(1), "10.9.0.2", 67, 68), more), false, false},
+		{"fragments", fragment(udp(mac(1), "10.9.0.2", 53, 1024), more), true, true},
+		{"a later fragment that looks like DHCP", fragment(udp(mac(1), "10.9.0.2", 67, 67), 10), true, true},
+		{"UDP without a header", udp(mac(1), "10.9.0.2", 53, 1024)[:41], false, false},
 		{"server of DNS", udp(mac(1), "10.9.0.2", 53, 1024), true, true},
 		{"IPv6", append(append(slices.Clone(ip(mac(1), "0.0.0.0")[:12]), 0x86, 0xdd, 0x60), make([]byte, 60)...), false, false},
 		{"is the gateway, in a VLAN", tagged, false, false},

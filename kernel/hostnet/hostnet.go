@@ -58,7 +58,7 @@ func New(ctx context.Context, cfg Config) (*Network, error) {
 		}
 		cfg.Log("network: %v", n)
 	case boot.IPDHCP:
-		c := &dhcp.Client{Stack: st, Name: cfg.Name, Changed: n.leased}
+		c := &dhcp.Client{Stack: st, Name: cfg.Name, Changed: n.leased, Log: func(format string, args ...any) { cfg.Log("network: "+format, args...) }}
 		go func() {
 			if err := c.Run(ctx); ctx.Err() == nil {
 				cfg.Log("network: the host has no address: %v", err)

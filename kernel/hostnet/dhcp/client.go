@@ -36,6 +36,8 @@ type Client struct {
 	// Changed is told of each new lease, and of its loss, with the zero Lease. The client
 	// has configured the stack by then.
 	Changed func(Lease)
+	// Log gets what is wrong with a lease that the stack does not take; may be nil.
+	Log func(format string, args ...any)
 
 	times times // tests have shorter ones
 }
@@ -66,16 +68,18 @@ func (c *Client) Run(ctx context.Context) error {
 			return err
 		}
 		if err := c.Stack.Configure(l.Config); err != nil {
-			return err
+			x.complain(l, err)
+			c.Stack.Configure(ipstack.Config{})
+			x.sleep(spread(x.t.most)) // another server may give another one
+			continue
 		}
+		x.complained = ""
 		c.Changed(l)
 		x.keep(l)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := c.Stack.Configure(ipstack.Config{}); err != nil {
-			return err
-		}
+		c.Stack.Configure(ipstack.Config{}) // which always can be
 		c.Changed(Lease{})
 	}
 	return ctx.Err()
@@ -87,6 +91,17 @@ type exchange struct {
 	conn net.PacketConn
 	ctx  context.Context
 	t    times
+	// complained is what was logged last.
+	complained string
+}
+
+// complain logs what the stack says of a lease, once.
+func (x *exchange) complain(l Lease, err error) {
+	s := fmt.Sprintf("DHCP: what %v gave can't be used: %v; it is asked for again", l.Server, err)
+	if x.Log != nil && s != x.complained {
+		x.Log("%s", s)
+	}
+	x.complained = s
 }
 
 var (
@@ -147,8 +162,11 @@ func (x *exchange) keep(l Lease) {
 				if err != nil || n.Address != l.Address {
 					return
 				}
+				if err := x.Stack.Configure(n.Config); err != nil {
+					x.complain(n, err)
+					return
+				}
 				l, got, renewed = n, asked, true
-				x.Stack.Configure(n.Config)
 				break
 			}
 			// After half of what is left.

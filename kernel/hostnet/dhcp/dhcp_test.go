@@ -2,14 +2,19 @@ package dhcp
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"nidus/drivers/device/devicetest"
 	"nidus/drivers/link"
@@ -236,6 +241,65 @@ func TestClientLife(t *testing.T) {
 	if err := <-ended; err != context.Canceled {
 		t.Error(err)
 	}
+	host.Destroy()
+	peer.Destroy()
+}
+
+// TestClientGoesOn: a lease that the stack does not take is not the end: the log has it once,
+// and the client asks again.
+func TestClientGoesOn(t *testing.T) {
+	var mem devicetest.Host
+	a, b := pipe.New(link.Info{Name: "a", MAC: mac(1), MTU: 1500, Take: endpoint.Take}, link.Info{Name: "b", MAC: mac(2), MTU: 1500, Take: endpoint.Take})
+	host, peer := newStack(t, a, &mem), newStack(t, b, &mem)
+	if err := peer.Configure(ipstack.Config{Address: network}); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := peer.ListenUDP(ServerPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() { server().Serve(peer, conn); close(served) }()
+	// Somebody has given the stack that address already.
+	taken := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddressWithPrefix{Address: ipstack.Address(netip.MustParseAddr("10.9.0.2")), PrefixLen: 24}}
+	if err := host.AddProtocolAddress(ipstack.NIC, taken, stack.AddressProperties{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	leases, lines := make(chan Lease, 10), make(chan string, 100)
+	c := &Client{Stack: host, Name: "nidus", Changed: func(l Lease) { leases <- l }, times: times{5 * time.Millisecond, 20 * time.Millisecond, 5 * time.Millisecond, time.Second},
+		Log: func(f string, args ...any) { lines <- fmt.Sprintf(f, args...) }}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx) }()
+	select {
+	case s := <-lines:
+		if !strings.Contains(s, "what 10.9.0.1 gave can't be used: address 10.9.0.2/24") {
+			t.Error(s)
+		}
+	case err := <-ended:
+		t.Fatalf("the client ended: %v", err)
+	}
+	time.Sleep(100 * time.Millisecond) // it fails some more times
+	if len(leases) != 0 || len(lines) != 0 {
+		t.Errorf("%d leases, %d more lines", len(leases), len(lines))
+	}
+	host.RemoveAddress(ipstack.NIC, taken.AddressWithPrefix.Address)
+	select {
+	case l := <-leases:
+		if l.Address.String() != "10.9.0.2/24" {
+			t.Errorf("%+v", l)
+		}
+	case err := <-ended:
+		t.Fatalf("the client ended: %v", err)
+	case <-time.After(10 * time.Second):
+		t.Error("the client does not ask again")
+	}
+	cancel()
+	if err := <-ended; err != context.Canceled {
+		t.Error(err)
+	}
+	conn.Close()
+	<-served
 	host.Destroy()
 	peer.Destroy()
 }

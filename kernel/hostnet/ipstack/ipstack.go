@@ -123,6 +123,7 @@ func (s *Stack) Configure(c Config) error {
 		if c.Address.IsValid() {
 			a := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddressWithPrefix{Address: Address(c.Address.Addr()), PrefixLen: c.Address.Bits()}}
 			if err := s.AddProtocolAddress(NIC, a, stack.AddressProperties{}); err != nil {
+				s.config.Address = netip.Prefix{} // the old one is gone
 				return fmt.Errorf("address %v: %s", c.Address, err)
 			}
 		}

@@ -73,7 +73,7 @@ func (c *Core) tryConfig(ctx context.Context, e *Entry, cfg *control.DomainConfi
 	if err != nil {
 		return kernelError(err)
 	}
-	if _, err := c.ramdisk(cfg); err != nil {
+	if _, err := c.modules(cfg); err != nil {
 		return err
 	}
 	if _, err := c.params(e.ID, 0, cfg); err != nil {

@@ -158,7 +158,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 	if err := c.Pass(ctx, "create: kernel decoded"); err != nil {
 		return nil, false, err
 	}
-	ramdisk, err := c.ramdisk(cfg)
+	modules, err := c.modules(cfg)
 	if err != nil {
 		return nil, false, err
 	}
@@ -171,7 +171,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 	}
 	d, err = c.buildType(ctx, cfg.Type, pvh.Config{
 		Params: p, Name: cfg.Name, Memory: cfg.MemoryBytes, MaxMemory: cfg.MaxMemoryBytes,
-		OnlineVCPUs: cfg.VCPUs, Kernel: kernel, Cmdline: cfg.Cmdline, Ramdisk: ramdisk, RamdiskName: cfg.Ramdisk,
+		OnlineVCPUs: cfg.VCPUs, Kernel: kernel, Cmdline: cfg.Cmdline, Modules: modules,
 		Progress: func(done, all uint64) error {
 			tell(control.Progress{Step: "memory", Done: done, Total: all})
 			return c.Pass(ctx, "create: memory")
@@ -192,18 +192,6 @@ func kernelError(err error) error {
 		}
 	}
 	return err
-}
-
-// ramdisk returns the ramdisk's file, if there is one.
-func (c *Core) ramdisk(cfg *control.DomainConfig) ([]byte, error) {
-	if cfg.Ramdisk == "" {
-		return nil, nil
-	}
-	m, err := c.Module(cfg.Ramdisk)
-	if err != nil {
-		return nil, fmt.Errorf("ramdisk: %w", err)
-	}
-	return m.Data, nil
 }
 
 // kernel decodes a kernel, or finds it decoded.

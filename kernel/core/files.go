@@ -214,6 +214,10 @@ func (c *Core) filesChanged() {
 // more than once.
 func (c *Core) Hold(cfg *control.DomainConfig) (release func(), err error) {
 	names := []string{cfg.Kernel, cfg.Ramdisk}
+	for _, text := range cfg.Modules {
+		name, _ := control.SplitModule(text)
+		names = append(names, name)
+	}
 	for _, text := range cfg.Disks {
 		s, err := c.parseDisk(text)
 		if err != nil {

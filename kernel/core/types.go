@@ -9,6 +9,7 @@ import (
 	"nidus/personalities/image"
 	"nidus/personalities/pv/start"
 	"nidus/personalities/pvh"
+	"nidus/personalities/pvh/startinfo"
 	"nidus/rpc/control"
 )
 
@@ -40,6 +41,36 @@ func (c *Core) bootFile(cfg *control.DomainConfig) (name string, m *Module, err 
 	}
 	return "", nil, control.Errorf(control.ErrNoFile, "firmware=%q: no boot module, and no file on the data partition, is called %s; Debian's package grub-xen-host has the last",
 		cfg.Firmware, strings.Join(names, ", "))
+}
+
+// modules returns the files that a domain gets beside its kernel.
+func (c *Core) modules(cfg *control.DomainConfig) ([]image.Module, error) {
+	texts := cfg.Modules
+	switch {
+	case cfg.Ramdisk != "" && len(texts) > 0:
+		return nil, control.Errorf(control.ErrBadConfig, "ramdisk=%q and a list of %d modules: there can be one or the other", cfg.Ramdisk, len(texts))
+	case len(texts) > startinfo.MaxModules:
+		return nil, control.Errorf(control.ErrBadConfig, "ramdisk= has %d elements, at most %d are possible", len(texts), startinfo.MaxModules)
+	case cfg.Ramdisk != "":
+		return c.appendModule(nil, cfg.Ramdisk, "")
+	}
+	var all []image.Module
+	for _, text := range texts {
+		name, cmdline := control.SplitModule(text)
+		var err error
+		if all, err = c.appendModule(all, name, cmdline); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (c *Core) appendModule(all []image.Module, name, cmdline string) ([]image.Module, error) {
+	m, err := c.Module(name)
+	if err != nil {
+		return nil, fmt.Errorf("ramdisk: %w", err)
+	}
+	return append(all, image.Module{Name: name, Data: m.Data, Cmdline: cmdline}), nil
 }
 
 // checkType refuses types of domains that can't run here.

@@ -75,3 +75,46 @@ func TestTypes(t *testing.T) {
 	}
 	checkEmpty(t, c, m)
 }
+
+// TestModules: a domain's modules are found by their names, and stay while it does.
+func TestModules(t *testing.T) {
+	c, m := newCore(t)
+	cfg := config("a")
+	cfg.Modules = []string{"k", "dir/k a command line"}
+	got, err := c.modules(&cfg)
+	if err != nil || len(got) != 2 || got[1].Name != "dir/k" || string(got[1].Data) != "no kernel" || got[1].Cmdline != "a command line" || got[0].Cmdline != "" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for want, change := range map[control.Code]func(*control.DomainConfig){
+		control.ErrNoFile:    func(d *control.DomainConfig) { d.Modules = []string{"k", "x y"} },
+		control.ErrBadConfig: func(d *control.DomainConfig) { d.Ramdisk = "k" },
+	} {
+		d := cfg
+		change(&d)
+		if _, err := c.Create(context.Background(), d, control.CreateOptions{}); control.CodeOf(err) != want {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+	cfg.Modules = make([]string, 33)
+	if _, err := c.Create(context.Background(), cfg, control.CreateOptions{}); control.CodeOf(err) != control.ErrBadConfig {
+		t.Errorf("33 modules: %v", err)
+	}
+	sum := control.FileSum{Size: 4}
+	name, err := c.Upload(context.Background(), "mod", sum, strings.NewReader("data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Modules = []string{name + " a b"}
+	id, err := c.Create(context.Background(), cfg, control.CreateOptions{Paused: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Discard(name)
+	if _, err := c.Module(name); err != nil {
+		t.Error("a module that a domain has is gone:", err)
+	}
+	if err := c.Destroy(id); err != nil {
+		t.Fatal(err)
+	}
+	checkEmpty(t, c, m)
+}

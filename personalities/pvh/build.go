@@ -25,9 +25,7 @@ type Config struct {
 	OnlineVCPUs int
 	Kernel      *image.Kernel
 	Cmdline     string
-	// Ramdisk is the file's bytes, which stay as they are while Build runs.
-	Ramdisk     []byte
-	RamdiskName string
+	Modules     []image.Module // the first is the ramdisk
 	// Progress hears how much of the memory is there, in bytes; may be nil. Its
 	// error ends Build.
 	Progress func(done, all uint64) error
@@ -68,8 +66,8 @@ func Build(ctx context.Context, h *domain.Host, c Config) (*domain.Domain, error
 func layout(c *Config) (*startinfo.Plan, error) {
 	lo, hi := c.Kernel.Span()
 	p := startinfo.Params{Memory: c.MaxMemory, KernelStart: lo, KernelEnd: hi, Cmdline: c.Cmdline}
-	if c.Ramdisk != nil {
-		p.Modules = []startinfo.Module{{Name: c.RamdiskName, Size: uint64(len(c.Ramdisk))}}
+	for _, m := range c.Modules {
+		p.Modules = append(p.Modules, startinfo.Module{Name: m.Name, Size: uint64(len(m.Data)), Cmdline: m.Cmdline})
 	}
 	for i := range c.VCPUs {
 		p.CPUs = append(p.CPUs, acpi.CPU{UID: uint32(i), APICID: c.Policy.APICID(uint32(i)), Enabled: true})
@@ -105,9 +103,9 @@ func fill(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan
 	if err := d.Space.WritePhys(plan.Special.IdentPT.Addr(), ident[:]); err != nil {
 		return err
 	}
-	for _, m := range plan.Modules {
-		if err := d.Space.WritePhys(m.Addr, c.Ramdisk); err != nil {
-			return fmt.Errorf("ramdisk %s: %w", c.RamdiskName, err)
+	for i, m := range plan.Modules {
+		if err := d.Space.WritePhys(m.Addr, c.Modules[i].Data); err != nil {
+			return fmt.Errorf("ramdisk %s: %w", m.Name, err)
 		}
 	}
 	for _, e := range plan.MemoryMap {

@@ -78,7 +78,7 @@ func config(t *testing.T, m *domaintest.Machine) Config {
 	t.Helper()
 	return Config{
 		Params: m.Params(t, 1, 2), Name: "g", Memory: 8 * mib, MaxMemory: 8 * mib, OnlineVCPUs: 2,
-		Kernel: kernel(t, kernelAt, mib, kernelEntry), Cmdline: "console=hvc0", Ramdisk: []byte(strings.Repeat("ramdisk ", 1000)), RamdiskName: "initrd",
+		Kernel: kernel(t, kernelAt, mib, kernelEntry), Cmdline: "console=hvc0", Modules: []image.Module{{Name: "initrd", Data: []byte(strings.Repeat("ramdisk ", 1000))}, {Name: "m", Data: []byte("module"), Cmdline: "a b"}},
 	}
 }
 
@@ -111,7 +111,7 @@ func (g guest) phys(t *testing.T, at mm.GuestPhys, n int) []byte {
 // startInfo is what the guest reads in hvm_start_info (start_info.h).
 type startInfo struct {
 	cmdline string
-	modules [][2]uint64 // address, size
+	modules [][3]uint64 // address, size, address of the command line
 	rsdp    uint64
 	memmap  [][3]uint64 // address, size, type
 }
@@ -127,7 +127,7 @@ func (g guest) startInfo(t *testing.T) (in startInfo) {
 	in.rsdp = le.Uint64(s[32:])
 	for i := range le.Uint32(s[12:]) {
 		e := g.phys(t, mm.GuestPhys(le.Uint64(s[16:])+32*uint64(i)), 32)
-		in.modules = append(in.modules, [2]uint64{le.Uint64(e), le.Uint64(e[8:])})
+		in.modules = append(in.modules, [3]uint64{le.Uint64(e), le.Uint64(e[8:]), le.Uint64(e[16:])})
 	}
 	for i := range le.Uint32(s[48:]) {
 		e := g.phys(t, mm.GuestPhys(le.Uint64(s[40:])+24*uint64(i)), 24)
@@ -169,11 +169,21 @@ func TestBuild(t *testing.T) {
 		t.Errorf("command line %q", in.cmdline)
 	}
 	// Behind the kernel, in whole pages.
-	if len(in.modules) != 1 || in.modules[0] != [2]uint64{kernelAt + mib, uint64(len(c.Ramdisk))} {
+	if len(in.modules) != 2 || in.modules[0][0] != kernelAt+mib {
 		t.Fatalf("modules %#x", in.modules)
 	}
-	if !bytes.Equal(g.phys(t, kernelAt+mib, len(c.Ramdisk)), c.Ramdisk) {
-		t.Error("the ramdisk is damaged")
+	for i, m := range in.modules {
+		want := c.Modules[i]
+		if b := g.phys(t, mm.GuestPhys(m[0]), int(m[1])); !bytes.Equal(b, want.Data) || m[0]%mm.PageSize != 0 {
+			t.Errorf("module %d at %#x is damaged", i, m[0])
+		}
+		if m[2] != 0 {
+			if b := g.phys(t, mm.GuestPhys(m[2]), len(want.Cmdline)+1); string(b) != want.Cmdline+"\x00" {
+				t.Errorf("module %d has the command line %q", i, b)
+			}
+		} else if want.Cmdline != "" {
+			t.Errorf("module %d has no command line", i)
+		}
 	}
 	if b := g.phys(t, mm.GuestPhys(in.rsdp), 8); string(b) != "RSD PTR " {
 		t.Errorf("the RSDP is %q", b)
@@ -272,10 +282,10 @@ func TestBuildErrors(t *testing.T) {
 		{"half a page on demand", 0, func(c *Config) { c.MaxMemory += 2048 }, startinfo.ErrParams, "whole pages"},
 		{"maxmem less than memory", 0, func(c *Config) { c.MaxMemory -= mib }, startinfo.ErrMemory, "maxmem="},
 		{"maxmem without bounds", 0, func(c *Config) { c.MaxMemory = 1 << 47 }, startinfo.ErrParams, "GiB"},
-		{"ramdisk larger than the memory", 0, func(c *Config) { c.Ramdisk = make([]byte, 8*mib) }, startinfo.ErrMemory, "at least 11 MiB"},
-		{"ramdisk a byte too large", 0, func(c *Config) { c.Ramdisk = make([]byte, 5*mib+1) }, startinfo.ErrMemory, "initrd"},
-		{"ramdisk in memory on demand", 0, func(c *Config) { c.MaxMemory, c.Ramdisk = 64*mib, make([]byte, 5*mib+1) }, startinfo.ErrMemory, "raise memory="},
-		{"empty ramdisk", 0, func(c *Config) { c.Ramdisk = []byte{} }, startinfo.ErrParams, "empty"},
+		{"ramdisk larger than the memory", 0, func(c *Config) { c.Modules[0].Data = make([]byte, 8*mib) }, startinfo.ErrMemory, "at least 11 MiB"},
+		{"ramdisk a byte too large", 0, func(c *Config) { c.Modules[0].Data = make([]byte, 5*mib+1) }, startinfo.ErrMemory, "initrd"},
+		{"ramdisk in memory on demand", 0, func(c *Config) { c.MaxMemory, c.Modules[0].Data = 64*mib, make([]byte, 5*mib+1) }, startinfo.ErrMemory, "raise memory="},
+		{"empty ramdisk", 0, func(c *Config) { c.Modules[0].Data = []byte{} }, startinfo.ErrParams, "empty"},
 		{"long command line", 0, func(c *Config) { c.Cmdline = strings.Repeat("x", startinfo.MaxCmdline+1) }, startinfo.ErrParams, "command line"},
 		{"zero in the command line", 0, func(c *Config) { c.Cmdline = "a\x00b" }, startinfo.ErrParams, "zero byte"},
 		{"no memory", 1500, nil, mm.ErrNoMemory, "8 MiB"},
@@ -312,7 +322,7 @@ func TestBuildErrors(t *testing.T) {
 func TestBuildFits(t *testing.T) {
 	m := domaintest.New(t, 2600)
 	c := config(t, m)
-	c.Ramdisk = bytes.Repeat([]byte{7}, 5*mib)
+	c.Modules = []image.Module{{Name: "initrd", Data: bytes.Repeat([]byte{7}, 5*mib)}}
 	g := built(t, m, c)
 	if b := g.phys(t, 8*mib-1, 1); b[0] != 7 {
 		t.Error("the ramdisk's last byte is missing")
@@ -320,7 +330,7 @@ func TestBuildFits(t *testing.T) {
 	// Without one there is no module either.
 	m = domaintest.New(t, 2600)
 	c = config(t, m)
-	c.Ramdisk = nil
+	c.Modules = nil
 	if in := built(t, m, c).startInfo(t); in.modules != nil {
 		t.Errorf("modules %#x", in.modules)
 	}

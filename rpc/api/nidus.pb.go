@@ -2483,7 +2483,10 @@ type DomainConfig struct {
 	Vifs  []string `protobuf:"bytes,28,rep,name=vifs" json:"vifs,omitempty"`
 	// Since 1.1. Until devices can be passed through, Create fails with NOT_YET if
 	// there are any.
-	Pcis          []string `protobuf:"bytes,30,rep,name=pcis" json:"pcis,omitempty"`
+	Pcis []string `protobuf:"bytes,30,rep,name=pcis" json:"pcis,omitempty"`
+	// Files beside the kernel, instead of ramdisk: each a file of the host, and what
+	// follows its first space is its command line. Since 1.1.
+	Modules       []string `protobuf:"bytes,31,rep,name=modules" json:"modules,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2724,6 +2727,13 @@ func (x *DomainConfig) GetVifs() []string {
 func (x *DomainConfig) GetPcis() []string {
 	if x != nil {
 		return x.Pcis
+	}
+	return nil
+}
+
+func (x *DomainConfig) GetModules() []string {
+	if x != nil {
+		return x.Modules
 	}
 	return nil
 }
@@ -5718,7 +5728,7 @@ const file_nidus_proto_rawDesc = "" +
 	"\tmax_vcpus\x18\n" +
 	" \x01(\rR\bmaxVcpus\x12\x1e\n" +
 	"\vcpu_time_ns\x18\v \x01(\x03R\tcpuTimeNs\x12\x1b\n" +
-	"\tuptime_ns\x18\f \x01(\x03R\buptimeNs\"\xc9\b\n" +
+	"\tuptime_ns\x18\f \x01(\x03R\buptimeNs\"\xe3\b\n" +
 	"\fDomainConfig\x12%\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x11.nidus.DomainTypeR\x04type\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -5754,7 +5764,8 @@ const file_nidus_proto_rawDesc = "" +
 	"\x11max_grant_version\x18\x1a \x01(\rR\x0fmaxGrantVersion\x12\x14\n" +
 	"\x05disks\x18\x1b \x03(\tR\x05disks\x12\x12\n" +
 	"\x04vifs\x18\x1c \x03(\tR\x04vifs\x12\x12\n" +
-	"\x04pcis\x18\x1e \x03(\tR\x04pcis\"/\n" +
+	"\x04pcis\x18\x1e \x03(\tR\x04pcis\x12\x18\n" +
+	"\amodules\x18\x1f \x03(\tR\amodules\"/\n" +
 	"\aCPUList\x12$\n" +
 	"\x05terms\x18\x01 \x03(\v2\x0e.nidus.CPUTermR\x05terms\"a\n" +
 	"\aCPUTerm\x12\x14\n" +

@@ -148,6 +148,9 @@ type DomainConfig struct {
 	// too for HVM, or if Firmware is set.
 	Kernel  string `json:"kernel,omitempty"`
 	Ramdisk string `json:"ramdisk,omitempty"`
+	// Modules are files that come beside the kernel, instead of Ramdisk: each a file of
+	// the host, and after a space its command line (see SplitModule).
+	Modules []string `json:"modules,omitempty"`
 	// Cmdline is the kernel's whole command line.
 	Cmdline string `json:"cmdline,omitempty"`
 	// Firmware stands for a kernel that the host has: PVGrub64 or PVGrub32.
@@ -190,6 +193,12 @@ type DomainConfig struct {
 	VIFs  []string `json:"vif,omitempty"`
 	// PCIs are devices to pass through, likewise. Create refuses them.
 	PCIs []string `json:"pci,omitempty"`
+}
+
+// SplitModule splits an element of DomainConfig.Modules.
+func SplitModule(text string) (file, cmdline string) {
+	file, cmdline, _ = strings.Cut(text, " ")
+	return file, strings.TrimSpace(cmdline)
 }
 
 // MaxVCPUs is the most vcpus that a domain can be given (hvm/hvm_info_table.h,

@@ -29,6 +29,7 @@ type domainConfig struct {
 		Firmware     string          `json:"firmware,omitempty"`
 		Cmdline      string          `json:"cmdline,omitempty"`
 		Ramdisk      string          `json:"ramdisk,omitempty"`
+		Modules      []string        `json:"modules,omitempty"`
 		Sched        struct {
 			Weight int `json:"weight"`
 			Cap    int `json:"cap"`
@@ -128,7 +129,7 @@ func domainJSON(c control.DomainConfig, n int) (domainConfig, error) {
 	bi.MaxVCPUs, bi.AvailVCPUs = c.MaxVCPUs, upTo(c.VCPUs)
 	bi.TSCMode, bi.NoMigrate = c.TSCMode, c.NoMigrate
 	bi.MaxMemKB, bi.TargetMemKB = c.MaxMemoryBytes>>10, c.MemoryBytes>>10
-	bi.Kernel, bi.Firmware, bi.Cmdline, bi.Ramdisk = c.Kernel, c.Firmware, c.Cmdline, c.Ramdisk
+	bi.Kernel, bi.Firmware, bi.Cmdline, bi.Ramdisk, bi.Modules = c.Kernel, c.Firmware, c.Cmdline, c.Ramdisk, c.Modules
 	bi.Sched.Weight, bi.Sched.Cap = c.Sched.Weight, c.Sched.CapPercent
 	bi.EventChannels, bi.MaxGrantFrames, bi.MaxMaptrackFrames, bi.MaxGrantVersion = c.MaxEventChannels, c.MaxGrantFrames, c.MaxMaptrackFrames, c.MaxGrantVersion
 	out.OnPoweroff, out.OnReboot, out.OnWatchdog, out.OnCrash, out.OnSoftReset = c.OnPoweroff, c.OnReboot, c.OnWatchdog, c.OnCrash, c.OnSoftReset

@@ -44,6 +44,7 @@ var scripts = map[string][]string{
 	},
 	"upload": {
 		"create -q debian.cfg kernel=local:vmlinuz", "create -q debian.cfg name=two kernel=local:vmlinuz ramdisk=local:initrd", "create -q debian.cfg name=three ramdisk=local:empty", "list -l two",
+		`create -q debian.cfg name=mods 'ramdisk=["local:initrd a b","vmlinuz"]'`, "list -l mods", `create -q debian.cfg name=none 'ramdisk=["local:none a"]'`,
 		"create -q debian.cfg name=four kernel=local:none", "create -q debian.cfg name=four kernel=local:vmlinuz ramdisk=local:none", "create -q debian.cfg name=four kernel=local:dir", "create -q debian.cfg name=four kernel=local:huge", "create -q debian.cfg kernel=local:vmlinuz",
 		"create -qn debian.cfg kernel=local:vmlinuz", "config-update debian debian.cfg kernel=local:initrd",
 	},

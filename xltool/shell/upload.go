@@ -75,7 +75,18 @@ func (c *call) upload(ctx context.Context, cfg *xlcfg.DomainConfig) (discard fun
 		}
 		*f.name = name
 	}
-	disks := slices.Clone(cfg.Disks) // the caller's may be kept
+	modules := slices.Clone(cfg.Modules) // the caller's may be kept
+	for i, text := range modules {
+		file, cmdline := control.SplitModule(text)
+		name, err := u.name(ctx, file)
+		if err != nil {
+			discard()
+			return nil, fmt.Errorf("ramdisk = %q: %w", file, err)
+		}
+		modules[i] = strings.TrimSpace(name + " " + cmdline)
+	}
+	cfg.Modules = modules
+	disks := slices.Clone(cfg.Disks)
 	for i := range disks {
 		if disks[i], err = u.disk(ctx, disks[i]); err != nil {
 			discard()

@@ -127,7 +127,12 @@ type local struct{ *client.Client }
 func (l local) Create(ctx context.Context, cfg control.DomainConfig, opt control.CreateOptions) (control.DomID, error) {
 	id, err := l.Client.Create(ctx, cfg, opt)
 	if control.CodeOf(err) == control.ErrNoFile {
-		for _, name := range []string{cfg.Kernel, cfg.Ramdisk} {
+		names := []string{cfg.Kernel, cfg.Ramdisk}
+		for _, text := range cfg.Modules {
+			file, _ := control.SplitModule(text)
+			names = append(names, file)
+		}
+		for _, name := range names {
 			if _, here := os.Stat(name); name != "" && here == nil {
 				return id, control.Errorf(control.ErrNoFile, "%v (%s is a file here only: write \"local:%s\", and xl uploads it)", err, name, name)
 			}

@@ -17,7 +17,9 @@ const (
 	maxVCPUs  = control.MaxVCPUs
 	maxWeight = control.MaxWeight
 	maxCap    = control.MaxCapPercent
-	maxMiB    = 1 << 34 // 16 PiB, what 52 address bits and some reach
+	// maxModules is what both types of domains can have.
+	maxModules = 32
+	maxMiB     = 1 << 34 // 16 PiB, what 52 address bits and some reach
 )
 
 // Decode turns settings into a configuration, with Xen's defaults for what

@@ -60,6 +60,26 @@ func (d *decoder) uuid(s *Setting) {
 	d.cfg.UUID = u
 }
 
+// ramdisk is a file, or a list of what comes beside the kernel: of files, each with its
+// command line after a space. Xen's xl has no list.
+func (d *decoder) ramdisk(s *Setting) {
+	if s.Value.Kind != List {
+		d.cfg.Ramdisk = s.Value.Text
+		return
+	}
+	if n := len(s.Value.List); n > maxModules {
+		d.fail(s.Value.Pos, "ramdisk has %d elements; at most %d are possible", n, maxModules)
+		return
+	}
+	for _, v := range s.Value.List {
+		if file, _ := control.SplitModule(v.Text); v.Kind == List || file == "" {
+			d.fail(v.Pos, "ramdisk: an element is a file's name, and after a space its command line")
+			return
+		}
+		d.cfg.Modules = append(d.cfg.Modules, v.Text)
+	}
+}
+
 // bootloaders are the programs that find a guest's kernel on its disk by GRUB's menu, which
 // GRUB can do in the guest, and what that is called.
 var bootloaders = map[string]string{
@@ -152,7 +172,7 @@ func (d *decoder) checkBoot() {
 		d.fail(kernel.Value.Pos, "kernel is empty; name the file of the kernel")
 	case kernel == nil && c.Type != control.HVM && firmware == nil && d.file.Get("bootloader") == nil:
 		d.missing("kernel", "no kernel, which a %v guest needs; add kernel = \"...\"", strings.ToUpper(c.Type.String()))
-	case kernel == nil && c.Ramdisk != "":
+	case kernel == nil && (c.Ramdisk != "" || len(c.Modules) > 0):
 		d.fail(d.at("ramdisk"), "a ramdisk without a kernel; add kernel = \"...\"")
 	}
 }

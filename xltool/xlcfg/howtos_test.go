@@ -90,6 +90,7 @@ func TestHowtoLines(t *testing.T) {
 			func(c *DomainConfig) bool { return len(c.Disks) == 2 && c.Disks[1] == "phy:/dev/vnd0d,6:cdrom,r" }},
 		{`vif = [ '' ]`, nothing, nothing, func(c *DomainConfig) bool { return len(c.VIFs) == 1 }},
 		{`pci = [ '0000:00:06.0', '0000:00:0a.0' ]`, nothing, "pci makes create fail: no device of the host can be passed through yet", nil},
+		{`ramdisk = ['a b c', 'd']`, nothing, nothing, func(c *DomainConfig) bool { return c.Ramdisk == "" && slices.Equal(c.Modules, []string{"a b c", "d"}) }},
 		{`nics = 1`, nothing, "nics was xm's and means nothing any more; remove the line: vif has an element for each interface", nil},
 		{`autorestart = True`, nothing, "True is Python's; write 1", nil},
 		{`autorestart = 1`, nothing, `autorestart was xm's and means nothing any more; write on_poweroff, on_reboot and on_crash = "restart"`, nil},

@@ -31,7 +31,7 @@ var decoded = []key{
 	{name: "uuid", typ: "string", decode: (*decoder).uuid},
 
 	{name: "kernel", typ: "file", decode: str(func(c *DomainConfig) *string { return &c.Kernel })},
-	{name: "ramdisk", typ: "file", decode: str(func(c *DomainConfig) *string { return &c.Ramdisk })},
+	{name: "ramdisk", typ: "file, or list of files and their command lines", decode: (*decoder).ramdisk},
 	{name: "firmware", typ: "pvgrub64 or pvgrub32, of PV guests", decode: str(func(c *DomainConfig) *string { return &c.Firmware })},
 	{name: "cmdline", typ: "string", decode: (*decoder).nothing},
 	{name: "root", typ: "string", decode: (*decoder).nothing},

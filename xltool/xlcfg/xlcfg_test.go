@@ -121,6 +121,10 @@ func TestErrors(t *testing.T) {
 		{"name='n'; memory=64; firmware='ovmf'", `f:1:31: firmware "ovmf" is none for a PV guest; use pvgrub32 or pvgrub64, or kernel = ...`},
 		{"name='n'; memory=64; bootloader='/opt/mine'", `f:1:22: bootloader: no program of the host looks into a guest's disk here; remove the line and let the guest boot itself: firmware = "pvgrub64"`},
 		{"name='n'; memory=64; firmware='pvgrub64'; ramdisk='r'", `f:1:51: a ramdisk without a kernel; add kernel = "..."`},
+		{base + "ramdisk = ['a', ' b']", `f:2:17: ramdisk: an element is a file's name, and after a space its command line`},
+		{base + "ramdisk = [['a']]", `f:2:12: ramdisk: an element is a file's name, and after a space its command line`},
+		{base + "ramdisk = [" + strings.Repeat("'a',", 33) + "]", `f:2:11: ramdisk has 33 elements; at most 32 are possible`},
+		{"type='hvm'; name='n'; memory=64; ramdisk=['r']", `f:1:42: a ramdisk without a kernel; add kernel = "..."`},
 		// What is missing.
 		{`type="pvh"; name="n"; memory=64`, `f:1:1: no kernel, which a PVH guest needs; add kernel = "..."`},
 		{`name="n"; memory=64`, `f:1:1: no kernel, which a PV guest needs; add kernel = "..."`},

@@ -5,20 +5,14 @@ import (
 
 	"nidus/kernel/xenabi"
 	"nidus/mm"
+	"nidus/personalities/image"
 )
 
 // MaxModules bounds a domain's modules.
 const MaxModules = 32
 
-// Module is a file that the guest gets beside its kernel.
-type Module struct {
-	// Name is for messages.
-	Name string
-	// Data stays as it is until Write is done.
-	Data []byte
-	// Cmdline is the module's own; a lone module has none.
-	Cmdline string
-}
+// Module is a file that the guest gets beside its kernel, until Write is done.
+type Module = image.Module
 
 // modules are all modules as the guest gets them: pieces of one stretch of memory.
 type modules struct {
@@ -32,8 +26,8 @@ type piece struct {
 	data []byte
 }
 
-// packModules lays a lone module out as it is, and more as a package: a list of
-// descriptors, their command lines, and the modules, each page aligned (xen.h,
+// packModules lays a lone module out as it is, and more, or one with a command line, as a
+// package: a list of descriptors, their command lines, and the modules, each page aligned (xen.h,
 // xen_multiboot_mod_list).
 func packModules(ms []Module) (modules, error) {
 	switch {
@@ -49,7 +43,7 @@ func packModules(ms []Module) (modules, error) {
 		}
 		total += pages(uint64(len(m.Data))) << mm.PageShift
 	}
-	if len(ms) == 1 {
+	if len(ms) == 1 && ms[0].Cmdline == "" {
 		return modules{pieces: []piece{{0, ms[0].Data}}, size: uint64(len(ms[0].Data))}, nil
 	}
 	const entry = 16 // bytes of a descriptor

@@ -62,8 +62,8 @@ type Params struct {
 	// Pages is the domain's memory when it starts.
 	Pages   uint64
 	Cmdline string
-	// Modules are what comes beside the kernel: one is the ramdisk as it is; more are
-	// packed as SIF_MULTIBOOT_MOD has it.
+	// Modules are what comes beside the kernel: one is the ramdisk as it is; more, or one
+	// with a command line, are packed as SIF_MULTIBOOT_MOD has it.
 	Modules []Module
 }
 

@@ -107,9 +107,13 @@ func TestModules(t *testing.T) {
 		{Name: "ext2fs", Data: bytes.Repeat([]byte("e"), 5000), Cmdline: "ext2fs --readonly device:hd0"},
 		{Name: "exec", Data: []byte("exec"), Cmdline: "exec /hurd/exec"},
 	}
-	for name, spec := range map[string]spec{"64 bits": linux64(), "32 bits": netbsd32()} {
+	for name, c := range map[string]struct {
+		spec  spec
+		files []Module
+	}{"64 bits": {linux64(), files}, "32 bits": {netbsd32(), files}, "one with a command line": {linux64(), files[:1]}} {
 		t.Run(name, func(t *testing.T) {
-			g, s := start(t, Params{Kernel: spec.kernel(t), Pages: 64 * mib, Modules: files})
+			files := c.files
+			g, s := start(t, Params{Kernel: c.spec.kernel(t), Pages: 64 * mib, Modules: files})
 			if s.Flags&xenabi.SIFMultibootMod == 0 {
 				t.Errorf("flags %#x", s.Flags)
 			}

@@ -27,6 +27,7 @@ const (
 	GrubDisk   = "grub.img"       // RootImage with a kernel and GRUB's menu
 	PVHostile  = "pv-hostile"     // the PV guest that tries to get at what isn't its own
 	PVBalloon  = "pv-balloon"     // the PV guest that gives frames back and gets others
+	PVCalls    = "pv-calls"       // Calls as a PV guest
 	PV32SMP    = "pv32-smp"       // the 32-bit PV guest with four vcpus
 	GNUMach    = "gnumach"        // GNU's kernel, as a PV guest of 32 bits
 	Hostile    = "hostile"        // the guest that misbehaves
@@ -69,7 +70,7 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")
 		case PV32SMP:
 			data, err = b.assembled(name, "--32", "elf_i386", "images/guests/asm/pv32.ld")
-		case PVHostile, PVBalloon:
+		case PVHostile, PVBalloon, PVCalls:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/asm/pv.ld")
 		case SmallCD:
 			data, err = b.smallCD()

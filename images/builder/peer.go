@@ -39,7 +39,7 @@ var peerModules = []string{
 }
 
 // peerParts are the guests' parts that Xen boots.
-var peerParts = []string{Vmlinuz, Vmlinux, Initrd, RootInitrd, Calls}
+var peerParts = []string{Vmlinuz, Vmlinux, Initrd, RootInitrd, Calls, PVCalls}
 
 //go:embed peer-init.sh
 var peerInit string

@@ -26,8 +26,8 @@ func callTimes(t *T) ([]Figure, error) {
 	return h.measured("g.cfg")
 }
 
-func insideGuest(t *T) ([]Figure, error) {
-	h, err := t.bootGuests(Boot{MemoryMiB: 4096}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": linux("g", builder.Vmlinux, 1, "bench")})
+func insideGuest(t *T, p personality) ([]Figure, error) {
+	h, err := t.bootGuests(p.host(Boot{MemoryMiB: 4096}), []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{"g.cfg": p.guest(linux("g", builder.Vmlinux, 1, "bench"))})
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +41,8 @@ func insideGuest(t *T) ([]Figure, error) {
 }
 
 // diskSpeed measures a disk in memory.
-func diskSpeed(t *T) ([]Figure, error) {
-	h, err := t.bootGuests(Boot{CPUs: deviceCPUs, MemoryMiB: 4096}, []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": diskBench("ram:64M,raw,xvda,w")})
+func diskSpeed(t *T, p personality) ([]Figure, error) {
+	h, err := t.bootGuests(p.host(Boot{CPUs: deviceCPUs, MemoryMiB: 4096}), []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": p.guest(diskBench("ram:64M,raw,xvda,w"))})
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +69,10 @@ const (
 
 // speedGuests are the configurations of the guest that is measured, and of those that
 // measure the host and it.
-func speedGuests(more ...string) map[string][]byte {
+func speedGuests(p personality, more ...string) map[string][]byte {
 	guest := func(name, address, rest string) []byte {
-		return config(name, builder.Vmlinux, 1, 128, append(more, fmt.Sprintf("ramdisk = %q\nvif = [ 'bridge=xenbr0' ]", builder.Initrd),
-			fmt.Sprintf("extra = %q", "console=hvc0 loglevel=4 panic=1 net="+address+"/24 "+rest))...)
+		return p.guest(config(name, builder.Vmlinux, 1, 128, append(more, fmt.Sprintf("ramdisk = %q\nvif = [ 'bridge=xenbr0' ]", builder.Initrd),
+			fmt.Sprintf("extra = %q", "console=hvc0 loglevel=4 panic=1 net="+address+"/24 "+rest))...))
 	}
 	peer := func(address, who string) string {
 		return fmt.Sprintf("test=tcp peer=%s:%s,%s,%d", address, speedPort, who, speedMiB)
@@ -84,9 +84,9 @@ func speedGuests(more ...string) map[string][]byte {
 }
 
 // netSpeed measures TCP of a guest.
-func netSpeed(t *T) ([]Figure, error) {
-	h, err := t.bootGuests(Boot{CPUs: deviceCPUs, MemoryMiB: 4096, Line: "ip=" + speedHost + "/24 ntp=off nat=off speed=" + speedPort,
-		Args: []string{"-netdev", "user,id=n0,restrict=on", "-device", "virtio-net-pci,netdev=n0"}}, []string{builder.Vmlinux, builder.Initrd}, speedGuests())
+func netSpeed(t *T, p personality) ([]Figure, error) {
+	h, err := t.bootGuests(p.host(Boot{CPUs: deviceCPUs, MemoryMiB: 4096, Line: "ip=" + speedHost + "/24 ntp=off nat=off speed=" + speedPort,
+		Args: []string{"-netdev", "user,id=n0,restrict=on", "-device", "virtio-net-pci,netdev=n0"}}), []string{builder.Vmlinux, builder.Initrd}, speedGuests(p))
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,8 @@ func Peer(ctx context.Context, b *builder.Builder, benches []Bench, got func(Fig
 	for _, k := range []string{builder.Vmlinux, builder.Vmlinuz} {
 		files[k+".cfg"] = linux("g", k, 1, "tick")
 	}
-	maps.Copy(files, speedGuests(native))
+	maps.Copy(files, speedGuests(pvh, native))
+	maps.Copy(files, pvPeerFiles(native))
 	if err := b.Peer(files); err != nil {
 		return err
 	}
@@ -49,7 +50,9 @@ func Peer(ctx context.Context, b *builder.Builder, benches []Bench, got func(Fig
 		run  func(t *T, got func(Figure)) error
 	}{
 		{"bench-peer-xen", []string{"size", "boot", "create", "calls", "guest"}, peer},
-		{"bench-peer-xen-devices", []string{"disk", "net"}, peerDevices},
+		{"bench-peer-xen-devices", []string{"disk", "net"}, func(t *T, got func(Figure)) error { return peerDevices(t, "", got) }},
+		{"bench-peer-xen-pv", []string{"pv-create", "pv-calls", "pv-guest"}, peerPV},
+		{"bench-peer-xen-pv-devices", []string{"pv-disk", "pv-net"}, func(t *T, got func(Figure)) error { return peerDevices(t, "pv-", ofPV(got)) }},
 	} {
 		if slices.ContainsFunc(benches, func(b Bench) bool { return slices.Contains(c.of, b.Name) }) {
 			errs = append(errs, runOne(ctx, b, Case{Name: c.name, Timeout: 20 * time.Minute, Run: func(t *T) error { return c.run(t, got) }}))
@@ -86,7 +89,7 @@ func peer(t *T, got func(Figure)) error {
 			got(Figure{Name: "memory the hypervisor uses, of 4 GiB", Unit: "MiB", Median: own, Samples: 1})
 		}
 		for _, k := range []string{builder.Vmlinux, builder.Vmlinuz} {
-			if err := h.peerCreate(k, values); err != nil {
+			if err := h.peerCreate("", k, values); err != nil {
 				return err
 			}
 		}
@@ -151,10 +154,11 @@ func (h *Host) peerMemory() (float64, error) {
 	return float64(n["total_memory"] - n["free_memory"] - n["dom0"]), nil
 }
 
-// peerCreate measures one create to the guest's init.
-func (h *Host) peerCreate(kernel string, values map[string][]float64) error {
+// peerCreate measures one create to the guest's init; its configuration's name begins with
+// files.
+func (h *Host) peerCreate(files, kernel string, values map[string][]float64) error {
 	begin := h.Since()
-	if err := h.Send("xl create -c " + kernel + ".cfg\r"); err != nil {
+	if err := h.Send("xl create -c " + files + kernel + ".cfg\r"); err != nil {
 		return err
 	}
 	m, err := h.guestUp(1, 3*time.Minute)
@@ -193,25 +197,26 @@ func (h *Host) peerInside(got func(Figure)) error {
 	return errors.Join(h.peerFigures("calls.cfg", got), h.peerFigures("bench.cfg", got))
 }
 
-// peerDevices measures a guest's devices, with the CPUs that Nidus has for them.
-func peerDevices(t *T, got func(Figure)) error {
+// peerDevices measures a guest's devices, with the CPUs that Nidus has for them; its
+// configurations' names begin with files.
+func peerDevices(t *T, files string, got func(Figure)) error {
 	var boots []float64
 	h, err := t.bootPeer(deviceCPUs, &boots)
 	if err != nil {
 		return err
 	}
 	defer t.closeAll()
-	if err := h.peerFigures("disk.cfg", got); err != nil {
+	if err := h.peerFigures(files+"disk.cfg", got); err != nil {
 		return err
 	}
 	const bridge = "ip link add xenbr0 type bridge; ip addr add " + speedHost + "/24 dev xenbr0; ip link set xenbr0 up; /guests/bench serve " + speedPort + " >/dev/null &"
 	if _, err := h.dom0(bridge, 20*time.Second); err != nil {
 		return err
 	}
-	if err := h.peerFigures("host.cfg", got); err != nil {
+	if err := h.peerFigures(files+"host.cfg", got); err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c served.cfg\r"); err != nil {
+	if err := h.Send("xl create -c " + files + "served.cfg\r"); err != nil {
 		return err
 	}
 	if _, err := h.Expect(regexp.MustCompile("NIDUS-GUEST-SERVES"), h.t.within(2*time.Minute)); err != nil {
@@ -220,7 +225,7 @@ func peerDevices(t *T, got func(Figure)) error {
 	if err := h.leavePeer(); err != nil {
 		return err
 	}
-	return h.peerFigures("guest.cfg", got)
+	return h.peerFigures(files+"guest.cfg", got)
 }
 
 // peerFigures creates a guest that measures, and reads its figures until dom0's prompt is back.

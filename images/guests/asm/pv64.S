@@ -253,6 +253,7 @@ puthex:	mov	$16, %ecx
 	lea	digits, %rsi
 	jmp	puts
 # putd prints RAX, which may be negative.
+putn:
 putd:	mov	%rax, %r8
 	test	%rax, %rax
 	jns	1f

@@ -1,17 +1,11 @@
 # A PVH guest that measures what each way into the hypervisor costs, without an
-# operating system around it: on Nidus and, the same file, on Xen. Each call is
-# timed by itself with RDTSC, CALLS times after WARMUP times. A figure is a line
-#
-#   BENCH name ns median p99.9 calls mean m
-#
-# on the PV console; NIDUS-GUEST-END ends them. "RDTSC" is the cost of timing
-# itself, which is in all others: an emulated TSC (tsc_mode) shows here.
+# operating system around it: on Nidus and, the same file, on Xen (asm/measure.S).
+# "RDTSC" is the cost of timing itself, which is in all others: an emulated TSC (tsc_mode)
+# shows here.
 #
 # References: xen docs misc/pvh; public headers arch-x86/hvm/start_info.h,
 # arch-x86/cpuid.h, xen.h, sched.h, event_channel.h, memory.h, io/console.h,
 # hvm/hvm_op.h, hvm/params.h.
-	.set	CALLS, 4096
-	.set	WARMUP, 256
 	.set	VECTOR, 0x30
 	.set	HC_MEMORY_OP, 12
 	.set	HC_XEN_VERSION, 17
@@ -23,6 +17,7 @@
 	.set	PENDING, 0x800		# struct shared_info.evtchn_pending
 
 	.include "images/guests/asm/start.S"
+	.include "images/guests/asm/measure.S"
 
 main:
 	lea	upcall, %rax		# the only gate
@@ -56,79 +51,16 @@ main:
 	mov	ipi+4, %eax
 	mov	%eax, port
 
-	lea	table, %r12
-next:	cmpq	$0, (%r12)
-	je	done
-	call	*8(%r12)
-	mov	$WARMUP, %ebp
-1:	call	*16(%r12)
-	dec	%ebp
-	jnz	1b
-	xor	%r15d, %r15d		# sum
-2:	rdtsc
-	shl	$32, %rdx
-	or	%rax, %rdx
-	mov	%rdx, %r14
-	call	*16(%r12)
-	rdtsc
-	shl	$32, %rdx
-	or	%rdx, %rax
-	sub	%r14, %rax
-	add	%rax, %r15
-	mov	%rax, samples(,%rbp,8)
-	inc	%ebp
-	cmp	$CALLS, %ebp
-	jb	2b
-	cli
-
-	# insertion sort
-	mov	$1, %ecx
-3:	mov	samples(,%rcx,8), %rax
-	mov	%ecx, %edx
-4:	mov	samples-8(,%rdx,8), %rbx
-	cmp	%rax, %rbx
-	jbe	5f
-	mov	%rbx, samples(,%rdx,8)
-	dec	%edx
-	jnz	4b
-5:	mov	%rax, samples(,%rdx,8)
-	inc	%ecx
-	cmp	$CALLS, %ecx
-	jb	3b
-
-	lea	bench, %rsi
-	call	puts
-	mov	(%r12), %rsi
-	call	puts
-	lea	unit, %rsi
-	call	puts
-	mov	samples+CALLS/2*8, %rax
-	call	putns
-	lea	space, %rsi
-	call	puts
-	mov	samples+CALLS*999/1000*8, %rax
-	call	putns
-	lea	space, %rsi
-	call	puts
-	mov	$CALLS, %eax
-	call	putn
-	lea	mean, %rsi
-	call	puts
-	mov	%r15, %rax
-	xor	%edx, %edx
-	mov	$CALLS, %ecx
-	div	%rcx
-	call	putns
-	lea	newline, %rsi
-	call	puts
-	add	$24, %r12
-	jmp	next
-
+	call	measure
+	jmp	done
 failed:	lea	skip, %rsi
 	call	puts
 done:	lea	end, %rsi
 	call	puts
 	jmp	poweroff
+
+quiet:	cli
+	ret
 
 # What is measured. Each leaves RBP and R12 to R15 as they are.
 nothing: ret
@@ -183,12 +115,6 @@ upcalls:
 	sti
 	ret
 
-# putns prints RAX ticks in nanoseconds.
-putns:	mov	$1000000, %ecx
-	mul	%rcx
-	divq	khz
-	jmp	putn
-
 	.data
 	.balign	8
 # name, what to do before, what to measure
@@ -207,13 +133,9 @@ n_version: .asciz "hypercall xen_version"
 n_yield: .asciz	"hypercall yield"
 n_send:	.asciz	"event channel to oneself, no upcall"
 n_ping:	.asciz	"event channel to oneself, upcall"
-bench:	.asciz	"BENCH "
-unit:	.asciz	" ns "
-mean:	.asciz	" mean "
-space:	.asciz	" "
-newline: .asciz	"\r\n"
 skip:	.asciz	"BENCH-SKIP a hypercall of the set-up failed\r\n"
 end:	.asciz	"NIDUS-GUEST-END\r\n"
+newline: .asciz	"\r\n"
 	.balign	8
 physmap: .short	0x7ff0, 0		# struct xen_add_to_physmap: DOMID_SELF, size
 	.long	0			# XENMAPSPACE_shared_info
@@ -226,7 +148,5 @@ idtr:	.word	256*16-1
 	.balign	4096
 shared:	.skip	4096
 idt:	.skip	4096
-samples: .skip	CALLS*8
-khz:	.skip	8
 port:	.skip	4
 seen:	.skip	4

@@ -200,7 +200,11 @@ func (c *Core) kernel(cfg *control.DomainConfig) (*image.Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	k, warm, err := c.kernels.Decode(m.Name, name, m.Data, image.Limits{})
+	identity := m.Name
+	if strings.HasPrefix(identity, control.DataPrefix) {
+		identity = "" // the next time the file may be another
+	}
+	k, warm, err := c.kernels.Decode(identity, name, m.Data, image.Limits{})
 	if !warm {
 		// Unpacking leaves a decoder's window behind, or a kernel that was none.
 		c.trim()

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io/fs"
@@ -115,6 +117,29 @@ func TestModules(t *testing.T) {
 	}
 	if err := c.Destroy(id); err != nil {
 		t.Fatal(err)
+	}
+	checkEmpty(t, c, m)
+}
+
+// TestDataKernel: a kernel of the data partition is the one that is there now.
+func TestDataKernel(t *testing.T) {
+	c, m := newCore(t)
+	packed := func(kernel []byte) []byte {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		w.Write(kernel)
+		w.Close()
+		return b.Bytes()
+	}
+	for _, want := range []struct {
+		kernel []byte
+		class  int
+	}{{domaintest.Kernel(), 32}, {domaintest.KernelPV(), 64}, {domaintest.Kernel(), 32}} {
+		c.Data = dataFiles{"k": packed(want.kernel)}
+		k, err := c.kernel(&control.DomainConfig{Kernel: "/data/k"})
+		if err != nil || k.Class != want.class {
+			t.Errorf("%v, want one of %d bits: %v", k, want.class, err)
+		}
 	}
 	checkEmpty(t, c, m)
 }

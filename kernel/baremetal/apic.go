@@ -12,9 +12,13 @@ import (
 
 // Vectors of our own; the highest wins.
 const (
+	vecDebug        = 1
+	vecBreakpoint   = 3
+	vecOverflow     = 4
 	vecNMI          = 2
 	vecDoubleFault  = 8
 	vecPageFault    = 14
+	vecHypercall    = 0x82 // of 32-bit PV guests
 	vecMachineCheck = 18
 	vecSpurious     = 0xff
 	vecKick         = 0xfe

@@ -7,6 +7,7 @@ package baremetal
 func cpuself() uint64
 func rdtsc() uint64
 func rdcr2() uint64
+func rdcr3() uint64
 func wrcr3(v uint64)
 func wrcr4(v uint64)
 func out8(port uint16, v uint8)
@@ -37,3 +38,7 @@ func restore(flags uint64)
 func trapStubsPC() uint64
 func idlePC() uint64
 func apEntryPC() uint64
+
+// TakeInterrupt takes an interrupt that came while a PV guest ran: the CPU has
+// acknowledged it, and nobody has handled it. Interrupts are off before and on after.
+func TakeInterrupt(vector uint64)

@@ -20,6 +20,11 @@ TEXT ·rdcr2(SB),NOSPLIT,$0-8
 	MOVQ	AX, ret+0(FP)
 	RET
 
+TEXT ·rdcr3(SB),NOSPLIT,$0-8
+	MOVQ	CR3, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
 TEXT ·wrcr3(SB),NOSPLIT,$0-8
 	MOVQ	v+0(FP), AX
 	MOVQ	AX, CR3
@@ -88,9 +93,18 @@ TEXT ·loadTables(SB),NOSPLIT,$0-16
 	LGDT	(AX)
 	MOVQ	idtr+8(FP), AX
 	LIDT	(AX)
-	MOVL	$0x18, AX
+	MOVL	$const_selTSS, AX
 	BYTE	$0x0f; BYTE $0x00; BYTE $0xd8	// ltr ax
-	RET
+	MOVL	$const_selData, AX
+	MOVW	AX, SS
+	XORL	AX, AX
+	MOVW	AX, DS
+	MOVW	AX, ES
+	MOVQ	(SP), CX	// to where this was called from, with the new CS
+	MOVL	$const_selCode, AX
+	MOVQ	AX, (SP)
+	PUSHQ	CX
+	BYTE	$0x48; BYTE $0xcb	// retfq
 
 TEXT ·loadIDT(SB),NOSPLIT,$0-8
 	MOVQ	idtr+0(FP), AX

@@ -110,11 +110,7 @@ func cpuInit(i, apicid uint64) {
 	c.idle = addr(t)
 	c.cr3 = hostL4
 
-	// null, code, data, TSS (two entries)
-	c.gdt[1], c.gdt[2] = 0x00209a00_00000000, 0x00009200_00000000
-	ts := addr(&c.tss)
-	c.gdt[3] = 0x00008900_00000000 | 103 | (ts&0xffffff)<<16 | (ts>>24&0xff)<<56
-	c.gdt[4] = ts >> 32
+	gdtInit(c)
 	// TSS (APM vol. 2, figure 12-8): RSP0 at 4, IST1 at 36, I/O map base at 102
 	set := func(off int, v uint64) { c.tss[off/4], c.tss[off/4+1] = uint32(v), uint32(v>>32) }
 	set(4, c.kstack)
@@ -123,7 +119,61 @@ func cpuInit(i, apicid uint64) {
 		set(36+8*(k+1), c.ist[k+1])
 	}
 	c.tss[25] = 104 << 16
-	putTable(addr(&c.gdtr), addr(&c.gdt), uint64(len(c.gdt)*8-1))
+}
+
+// Descriptors (APM vol. 2, 4.7 and 4.8): flat code and data of a privilege level.
+const (
+	descKernelCode = 0x00af9b00_0000ffff
+	descKernelData = 0x00cf9300_0000ffff
+	descCode64     = 0x00affb00_0000ffff // ring 3
+	descCode32     = 0x00cffb00_0000ffff
+	descData       = 0x00cff300_0000ffff
+	descRing1Code  = 0x00cfbb00_0000ffff
+	descRing1Data  = 0x00cfb300_0000ffff
+)
+
+// gdtInit makes a CPU's descriptors: one page as 64-bit PV guests see them in their
+// tables, which is the host's own too, and one as 32-bit guests do (arch-x86/xen-x86_64.h
+// and xen-x86_32.h, FLAT_*).
+func gdtInit(c *pcpu) {
+	if c.gdt[0] != 0 {
+		return // of a CPU that did not come
+	}
+	ts := addr(&c.tss)
+	for i, user := range [2][4]uint64{
+		{0, descCode32, descData, descCode64},
+		{descRing1Code, descRing1Data, descCode32, descData},
+	} {
+		c.gdt[i] = kernelFrame()
+		page := DirectMap + c.gdt[i]
+		put := func(sel, d uint64) { st64(page+sel-gdtReserved, d) }
+		put(selCode, descKernelCode)
+		put(selData, descKernelData)
+		for k, d := range user {
+			put(gdtReserved+0x18+uint64(k)*8, d)
+		}
+		put(selTSS, 0x00008900_00000000|103|(ts&0xffffff)<<16|(ts>>24&0xff)<<56)
+		put(selTSS+8, ts>>32)
+	}
+	putTable(addr(&c.gdtr), DirectMap+c.gdt[0]-gdtReserved, gdtReserved+page4K-1)
+}
+
+// GDTPages returns the physical addresses of a CPU's two pages of descriptors: for
+// 64-bit PV guests, and for 32-bit.
+func GDTPages(cpu int) [2]uint64 { return cpus[cpu].gdt }
+
+// GDTR returns the address of a CPU's pseudo-descriptor for LGDT.
+func GDTR(cpu uint64) uint64 { return addr(&cpus[cpu].gdtr) }
+
+// Where traps of PV guests go on; see SetGuestEntry.
+var guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32 uint64
+
+// SetGuestEntry tells where traps of a PV guest go on: trap, with the frame, the error
+// code and the vector on the stack, and only GS changed; fault, for one of the kernel's
+// own at the instruction iret, or while pcpu.risky is set. syscall and syscall32 are
+// where SYSCALL comes in. It is called before a PV guest runs.
+func SetGuestEntry(trap, fault, iret, syscall, syscall32 uint64) {
+	guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32 = trap, fault, iret, syscall, syscall32
 }
 
 // putTable writes a pseudo-descriptor for LGDT or LIDT.
@@ -150,9 +200,17 @@ func idtInit() {
 			ist = istDouble
 		case vecMachineCheck:
 			ist = istMachine
+		case vecDebug:
+			ist = istDebug
 		}
-		const interruptGate = 0x8e
-		idt[v][0] = p&0xffff | selCode<<16 | ist<<32 | interruptGate<<40 | (p>>16&0xffff)<<48
+		gate := uint64(0x8e) // interrupt gate, present
+		switch v {
+		case vecBreakpoint, vecOverflow: // INT3 and INTO have no vector to choose
+			gate |= 3 << 5
+		case vecHypercall: // from ring 1; in ring 3 it is as other vectors are
+			gate |= 1 << 5
+		}
+		idt[v][0] = p&0xffff | selCode<<16 | ist<<32 | gate<<40 | (p>>16&0xffff)<<48
 		idt[v][1] = p >> 32
 	}
 	putTable(addr(&idtr), addr(&idt), uint64(len(idt)*16-1))

@@ -114,8 +114,19 @@ regs:
 	IRETQ
 
 // Stack, which is this CPU's entry stack (IST 1): vector, error code, and what
-// the CPU pushed.
-TEXT trap<>(SB),NOSPLIT|NOFRAME,$0
+// the CPU pushed. A PV guest's trap goes on in kernel/virt/pv, with its registers
+// as they are, but for GS, which is ours. So does a fault of the kernel's that a
+// guest's descriptors caused.
+TEXT ·trap(SB),NOSPLIT|NOFRAME,$0
+	TESTB	$3, 24(SP)
+	JNE	guest
+	PUSHQ	AX
+	MOVQ	24(SP), AX
+	CMPQ	AX, ·guestIRET(SB)
+	JEQ	returning
+	POPQ	AX
+	CMPQ	pcpu_risky(GS), $0
+	JNE	loading
 	CMPQ	pcpu_inkernel(GS), $0
 	JNE	nested
 	PUSHQ	CX
@@ -153,11 +164,64 @@ TEXT trap<>(SB),NOSPLIT|NOFRAME,$0
 	JMP	kenter<>(SB)
 nested:
 	JMP	fatalTrap<>(SB)
+guest:
+	SWAPGS
+	PUSHQ	·guestTrap(SB)	// a jump that changes no register
+	BYTE	$0xc3		// ret
+returning:	// IRETQ into the guest: GS is the guest's already
+	SWAPGS
+loading:	// of a segment register
+	PUSHQ	·guestFault(SB)
+	BYTE	$0xc3
+
+// #DB, on a stack of its own: a guest's MOV SS before SYSCALL delays its trap until
+// the kernel's first instruction, where nothing is ours yet but the frame. Then it is
+// dropped: the guest's next instruction traps again (APM vol. 2, 8.2.2).
+TEXT debug<>(SB),NOSPLIT|NOFRAME,$0
+	PUSHQ	$0
+	PUSHQ	$1
+	TESTB	$3, 24(SP)
+	JNE	normal
+	PUSHQ	AX
+	MOVQ	24(SP), AX
+	CMPQ	AX, ·guestSYSCALL(SB)
+	JEQ	drop
+	CMPQ	AX, ·guestSYSCALL32(SB)
+	JEQ	drop
+	POPQ	AX
+normal:
+	JMP	·trap(SB)
+drop:
+	POPQ	AX
+	ADDQ	$16, SP
+	IRETQ
+
+// TakeInterrupt(vector uint64): as if the CPU took that interrupt here, with
+// interrupts on after it. Preconditions: interrupts are off.
+TEXT ·TakeInterrupt(SB),NOSPLIT|NOFRAME,$0-8
+	MOVQ	8(SP), BX
+	MOVQ	SP, AX
+	PUSHQ	$const_selData
+	PUSHQ	AX
+	PUSHQ	$const_interruptOn
+	PUSHQ	$const_selCode
+	MOVQ	$taken<>(SB), AX
+	PUSHQ	AX
+	PUSHQ	$0
+	PUSHQ	BX
+	JMP	·trap(SB)
+
+TEXT taken<>(SB),NOSPLIT|NOFRAME,$0
+	RET
 
 // A trap that no thread can be blamed for: inside the kernel, or #DF, or #MC.
 // It is shown on the console and the machine stops. SP: vector, error code,
 // frame.
 TEXT fatalTrap<>(SB),NOSPLIT|NOFRAME,$0
+	TESTB	$3, 24(SP)
+	JEQ	ours
+	SWAPGS
+ours:
 	PUSHQ	R15
 	PUSHQ	R14
 	PUSHQ	R13
@@ -280,10 +344,6 @@ loop:
 // the physical address of its handover block in RDI.
 TEXT bootEntry(SB),NOSPLIT|NOFRAME,$0
 	CLI
-	MOVL	$const_selData, AX
-	MOVW	AX, SS
-	MOVW	AX, DS
-	MOVW	AX, ES
 	MOVQ	DI, ·handover(SB)
 	MOVQ	$·cpus(SB), BX
 	MOVQ	BX, pcpu_self(BX)
@@ -322,10 +382,6 @@ TEXT bootEntry(SB),NOSPLIT|NOFRAME,$0
 // its block, which is complete.
 TEXT apEntry<>(SB),NOSPLIT|NOFRAME,$0
 	CLI
-	MOVL	$const_selData, AX
-	MOVW	AX, SS
-	MOVW	AX, DS
-	MOVW	AX, ES
 	MOVQ	DI, R12
 	MOVQ	DI, AX
 	MOVQ	AX, DX
@@ -366,8 +422,8 @@ TEXT ·apEntryPC(SB),NOSPLIT,$0-8
 // In bytes, because the linker adds the pushes of one function up.
 #define PUSH0	BYTE $0x6a; BYTE $0x00
 #define PUSHV(v)	BYTE $0x68; LONG $v
-#define NOERR(v)	PCALIGN $16; PUSH0; PUSHV(v); JMP trap<>(SB)
-#define ERR(v)	PCALIGN $16; PUSHV(v); JMP trap<>(SB)
+#define NOERR(v)	PCALIGN $16; PUSH0; PUSHV(v); JMP ·trap(SB)
+#define ERR(v)	PCALIGN $16; PUSHV(v); JMP ·trap(SB)
 #define FATAL(v)	PCALIGN $16; PUSHV(v); JMP fatalTrap<>(SB)
 #define FATAL0(v)	PCALIGN $16; PUSH0; PUSHV(v); JMP fatalTrap<>(SB)
 #define IRQ8(v)	NOERR(v); NOERR(v+1); NOERR(v+2); NOERR(v+3); NOERR(v+4); NOERR(v+5); NOERR(v+6); NOERR(v+7)
@@ -375,7 +431,8 @@ TEXT ·apEntryPC(SB),NOSPLIT,$0-8
 
 TEXT ·trapStubs(SB),NOSPLIT|NOFRAME,$0
 	NOERR(0)
-	NOERR(1)
+	PCALIGN $16
+	JMP	debug<>(SB)
 	PCALIGN $16
 	JMP	nmi<>(SB)
 	NOERR(3)

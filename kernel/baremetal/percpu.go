@@ -65,8 +65,8 @@ type pcpu struct {
 	idle     uint64 // 56: address of the idle thread
 	apicid   uint64 // 64
 	cr3      uint64 // 72
-	ist      [4]uint64
-	_        [2]uint64
+	ist      [5]uint64
+	risky    uint64     // 120: kernel/virt/pv loads a guest's selectors
 	virt     [16]uint64 // 128: the virt layer's own
 
 	flushWant, flushDone uint64 // of the TLB: see flushAll
@@ -86,7 +86,7 @@ type pcpu struct {
 
 	Stats CPUStats
 
-	gdt  [8]uint64
+	gdt  [2]uint64 // physical addresses of its pages of descriptors: see gdtInit
 	tss  [26]uint32
 	gdtr [10]byte
 }
@@ -107,9 +107,16 @@ const (
 	istNMI      = 2
 	istDouble   = 3
 	istMachine  = 4
-	selCode     = 0x08
-	selData     = 0x10
-	selTSS      = 0x18
+	istDebug    = 5
+
+	// The GDT of PV guests, of which the kernel has the last pages
+	// (arch-x86/xen.h, FIRST_RESERVED_GDT_ENTRY), is in force while their traps
+	// are taken: hence the selectors.
+	gdtReserved = 0xe000
+	selCode     = gdtReserved + 0x08
+	selData     = gdtReserved + 0x10
+	selTSS      = gdtReserved + 0x40
+	selLDT      = gdtReserved + 0x50
 	interruptOn = 0x202
 
 	unarmed = -1 // in pcpu.armed: the timer has fired, and must be set again

@@ -405,3 +405,6 @@ func (f *Frames) CountOwner(d DomID) (n uint64) {
 	}
 	return n
 }
+
+// End is one more than the highest frame that f describes.
+func (f *Frames) End() MFN { return MFN(len(f.meta)) }

@@ -7,6 +7,9 @@ import "fmt"
 // caller holds m; the mapping has a reference of its own. Where a grant is already, the
 // error wraps ErrBusy.
 func (s *Space) AddGrant(g GFN, m MFN, owner DomID, readonly bool) error {
+	if s.direct != nil {
+		return fmt.Errorf("domain %d: a grant of a PV domain goes to an address, not a frame: %w", s.dom, ErrBadType)
+	}
 	t := TypeGrantRW
 	if readonly {
 		t = TypeGrantRO

@@ -44,7 +44,7 @@ func TestGrant(t *testing.T) {
 			t.Errorf("grant of %#x at %#x: %v, want %v", c.frame, c.at, err, c.want)
 		}
 	}
-	g.Drop(f)
+	g.Drop(f, true)
 	if m.TotPages() != 15 {
 		t.Errorf("%d frames after a grant took the place of one", m.TotPages())
 	}
@@ -115,7 +115,7 @@ func TestGrantOutlivesOwner(t *testing.T) {
 	if err := m.AddGrant(101, f, 7, true); !errors.Is(err, ErrBusy) {
 		t.Errorf("a frame that is nobody's was mapped: %v", err)
 	}
-	g.Drop(f)
+	g.Drop(f, true)
 	if err := m.RemoveGrant(100); err != nil {
 		t.Error(err)
 	}
@@ -135,5 +135,5 @@ func TestDropWithoutHold(t *testing.T) {
 		}
 		_, _ = k, m
 	}()
-	g.Drop(g.P2M().Lookup(5).MFN)
+	g.Drop(g.P2M().Lookup(5).MFN, true)
 }

@@ -203,6 +203,9 @@ func vacates(t Type) bool { return t.IsRAM() || t == TypePoD }
 // on, and freed with the last reference. Grants that are mapped here, which have to be
 // unmapped before, stay: when only they are left, the error wraps ErrBusy.
 func (s *Space) Release(n int) (done bool, err error) {
+	if s.direct != nil {
+		return s.releaseDirect(n), nil
+	}
 	s.p2m.mu.Lock()
 	for g := s.cursor; ; {
 		e := s.p2m.Lookup(g)

@@ -23,10 +23,12 @@ type SpaceConfig struct {
 	MaxOrder  uint   // largest page that the CPU knows: 9 or 18
 	MaxTables int    // quota of page tables, in frames
 	MaxPages  uint64 // quota of memory, in frames
+	// Direct is nil for a domain with nested paging.
+	Direct *Direct
 }
 
-// Space is the memory of a domain with nested paging. It implements
-// GuestMemory, and the parts of XENMEM_* (memory.h) that change a domain's own
+// Space is the memory of a domain: one with nested paging, or a PV domain (Direct). It
+// implements GuestMemory, and the parts of XENMEM_* (memory.h) that change a domain's own
 // memory.
 //
 // Each frame of RAM is behind one guest frame and has one reference for that.
@@ -47,6 +49,8 @@ type Space struct {
 	// Release goes on from here.
 	cursor GFN
 	kept   uint64
+
+	direct *direct // of a PV domain
 }
 
 // oldFrames is a block that was behind a guest frame.
@@ -69,6 +73,9 @@ func NewSpace(c SpaceConfig) (*Space, error) {
 	}
 	s := &Space{p2m: p, mem: c.Memory, dom: c.Owner}
 	s.max.Store(c.MaxPages)
+	if c.Direct != nil {
+		s.direct = &direct{Direct: *c.Direct}
+	}
 	return s, nil
 }
 
@@ -130,6 +137,9 @@ func (e *AddressError) Unwrap() error { return ErrBadAddress }
 // A frame that can't be had for a moment, such as one that reclaim looks at, is waited
 // for: that is not the guest's doing.
 func (s *Space) hold(g GFN, n need) (MFN, error) {
+	if s.direct != nil {
+		return s.holdDirect(g, n)
+	}
 	for range 16 {
 		m, changing, err := s.tryHold(g, n)
 		if changing {
@@ -211,7 +221,7 @@ func (s *Space) WritePhys(a GuestPhys, src []byte) error {
 		off := int(a.Offset())
 		n := min(len(src), PageSize-off)
 		s.mem.Page(m).Write(off, src[:n])
-		s.drop(m)
+		s.put(m, true)
 		src, a = src[n:], a+GuestPhys(n)
 	}
 	return nil
@@ -228,6 +238,10 @@ func (s *Space) Pin(g GFN) (Page, error) {
 
 // Unpin implements GuestMemory.
 func (s *Space) Unpin(g GFN) {
+	if s.direct != nil {
+		s.put(MFN(g), true)
+		return
+	}
 	e := s.p2m.Lookup(g)
 	if !e.Type.own() {
 		panic("mm: Unpin of a guest frame without memory")
@@ -246,9 +260,12 @@ func (s *Space) Hold(g GFN, write bool) (MFN, error) {
 	return s.hold(g, toHold)
 }
 
-// Drop ends one Hold that returned m. If the domain's memory was released meanwhile,
-// the last Drop frees the frame.
-func (s *Space) Drop(m MFN) {
+// Drop ends one Hold that returned m, for the same access. If the domain's memory was
+// released meanwhile, the last Drop frees the frame.
+func (s *Space) Drop(m MFN, write bool) {
+	if write && s.direct != nil {
+		s.direct.Types.PutWritable(m)
+	}
 	last, st := s.mem.Frames().Unref(m)
 	switch {
 	case st != FrameOK || last && s.mem.Frames().Info(m).Owner != DomIDInvalid:

@@ -84,3 +84,9 @@ func (v *VCPU) Emulate(ptr uint64, size int, val uint64, exchange bool, old uint
 		}
 	}
 }
+
+// IsTable tells whether a frame of the domain's is a page table now.
+func (d *Domain) IsTable(m mm.MFN) bool {
+	f := d.types.at(m)
+	return f != nil && d.own(m) && f.load().count() > 0 && f.load().typ().level() > 0
+}

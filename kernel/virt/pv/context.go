@@ -1,0 +1,73 @@
+package pv
+
+import "nidus/kernel/virt"
+
+// context is what the entry code shares with Go: the start of a page outside Go's
+// heap, without Go pointers. The FPU image follows at fpuOffset.
+type context struct {
+	regs   virt.Regs
+	cs, ss uint64
+	vec    uint64 // why the guest came back: an exception's or interrupt's vector, or below
+	err    uint64
+	cr2    uint64
+	cr3    uint64 // the page tables to run with
+
+	ds, es, fs, gs uint64 // selectors
+	fsBase, gsBase uint64
+
+	_        [3]uint16
+	gdtLimit uint16 // pseudo-descriptor for LGDT: the limit ends where the base begins
+	gdtBase  uint64
+	ldt      uint64 // selLDT, or 0
+
+	xsave  uint64 // 0: FXSAVE; else XSAVE of these components: XCR0, the host's and the guest's
+	hostSP uint64
+	hostFS uint64
+	hostView       uint64 // 1: back to the host's page tables at exits
+	fsgsbase       uint64 // 1: CR4.FSGSBASE is on
+
+	ts     uint64    // CR0.TS: the next use of the FPU is #NM
+	drLive uint64    // the guest has breakpoints on: load the debug registers
+	dr     [4]uint64 // DR0 to DR3
+	dr6    uint64
+	dr7    uint64
+
+	reload uint64 // the TLB is to be emptied at the next entry
+	npages uint64 // or, if it is 0, of these pages only
+	pages  [maxPages]uint64
+
+	kick    uint32 // Kick was called
+	running uint32 // in the guest, or about to be: an interrupt is needed to be noticed
+	flush   uint32 // RequestFlush was called
+	_       uint32
+	cpu     uint64 // where, while running
+}
+
+// Syscall32 is the Code of an exit by SYSCALL of 32-bit code.
+const Syscall32 = 0x101
+
+// What vec says beside vectors.
+const (
+	vecSyscall   = 0x100
+	vecSyscall32 = Syscall32
+	vecBadState  = 0x102 // a selector, or the place to go on at, is not good
+)
+
+// maxPages is how many pages are flushed one by one; more are all.
+const maxPages = 8
+
+// Layout of the page.
+const (
+	fpuOffset = 1024
+	maxFPU    = 4096 - fpuOffset
+)
+
+// Selectors of the hypervisor's in every GDT (arch-x86/xen-x86_64.h, FLAT_*).
+const (
+	SelCode32    = 0xe023
+	SelData      = 0xe02b
+	SelCode64    = 0xe033
+	selLDT       = 0xe050
+	gdtOwnPage   = 14 // the page of a GDT that is the CPU's
+	gdtOwnOffset = 0xe000
+)

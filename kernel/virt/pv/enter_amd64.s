@@ -1,0 +1,506 @@
+//go:build tamago
+
+#include "go_asm.h"
+#include "textflag.h"
+
+// The CPU's block under GS (kernel/baremetal, type pcpu). What is at 128 and beyond is
+// package virt's; 128 itself is svm's.
+#define GS_SELF		0
+#define GS_SCRATCH	16
+#define GS_STACK	24
+#define GS_CPU		40
+#define GS_CR3		72
+#define GS_RISKY	120
+#define GS_CTX		136	/* the context of the guest that runs */
+#define GS_GDTR		144	/* address of the host's pseudo-descriptor */
+#define GS_LDT		152	/* the selector in LDTR */
+
+// Registers in virt.Regs, which is at the start of the context.
+#define RAX	0
+#define RCX	8
+#define RDX	16
+#define RBX	24
+#define RSP	32
+#define RBP	40
+#define RSI	48
+#define RDI	56
+#define R_8	64
+#define R_9	72
+#define R_10	80
+#define R_11	88
+#define R_12	96
+#define R_13	104
+#define R_14	112
+#define R_15	120
+#define RIP	128
+#define RFLAGS	136
+
+#define FPU	const_fpuOffset
+
+#define MSR_FS	0xc0000100
+#define MSR_GS	0xc0000101
+#define MSR_KGS	0xc0000102
+
+#define RDFSBASE_AX	BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc0
+#define RDGSBASE_AX	BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xc8
+#define WRFSBASE_AX	BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd0
+#define WRGSBASE_AX	BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd8
+#define WRGSBASE_BX	BYTE $0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xdb
+#define LLDT_AX		BYTE $0x0f; BYTE $0x00; BYTE $0xd0
+
+// RDMSR_AX and WRMSR_AX move a base between AX and an MSR; they clobber CX and DX.
+#define RDMSR_AX(msr)	MOVL $msr, CX; RDMSR; SHLQ $32, DX; ORQ DX, AX
+#define WRMSR_AX(msr)	MOVL $msr, CX; MOVQ AX, DX; SHRQ $32, DX; WRMSR
+
+// func interruptsOff() uint64
+// It returns the number of the CPU, which stays the same until interrupts are on.
+TEXT ·interruptsOff(SB),NOSPLIT,$0-8
+	CLI
+	MOVQ	GS_CPU(GS), AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+// func interruptsOn()
+TEXT ·interruptsOn(SB),NOSPLIT,$0
+	STI
+	NOP
+	RET
+
+// func setGDTR(p uint64)
+TEXT ·setGDTR(SB),NOSPLIT,$0-8
+	MOVQ	p+0(FP), AX
+	MOVQ	AX, GS_GDTR(GS)
+	RET
+
+// func newRoot(cr3 uint64)
+// It loads page tables if a guest's are loaded: those may be gone soon.
+TEXT ·newRoot(SB),NOSPLIT,$0-8
+	MOVQ	cr3+0(FP), AX
+	PUSHFQ
+	CLI
+	MOVQ	CR3, CX
+	CMPQ	CX, GS_CR3(GS)
+	JEQ	done
+	MOVQ	AX, CR3
+done:
+	POPFQ
+	RET
+
+// func leaveRoot()
+TEXT ·leaveRoot(SB),NOSPLIT,$0
+	PUSHFQ
+	CLI
+	MOVQ	GS_CR3(GS), AX
+	MOVQ	AX, CR3
+	POPFQ
+	RET
+
+// func enter(c *context)
+// One trip into the guest. Interrupts are off before and after; the guest runs with
+// them on. An interrupt that ends the trip has been taken from the APIC, and is for
+// the caller to pass on: c.vec.
+//
+// Preconditions: c.cr3 is a validated root, RFLAGS in c is what a guest may have, CPU
+// and thread stay what they are.
+TEXT ·enter(SB),NOSPLIT,$16-8
+	MOVQ	c+0(FP), DI
+	MOVQ	R14, 0(SP)
+	CALL	trip<>(SB)
+	MOVQ	0(SP), R14
+	MOVL	$0x1f80, 8(SP)
+	LDMXCSR	8(SP)
+	XORPS	X15, X15
+	RET
+
+// trip enters the guest whose context is in DI. Who comes back from there returns to
+// trip's caller: by hostSP.
+TEXT trip<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	SP, context_hostSP(DI)
+	MOVQ	DI, GS_CTX(GS)
+
+	CMPQ	context_fsgsbase(DI), $0
+	JEQ	slowfs
+	RDFSBASE_AX
+	JMP	havefs
+slowfs:
+	RDMSR_AX(MSR_FS)
+havefs:
+	MOVQ	AX, context_hostFS(DI)
+
+	MOVQ	context_cr3(DI), AX
+	MOVQ	CR3, CX
+	CMPQ	AX, CX
+	JNE	load
+	CMPQ	context_reload(DI), $0
+	JNE	load
+	MOVQ	context_npages(DI), CX
+page:
+	TESTQ	CX, CX
+	JEQ	viewed
+	SUBQ	$1, CX
+	MOVQ	context_pages(DI)(CX*8), AX
+	INVLPG	(AX)
+	JMP	page
+load:
+	MOVQ	AX, CR3
+viewed:
+	MOVQ	$0, context_reload(DI)
+	MOVQ	$0, context_npages(DI)
+	LGDT	context_gdtLimit(DI)
+	MOVQ	context_ldt(DI), AX
+	MOVQ	GS_LDT(GS), CX
+	ORQ	AX, CX
+	JEQ	noldt
+	MOVQ	AX, GS_LDT(GS)
+	MOVQ	$1, GS_RISKY(GS)
+	LLDT_AX
+noldt:
+	MOVQ	context_xsave(DI), AX
+	TESTQ	AX, AX
+	JEQ	fxin
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xaf; LONG $FPU	// xrstor64 FPU(DI)
+	JMP	ts
+fxin:
+	FXRSTOR64	FPU(DI)
+ts:
+	CMPQ	context_ts(DI), $0
+	JEQ	debug
+	MOVQ	CR0, AX
+	ORQ	$8, AX
+	MOVQ	AX, CR0
+debug:
+	CMPQ	context_drLive(DI), $0
+	JEQ	selectors
+	MOVQ	(context_dr+0)(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xc0	// mov dr0, rax
+	MOVQ	(context_dr+8)(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xc8	// mov dr1, rax
+	MOVQ	(context_dr+16)(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xd0	// mov dr2, rax
+	MOVQ	(context_dr+24)(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xd8	// mov dr3, rax
+	MOVQ	context_dr6(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xf0	// mov dr6, rax
+	MOVQ	context_dr7(DI), AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xf8	// mov dr7, rax
+selectors:
+
+	// Selectors. What is in the registers is 0, but for what was loaded before a fault.
+	MOVQ	$1, GS_RISKY(GS)
+	MOVQ	context_ds(DI), AX
+	TESTQ	AX, AX
+	JEQ	es
+	MOVW	AX, DS
+es:
+	MOVQ	context_es(DI), AX
+	TESTQ	AX, AX
+	JEQ	fs
+	MOVW	AX, ES
+fs:
+	MOVQ	context_fs(DI), AX
+	TESTQ	AX, AX
+	JEQ	gs
+	MOVW	AX, FS
+gs:
+	MOVQ	context_gs(DI), AX
+	TESTQ	AX, AX
+	JEQ	bases
+	MOVQ	GS_SELF(GS), BX
+	MOVW	AX, GS		// its base is another now, until the next instructions
+	CMPQ	context_fsgsbase(DI), $0
+	JEQ	slowself
+	WRGSBASE_BX
+	JMP	bases
+slowself:
+	MOVQ	BX, AX
+	WRMSR_AX(MSR_GS)
+bases:
+	MOVQ	$0, GS_RISKY(GS)
+	MOVQ	GS_STACK(GS), SP
+	PUSHQ	context_ss(DI)
+	PUSHQ	RSP(DI)
+	PUSHQ	RFLAGS(DI)
+	PUSHQ	context_cs(DI)
+	PUSHQ	RIP(DI)
+	CMPQ	context_fsgsbase(DI), $0
+	JEQ	slowbases
+	MOVQ	context_fsBase(DI), AX
+	WRFSBASE_AX
+	MOVQ	context_gsBase(DI), AX
+	SWAPGS
+	WRGSBASE_AX
+	JMP	regs
+slowbases:
+	MOVQ	context_fsBase(DI), AX
+	WRMSR_AX(MSR_FS)
+	MOVQ	context_gsBase(DI), AX
+	WRMSR_AX(MSR_KGS)
+	SWAPGS
+regs:
+	MOVQ	RAX(DI), AX
+	MOVQ	RCX(DI), CX
+	MOVQ	RDX(DI), DX
+	MOVQ	RBX(DI), BX
+	MOVQ	RBP(DI), BP
+	MOVQ	RSI(DI), SI
+	MOVQ	R_8(DI), R8
+	MOVQ	R_9(DI), R9
+	MOVQ	R_10(DI), R10
+	MOVQ	R_11(DI), R11
+	MOVQ	R_12(DI), R12
+	MOVQ	R_13(DI), R13
+	MOVQ	R_14(DI), R14
+	MOVQ	R_15(DI), R15
+	MOVQ	RDI(DI), DI
+	JMP	iret<>(SB)
+
+// A fault here is the guest's doing: see baremetal.SetGuestEntry.
+TEXT iret<>(SB),NOSPLIT|NOFRAME,$0
+	IRETQ
+
+// An exception or interrupt of the guest's. GS is ours; on the stack are vector, error
+// code, and the processor's frame.
+TEXT trapped<>(SB),NOSPLIT|NOFRAME,$0
+	PUSHQ	DI
+	MOVQ	GS_CTX(GS), DI
+	MOVQ	AX, RAX(DI)
+	MOVQ	CX, RCX(DI)
+	MOVQ	DX, RDX(DI)
+	MOVQ	BX, RBX(DI)
+	MOVQ	BP, RBP(DI)
+	MOVQ	SI, RSI(DI)
+	MOVQ	R8, R_8(DI)
+	MOVQ	R9, R_9(DI)
+	MOVQ	R10, R_10(DI)
+	MOVQ	R11, R_11(DI)
+	MOVQ	R12, R_12(DI)
+	MOVQ	R13, R_13(DI)
+	MOVQ	R14, R_14(DI)
+	MOVQ	R15, R_15(DI)
+	POPQ	RDI(DI)
+	POPQ	context_vec(DI)
+	POPQ	context_err(DI)
+	POPQ	RIP(DI)
+	POPQ	context_cs(DI)
+	POPQ	RFLAGS(DI)
+	POPQ	RSP(DI)
+	POPQ	context_ss(DI)
+	CMPQ	context_vec(DI), $14
+	JNE	out
+	MOVQ	CR2, AX
+	MOVQ	AX, context_cr2(DI)
+out:
+	JMP	leave<>(SB)
+
+// SYSCALL of 64-bit code: RIP is in RCX, RFLAGS in R11, and nothing is ours yet.
+TEXT syscalled<>(SB),NOSPLIT|NOFRAME,$0
+	SWAPGS
+	MOVQ	SP, GS_SCRATCH(GS)
+	MOVQ	GS_CTX(GS), SP
+	MOVQ	$const_vecSyscall, context_vec(SP)
+	MOVQ	$const_SelCode64, context_cs(SP)
+	JMP	syscall<>(SB)
+
+// SYSCALL of 32-bit code.
+TEXT syscalled32<>(SB),NOSPLIT|NOFRAME,$0
+	SWAPGS
+	MOVQ	SP, GS_SCRATCH(GS)
+	MOVQ	GS_CTX(GS), SP
+	MOVQ	$const_vecSyscall32, context_vec(SP)
+	MOVQ	$const_SelCode32, context_cs(SP)
+	JMP	syscall<>(SB)
+
+TEXT syscall<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	AX, RAX(SP)
+	MOVQ	CX, RCX(SP)
+	MOVQ	CX, RIP(SP)
+	MOVQ	DX, RDX(SP)
+	MOVQ	BX, RBX(SP)
+	MOVQ	BP, RBP(SP)
+	MOVQ	SI, RSI(SP)
+	MOVQ	DI, RDI(SP)
+	MOVQ	R8, R_8(SP)
+	MOVQ	R9, R_9(SP)
+	MOVQ	R10, R_10(SP)
+	MOVQ	R11, R_11(SP)
+	MOVQ	R11, RFLAGS(SP)
+	MOVQ	R12, R_12(SP)
+	MOVQ	R13, R_13(SP)
+	MOVQ	R14, R_14(SP)
+	MOVQ	R15, R_15(SP)
+	MOVQ	SP, DI
+	MOVQ	GS_SCRATCH(GS), AX
+	MOVQ	AX, RSP(DI)
+	MOVQ	$const_SelData, context_ss(DI)
+	JMP	leave<>(SB)
+
+// What of the guest is still in the processor goes to the context in DI, and the host's
+// comes back; then it returns as enter. GS is ours, interrupts are off.
+TEXT leave<>(SB),NOSPLIT|NOFRAME,$0
+	CLD
+	// bases before selectors: loading one may change the other
+	CMPQ	context_fsgsbase(DI), $0
+	JEQ	slow
+	RDFSBASE_AX
+	MOVQ	AX, context_fsBase(DI)
+	SWAPGS
+	RDGSBASE_AX
+	SWAPGS
+	MOVQ	AX, context_gsBase(DI)
+	JMP	selectors
+slow:
+	RDMSR_AX(MSR_FS)
+	MOVQ	AX, context_fsBase(DI)
+	RDMSR_AX(MSR_KGS)
+	MOVQ	AX, context_gsBase(DI)
+selectors:
+	XORL	AX, AX
+	MOVW	DS, AX
+	MOVQ	AX, context_ds(DI)
+	MOVW	ES, AX
+	MOVQ	AX, context_es(DI)
+	MOVW	FS, AX
+	MOVQ	AX, context_fs(DI)
+	MOVW	GS, AX
+	MOVQ	AX, context_gs(DI)
+	JMP	host<>(SB)
+
+// The descriptors of the guest's that a selector means, or its RIP, are not good: GS is
+// ours, and the context still holds the registers.
+TEXT faulted<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	GS_CTX(GS), DI
+	MOVQ	$0, GS_RISKY(GS)
+	MOVQ	$const_vecBadState, context_vec(DI)
+	JMP	host<>(SB)
+
+// host brings the host's state back. No selector of the guest's stays: the host's GDT
+// has other descriptors there.
+TEXT host<>(SB),NOSPLIT|NOFRAME,$0
+	XORL	CX, CX
+	MOVW	DS, AX
+	TESTW	AX, AX
+	JEQ	es
+	MOVW	CX, DS
+es:
+	MOVW	ES, AX
+	TESTW	AX, AX
+	JEQ	fs
+	MOVW	CX, ES
+fs:
+	MOVW	FS, AX
+	TESTW	AX, AX
+	JEQ	gs
+	MOVW	CX, FS
+gs:
+	MOVW	GS, AX
+	TESTW	AX, AX
+	JEQ	tables
+	MOVQ	GS_SELF(GS), BX
+	MOVW	CX, GS
+	CMPQ	context_fsgsbase(DI), $0
+	JEQ	slowself
+	WRGSBASE_BX
+	JMP	tables
+slowself:
+	MOVQ	BX, AX
+	WRMSR_AX(MSR_GS)
+tables:
+	MOVQ	GS_GDTR(GS), AX
+	LGDT	(AX)
+	CMPQ	context_ts(DI), $0
+	JEQ	fpu
+	CLTS
+fpu:
+	MOVQ	context_xsave(DI), AX
+	TESTQ	AX, AX
+	JEQ	fxout
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xa7; LONG $FPU	// xsave64 FPU(DI)
+	JMP	saved
+fxout:
+	FXSAVE64	FPU(DI)
+saved:
+	CMPQ	context_vec(DI), $1	// DR6 says why
+	JEQ	dr6
+	CMPQ	context_drLive(DI), $0
+	JEQ	nodebug
+dr6:
+	BYTE $0x0f; BYTE $0x21; BYTE $0xf0	// mov rax, dr6
+	MOVQ	AX, context_dr6(DI)
+	MOVL	$0x400, AX
+	BYTE $0x0f; BYTE $0x23; BYTE $0xf8	// mov dr7, rax
+nodebug:
+	CMPQ	context_hostView(DI), $0
+	JEQ	view
+	MOVQ	GS_CR3(GS), AX
+	MOVQ	AX, CR3
+view:
+	MOVQ	context_hostFS(DI), AX
+	CMPQ	context_fsgsbase(DI), $0
+	JEQ	slowfs
+	WRFSBASE_AX
+	JMP	back
+slowfs:
+	WRMSR_AX(MSR_FS)
+back:
+	MOVQ	context_hostSP(DI), SP
+	// nothing of the guest's stays in a register, for speculation
+	XORL	AX, AX
+	XORL	BX, BX
+	XORL	CX, CX
+	XORL	DX, DX
+	XORL	SI, SI
+	XORL	DI, DI
+	XORL	R8, R8
+	XORL	R9, R9
+	XORL	R10, R10
+	XORL	R11, R11
+	XORL	R12, R12
+	XORL	R13, R13
+	XORL	R15, R15
+	XORL	BP, BP
+	RET
+
+// func entries() (trap, fault, iret, syscall, syscall32 uint64)
+TEXT ·entries(SB),NOSPLIT,$0-40
+	MOVQ	$trapped<>(SB), AX
+	MOVQ	AX, trap+0(FP)
+	MOVQ	$faulted<>(SB), AX
+	MOVQ	AX, fault+8(FP)
+	MOVQ	$iret<>(SB), AX
+	MOVQ	AX, iret+16(FP)
+	MOVQ	$syscalled<>(SB), AX
+	MOVQ	AX, syscall+24(FP)
+	MOVQ	$syscalled32<>(SB), AX
+	MOVQ	AX, syscall32+32(FP)
+	RET
+
+// func hostXCR0() (on bool, xcr0 uint64)
+TEXT ·hostXCR0(SB),NOSPLIT,$0-16
+	MOVB	$0, on+0(FP)
+	MOVQ	$0, xcr0+8(FP)
+	MOVQ	CR4, AX
+	BTQ	$18, AX
+	JCC	off
+	XORL	CX, CX
+	BYTE $0x0f; BYTE $0x01; BYTE $0xd0	// xgetbv
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVB	$1, on+0(FP)
+	MOVQ	AX, xcr0+8(FP)
+off:
+	RET
+
+// func fxsave(p *[512 + 16]byte)
+// Only MXCSR_MASK of the image is moved to p.
+TEXT ·fxsave(SB),NOSPLIT,$0-8
+	MOVQ	p+0(FP), DI
+	LEAQ	15(DI), SI
+	ANDQ	$~15, SI
+	FXSAVE64	(SI)
+	MOVL	28(SI), AX
+	MOVL	AX, 28(DI)
+	RET

@@ -1,0 +1,47 @@
+//go:build !tamago
+
+package pv
+
+import "nidus/kernel/virt"
+
+// processor stands in for the hardware in the host's tests.
+type processor interface {
+	enter(*context)
+	cpu() uint64
+	// takeInterrupt is told what came while the guest ran.
+	takeInterrupt(vector uint64)
+}
+
+var simulated processor
+
+func mxcsrMask() uint32 { return 0xffff }
+
+func hostFPU() (xcr0 uint64, size int) { return 0, virt.FXSize }
+
+func hostFSGSBase() bool { return true }
+
+//go:nosplit
+func interruptsOff() uint64 { return simulated.cpu() }
+
+//go:nosplit
+func interruptsOn() {}
+
+//go:nosplit
+func enter(c *context) { simulated.enter(c) }
+
+//go:nosplit
+func takeInterrupt(vector uint64) { simulated.takeInterrupt(vector) }
+
+//go:nosplit
+func newRoot(uint64) {}
+
+func leaveRoot() {}
+
+// Enable implements virt.Machine.
+func (m *Machine) Enable() error { return ErrNoRings }
+
+// Disable implements virt.Machine.
+func (m *Machine) Disable() {}
+
+// Run implements virt.VCPU.
+func (v *vcpu) Run(e *virt.Exit) { v.finish(v.loop(), e) }

@@ -1,0 +1,114 @@
+//go:build tamago
+
+package pv
+
+import (
+	_ "unsafe" // for go:linkname
+
+	"nidus/kernel/baremetal"
+	"nidus/kernel/cpu"
+	"nidus/kernel/virt"
+)
+
+// MSRs of SYSCALL (APM vol. 2, 6.1) and SYSENTER.
+const (
+	msrEFER        = 0xc0000080
+	msrSTAR        = 0xc0000081
+	msrLSTAR       = 0xc0000082
+	msrCSTAR       = 0xc0000083
+	msrSFMask      = 0xc0000084
+	msrSysenterCS  = 0x174
+	msrSysenterESP = 0x175
+	msrSysenterEIP = 0x176
+
+	// What SYSCALL clears: all that the kernel doesn't want to begin with.
+	sfMask = 1<<8 | 1<<9 | 1<<10 | 3<<12 | 1<<14 | 1<<16 | 1<<18 // TF IF DF IOPL NT RF AC
+
+	kernelCS = 0xe008
+)
+
+// In enter_amd64.s.
+
+func interruptsOff() uint64
+func interruptsOn()
+func enter(c *context)
+func setGDTR(p uint64)
+func newRoot(cr3 uint64)
+func leaveRoot()
+func entries() (trap, fault, iret, syscall, syscall32 uint64)
+func fxsave(p *[512 + 16]byte)
+func hostXCR0() (on bool, xcr0 uint64)
+
+// hostFPU returns the components of the FPU's state that XSAVE keeps, 0 without XSAVE, and
+// the size of its image.
+func hostFPU() (xcr0 uint64, size int) {
+	if on, xcr0 := hostXCR0(); on {
+		_, b, _, _ := cpu.CPUID(0xd, 0)
+		return xcr0, int(b)
+	}
+	return 0, virt.FXSize
+}
+
+//go:nosplit
+func takeInterrupt(vector uint64) { baremetal.TakeInterrupt(vector) }
+
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
+
+// mxcsrMask returns MXCSR_MASK as FXSAVE tells it; 0 means the oldest
+// processors' mask (APM vol. 2, 11.5.6).
+func mxcsrMask() uint32 {
+	var b [512 + 16]byte
+	fxsave(&b)
+	m := uint32(b[28]) | uint32(b[29])<<8 | uint32(b[30])<<16 | uint32(b[31])<<24
+	if m == 0 {
+		return 0xffbf
+	}
+	return m
+}
+
+func hostFSGSBase() bool { return cpu.CR4()&virt.CR4FSGSBASE != 0 }
+
+// Enable implements virt.Machine. SYSENTER has no place to go to: it is #GP (or #UD,
+// AMD's in long mode), and the guest's own if it registered one.
+func (m *Machine) Enable() error {
+	baremetal.SetGuestEntry(entries())
+	n := interruptsOff()
+	defer interruptsOn()
+	if n >= uint64(len(m.gdt)) {
+		return virt.BadState("CPU", n, "the machine was made for fewer")
+	}
+	_, _, _, syscall, syscall32 := entries()
+	setGDTR(baremetal.GDTR(n))
+	cpu.WriteMSR(msrSTAR, SelCode32<<48|kernelCS<<32)
+	cpu.WriteMSR(msrLSTAR, syscall)
+	cpu.WriteMSR(msrCSTAR, syscall32)
+	cpu.WriteMSR(msrSFMask, sfMask)
+	cpu.WriteMSR(msrSysenterCS, 0)
+	cpu.WriteMSR(msrSysenterESP, 0)
+	cpu.WriteMSR(msrSysenterEIP, 0)
+	cpu.WriteMSR(msrEFER, cpu.ReadMSR(msrEFER)|virt.EFERSCE)
+	return nil
+}
+
+// Disable implements virt.Machine.
+func (m *Machine) Disable() {
+	cpu.WriteMSR(msrEFER, cpu.ReadMSR(msrEFER)&^virt.EFERSCE)
+}
+
+// Run implements virt.VCPU.
+func (v *vcpu) Run(e *virt.Exit) { v.finish(v.guest(), e) }
+
+// guest is loop as a system call: the collector needn't wait for it.
+//
+//go:nosplit
+//go:noinline
+func (v *vcpu) guest() stop {
+	entersyscall()
+	why := v.loop()
+	exitsyscall()
+	return why
+}

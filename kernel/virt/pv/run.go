@@ -1,0 +1,133 @@
+package pv
+
+import (
+	"sync/atomic"
+
+	"nidus/kernel/trace"
+	"nidus/kernel/virt"
+)
+
+// stop says why loop came back.
+type stop uint8
+
+const (
+	stopExit stop = iota
+	stopKick
+	stopBadCPU // a CPU that the machine was not made for
+)
+
+// firstInterrupt is the first vector that is no exception.
+const firstInterrupt = 32
+
+// loop enters the guest until an exit needs Go. The runtime thinks that it is a
+// system call: nothing here allocates, blocks, splits the stack or stores a pointer.
+// Each round begins with interrupts off, on whatever CPU the thread is by then.
+//
+//go:nosplit
+func (v *vcpu) loop() stop {
+	c := v.ctx
+	for {
+		cpu := interruptsOff()
+		if cpu >= uint64(len(v.m.gdt)) {
+			interruptsOn()
+			return stopBadCPU
+		}
+		// First running, then the request: whoever makes one does the opposite, so one
+		// of the two sees the other.
+		atomic.StoreUint64(&c.cpu, cpu)
+		atomic.StoreUint32(&c.running, 1)
+		if atomic.SwapUint32(&c.kick, 0) != 0 {
+			atomic.StoreUint32(&c.running, 0)
+			interruptsOn()
+			return stopKick
+		}
+		v.before(cpu)
+		enter(c)
+		atomic.StoreUint32(&c.running, 0)
+		if vec := c.vec; vec >= firstInterrupt && vec < vecSyscall && vec != v.softVector {
+			takeInterrupt(vec)
+			continue
+		}
+		trace.Add(cpu, trace.Exit, uint32(v.id), c.vec)
+		interruptsOn()
+		return stopExit
+	}
+}
+
+// flagsUser are the flags that a guest has as it likes (APM vol. 2, 3.1.6): CF PF AF ZF
+// SF TF DF OF RF AC ID.
+const flagsUser = 0x250dd5
+
+// before brings the context up to date for an entry on CPU cpu: this CPU's own descriptors
+// are in the guest's GDT, and interrupts reach us.
+//
+//go:nosplit
+func (v *vcpu) before(cpu uint64) {
+	c := v.ctx
+	if atomic.SwapUint32(&c.flush, 0) != 0 {
+		c.reload = 1
+	}
+	c.regs.RFLAGS = c.regs.RFLAGS&flagsUser | virt.FlagIF | 2
+	if v.lastCPU != cpu {
+		v.lastCPU = cpu
+		// No CPU has the old one in its TLB: a thread that leaves a CPU leaves the
+		// guest's page tables there too.
+		v.tables[gdtOwnPage] = leaf(v.m.gdt[cpu][v.narrow])
+	}
+}
+
+// finish turns what loop said into e, for Go.
+func (v *vcpu) finish(why stop, e *virt.Exit) {
+	c := v.ctx
+	e.Code, e.Info1, e.Info2, e.Length, e.InsnLen = c.vec, c.err, c.cr2, 0, 0
+	switch {
+	case why == stopKick:
+		e.Reason = virt.ReasonKick
+	case why == stopBadCPU:
+		e.Reason = virt.ReasonInvalidState
+	case c.vec == vecSyscall || c.vec == vecSyscall32 || c.vec == v.softVector:
+		e.Reason = virt.ReasonHypercall
+	case c.vec == vecBadState:
+		e.Reason = virt.ReasonInvalidState
+	default:
+		e.Reason = virt.ReasonException
+		e.Event = virt.Fault(uint8(c.vec), uint32(c.err))
+	}
+}
+
+// Kick implements virt.VCPU.
+func (v *vcpu) Kick() {
+	atomic.StoreUint32(&v.ctx.kick, 1)
+	v.notify()
+}
+
+// KickWord implements virt.VCPU.
+func (v *vcpu) KickWord() *uint32 { return &v.ctx.kick }
+
+// RequestFlush implements virt.VCPU: of the guest's own address space.
+func (v *vcpu) RequestFlush() {
+	atomic.StoreUint32(&v.ctx.flush, 1)
+	v.notify()
+}
+
+// FlushPending implements virt.VCPU.
+func (v *vcpu) FlushPending() bool {
+	return atomic.LoadUint32(&v.ctx.flush) != 0 && atomic.LoadUint32(&v.ctx.running) != 0
+}
+
+// FlushPage implements VCPU.
+func (v *vcpu) FlushPage(va uint64) {
+	c := v.ctx
+	if c.npages == maxPages {
+		c.reload = 1
+		return
+	}
+	c.pages[c.npages] = va
+	c.npages++
+}
+
+func (v *vcpu) notify() {
+	if atomic.LoadUint32(&v.ctx.running) != 0 && v.cfg.Notify != nil {
+		v.cfg.Notify(atomic.LoadUint64(&v.ctx.cpu))
+	}
+}

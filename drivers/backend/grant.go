@@ -63,7 +63,7 @@ func (g *Guest) Acquire(ref uint32, write bool) (Grant, error) {
 
 // Release ends one Acquire.
 func (g *Guest) Release(x Grant) {
-	g.Space.Drop(x.Frame)
+	g.Space.Drop(x.Frame, x.use&gnttab.Write != 0)
 	g.Grants.Release(x.ref, x.use)
 }
 

@@ -38,6 +38,8 @@ type Params struct {
 	Affinity []Sched
 	Policy   *cpuid.Policy
 	Constant virt.Constant // the hypercall that needs no exit, if there is one
+	// PV makes a PV domain, whose code is of that width; 0 is another.
+	PV xenabi.Width
 }
 
 // Domain is one domain. What it holds of the machine is given back by Destroy.
@@ -52,6 +54,7 @@ type Domain struct {
 	VCPUs  []*VCPU
 	APICs  *lapic.Bus
 	Maps   virt.Maps
+	PV     *PV // of a PV domain, else nil
 
 	// Console is the guest's output and whoever reads it; Emergency is the
 	// line-buffered console_io.
@@ -137,10 +140,17 @@ func (d *Domain) build(p Params) (err error) {
 	}
 	d.Console = console.NewHistory(historySize, nil)
 	d.Emergency = console.NewEmergency(d.Console, "")
-	if d.Space, err = mm.NewSpace(mm.SpaceConfig{
+	space := mm.SpaceConfig{
 		Owner: p.ID, Memory: h.Memory, Flusher: d, Format: h.Format(), MaxOrder: h.LargestPage,
 		MaxTables: mm.TableQuota(p.MaxPages), MaxPages: p.MaxPages,
-	}); err != nil {
+	}
+	machine := h.Virt
+	if p.PV != 0 {
+		if machine, err = d.beginPV(&space); err != nil {
+			return err
+		}
+	}
+	if d.Space, err = mm.NewSpace(space); err != nil {
 		return err
 	}
 	if d.shared, err = d.allocSpecial(); err != nil {
@@ -153,12 +163,16 @@ func (d *Domain) build(p Params) (err error) {
 		return err
 	}
 	if d.Events, err = h.Hub.NewDomain(evtchn.Config{
-		ID: p.ID, VCPUs: p.VCPUs, MaxPorts: p.MaxPorts, SharedInfo: d.shared.page, Memory: d.Space, Notifier: d,
+		ID: p.ID, VCPUs: p.VCPUs, MaxPorts: p.MaxPorts, SharedInfo: d.shared.page, Memory: d.Space, Notifier: d, PV: p.PV != 0,
+		Width: p.PV,
 	}); err != nil {
 		return err
 	}
-	if d.Maps, err = h.Virt.NewMaps(); err != nil {
+	if d.Maps, err = machine.NewMaps(); err != nil {
 		return err
+	}
+	if p.PV != 0 {
+		d.buildPV(p.PV)
 	}
 	configs := make([]lapic.Config, p.VCPUs)
 	for i := range configs {
@@ -172,7 +186,7 @@ func (d *Domain) build(p Params) (err error) {
 		if i < len(p.Affinity) {
 			s.Hard, s.Soft = p.Affinity[i].Hard, p.Affinity[i].Soft
 		}
-		v, err := newVCPU(d, i, s, p.Constant)
+		v, err := newVCPU(d, machine, i, s, p.Constant)
 		if err != nil {
 			return err
 		}
@@ -181,6 +195,12 @@ func (d *Domain) build(p Params) (err error) {
 	sec, nsec := pvclock.BootTime(uint64(h.Clock.Wall()), uint64(h.Clock.Now()))
 	pvclock.UpdateWallclock(d.shared.page, pvclock.Shared64, sec, nsec)
 	return nil
+}
+
+// UUIDString is the UUID in its usual form.
+func (d *Domain) UUIDString() string {
+	u := d.UUID
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:])
 }
 
 // State tells where the domain is in its life.
@@ -337,6 +357,9 @@ func (d *Domain) free() error {
 	}
 	for _, v := range d.VCPUs {
 		v.unpin()
+	}
+	if d.PV != nil {
+		d.PV.release(d)
 	}
 	if len(d.VCPUs) > 0 {
 		d.Host.Thread.Forget(d.VCPUs[0].Sched().Group)

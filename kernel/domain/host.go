@@ -29,6 +29,8 @@ type Host struct {
 	Log    *console.Log
 	Clock  Clock
 	Thread Threads
+	// PV is what PV domains need; nil: there can be none.
+	PV *PVHost
 	// LargestPage is the order of the largest page that nested tables may
 	// have: 9 or 18.
 	LargestPage uint

@@ -44,6 +44,7 @@ type VCPU struct {
 	thread  atomic.Uint64
 	sched   atomic.Pointer[Sched]
 
+	dropGDT  func() // of a PV guest
 	timers   timers
 	runstate runstate
 	time     timeArea
@@ -56,7 +57,7 @@ const (
 	signalINIT = 1 << 9
 )
 
-func newVCPU(d *Domain, id int, s Sched, constant virt.Constant) (*VCPU, error) {
+func newVCPU(d *Domain, m virt.Machine, id int, s Sched, constant virt.Constant) (*VCPU, error) {
 	v := &VCPU{Domain: d, ID: id, APIC: d.APICs.APIC(id)}
 	v.sched.Store(&s)
 	v.time.written = -pvclock.MaxAge // before the machine was on
@@ -67,7 +68,7 @@ func newVCPU(d *Domain, id int, s Sched, constant virt.Constant) (*VCPU, error) 
 		intercept |= virt.InterceptRDTSC
 	}
 	var err error
-	v.HV, err = d.Host.Virt.NewVCPU(virt.Config{
+	v.HV, err = m.NewVCPU(virt.Config{
 		Maps: d.Maps, NestedRoot: d.Space.P2M().Root(), Intercept: intercept,
 		Fetch: v.Fetch, Notify: d.Host.Thread.Notify, Constant: constant,
 	})
@@ -77,6 +78,9 @@ func newVCPU(d *Domain, id int, s Sched, constant virt.Constant) (*VCPU, error) 
 	if err := v.HV.SetTSC(-d.tscBase, 1<<32); err != nil {
 		v.HV.Close()
 		return nil, err
+	}
+	if d.PV != nil {
+		v.newPVCPU()
 	}
 	return v, nil
 }

@@ -11,6 +11,7 @@ type copyEnd struct {
 	npins int
 	space *mm.Space
 	mfn   mm.MFN
+	write bool // it is held for writing
 	// The bytes that may be used.
 	off, len int
 }
@@ -65,7 +66,7 @@ func (c *Caller) open(e *copyEnd, dom uint16, frame uint64, gref bool, use Use) 
 	if err != nil {
 		return xenabi.GNTSTBadPage
 	}
-	e.space, e.mfn = t.cfg.Space, m
+	e.space, e.mfn, e.write = t.cfg.Space, m, use&Write != 0
 	return xenabi.GNTSTOkay
 }
 
@@ -84,7 +85,7 @@ func (e *copyEnd) has(off, n int) bool { return off >= e.off && off+n <= e.off+e
 
 func (e *copyEnd) close() {
 	if e.space != nil {
-		e.space.Drop(e.mfn)
+		e.space.Drop(e.mfn, e.write)
 	}
 	for _, p := range e.pins[:e.npins] {
 		p.granter.Release(p.ref, p.use)

@@ -43,13 +43,17 @@ func (t *Table) enter(handle uint32, m mapping) xenabi.GnttabStatus {
 		return st
 	}
 	from := &m.granter.cfg
+	if from.Space.Direct() && m.use&Write != 0 {
+		m.granter.Release(m.ref, m.use)
+		return xenabi.GNTSTGeneralError
+	}
 	mfn, err := from.Space.Hold(acc.GFN, m.use&Write != 0)
 	if err != nil {
 		m.granter.Release(m.ref, m.use)
 		return xenabi.GNTSTBadPage
 	}
 	err = t.cfg.Space.AddGrant(m.at, mfn, from.ID, m.use&Write == 0)
-	from.Space.Drop(mfn)
+	from.Space.Drop(mfn, m.use&Write != 0)
 	if err != nil {
 		m.granter.Release(m.ref, m.use)
 		return xenabi.GNTSTGeneralError

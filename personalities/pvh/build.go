@@ -134,7 +134,7 @@ func fill(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan
 		d.SetParam(i, v)
 	}
 	nodes := xenstore.DomainPaths{
-		Dom: d.ID, Name: c.Name, UUID: uuid(d.UUID), TargetKiB: c.Memory >> 10, StaticMaxKiB: c.MaxMemory >> 10,
+		Dom: d.ID, Name: c.Name, UUID: d.UUIDString(), TargetKiB: c.Memory >> 10, StaticMaxKiB: c.MaxMemory >> 10,
 		VCPUs: c.OnlineVCPUs, MaxVCPUs: c.VCPUs, ConsolePort: consolePort, ConsoleRef: uint64(plan.Special.Console),
 		StorePort: storePort, StoreRef: uint64(plan.Special.Xenstore),
 	}
@@ -213,8 +213,4 @@ func boot(d *domain.Domain, k *image.Kernel, plan *startinfo.Plan) error {
 	}
 	v.SetUp(true)
 	return nil
-}
-
-func uuid(u [16]byte) string {
-	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:])
 }

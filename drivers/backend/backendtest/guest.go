@@ -63,7 +63,7 @@ func (g *Guest) Page(gfn int) mm.Page {
 	if err != nil {
 		g.T.Fatal(err)
 	}
-	g.D.Space.Drop(m)
+	g.D.Space.Drop(m, true)
 	return g.D.Space.Page(m)
 }
 

@@ -1,0 +1,221 @@
+package domain
+
+import (
+	"nidus/kernel/virt"
+	"nidus/kernel/virt/pv"
+	"nidus/kernel/xenabi"
+	"nidus/mm"
+	"nidus/mm/pvmmu"
+	"nidus/personalities/cpuid"
+	"nidus/personalities/msr"
+	"nidus/personalities/pv/pvcpu"
+)
+
+// pvMachine is a vcpu as its pvcpu.CPU sees it.
+type pvMachine struct {
+	v   *VCPU
+	hv  pv.VCPU
+	gdt []mm.MFN // that it holds as pages of descriptors
+}
+
+var (
+	_ pvcpu.Machine = (*pvMachine)(nil)
+	_ pvmmu.CPU     = pvRoots{}
+)
+
+// newPVCPU makes the processor that a PV vcpu's guest sees.
+func (v *VCPU) newPVCPU() {
+	d := v.Domain
+	m := &pvMachine{v: v, hv: v.HV.(pv.VCPU)}
+	v.dropGDT = m.dropGDT
+	ext := d.Policy.Leaf(0x80000001, 0)
+	v.MMU = d.PV.MMU.AddVCPU(pvRoots{m})
+	v.PV = pvcpu.New(m, uint32(v.ID), d.PV.Width, &d.PV.Assist, msr.Features{
+		AMD: d.Policy.AMD, PhysBits: d.Policy.Config.PhysBits,
+		LongMode: ext.D>>29&1 != 0, NX: ext.D>>20&1 != 0, FFXSR: ext.D>>25&1 != 0,
+		RDTSCP: ext.D>>27&1 != 0, SYSCALL: ext.D>>11&1 != 0,
+	})
+}
+
+// Regs implements pvcpu.Machine.
+func (m *pvMachine) Regs() *virt.Regs { return m.hv.Regs() }
+
+// Segment implements pvcpu.Machine.
+func (m *pvMachine) Segment(r virt.SegReg) virt.Segment { return m.hv.Segment(r) }
+
+// SetSegment implements pvcpu.Machine.
+func (m *pvMachine) SetSegment(r virt.SegReg, s virt.Segment) { m.hv.SetSegment(r, s) }
+
+// Get implements pvcpu.Machine.
+func (m *pvMachine) Get(r virt.SysReg) uint64 { return m.hv.Get(r) }
+
+// Set implements pvcpu.Machine.
+func (m *pvMachine) Set(r virt.SysReg, x uint64) {
+	if err := m.hv.Set(r, x); err != nil {
+		m.v.Domain.Crash(m.v, err.Error())
+	}
+}
+
+// CopyIn implements pvcpu.Machine.
+func (m *pvMachine) CopyIn(a mm.GuestVirt, dst []byte) error { return m.v.CopyIn(a, dst) }
+
+// CopyOut implements pvcpu.Machine.
+func (m *pvMachine) CopyOut(a mm.GuestVirt, src []byte) error { return m.v.CopyOut(a, src) }
+
+// ReadPhys implements pvcpu.Machine.
+func (m *pvMachine) ReadPhys(a mm.GuestPhys, dst []byte) error {
+	return m.v.Domain.Space.ReadPhys(a, dst)
+}
+
+// UpcallPending implements pvcpu.Machine.
+func (m *pvMachine) UpcallPending() bool {
+	pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID)
+	return ok && pg.Load8(off+xenabi.VCPUEvtchnUpcallPending) != 0
+}
+
+// UpcallMask implements pvcpu.Machine.
+func (m *pvMachine) UpcallMask() bool {
+	pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID)
+	return !ok || pg.Load8(off+xenabi.VCPUEvtchnUpcallMask) != 0
+}
+
+// SetUpcallMask implements pvcpu.Machine.
+func (m *pvMachine) SetUpcallMask(on bool) {
+	if pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID); ok {
+		b := uint8(0)
+		if on {
+			b = 1
+		}
+		pg.Store8(off+xenabi.VCPUEvtchnUpcallMask, b)
+	}
+}
+
+// cr2Offset is where arch.cr2 is in vcpu_info (arch-x86/xen-x86_64.h; in 32-bit guests'
+// half of that).
+func (m *pvMachine) cr2Offset() int { return 2 * int(m.v.PV.Width) }
+
+// CR2 implements pvcpu.Machine.
+func (m *pvMachine) CR2() uint64 {
+	pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID)
+	switch {
+	case !ok:
+		return 0
+	case m.v.PV.Width == xenabi.Guest32:
+		return uint64(pg.Load32(off + m.cr2Offset()))
+	}
+	return pg.Load64(off + m.cr2Offset())
+}
+
+// SetCR2 implements pvcpu.Machine.
+func (m *pvMachine) SetCR2(x uint64) {
+	pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID)
+	switch {
+	case !ok:
+	case m.v.PV.Width == xenabi.Guest32:
+		pg.Store32(off+m.cr2Offset(), uint32(x))
+	default:
+		pg.Store64(off+m.cr2Offset(), x)
+	}
+}
+
+// SetRoot implements pvcpu.Machine.
+func (m *pvMachine) SetRoot(root mm.MFN) { m.hv.SetRoot(root) }
+
+// pvRoots is a vcpu as package pvmmu sees it.
+type pvRoots struct{ *pvMachine }
+
+// SetRoot implements pvmmu.CPU.
+func (m pvRoots) SetRoot(kernel bool, root mm.MFN) {
+	c := m.v.PV
+	if kernel {
+		c.Root = root
+	} else {
+		c.UserRoot = root
+	}
+	if kernel != c.UserMode {
+		m.hv.SetRoot(root)
+	}
+}
+
+// NewRoot implements pvcpu.Machine.
+func (m *pvMachine) NewRoot(root mm.MFN, user bool) error {
+	for {
+		err := m.v.MMU.SetRoot(!user, root)
+		if err == nil {
+			err = m.v.Domain.PV.MMU.Pending()
+		}
+		switch err {
+		case nil:
+			return nil
+		case pvmmu.ErrAgain:
+			m.v.Domain.Host.Thread.Yield()
+		default:
+			return xenabi.EINVAL
+		}
+	}
+}
+
+// SetGDT implements pvcpu.Machine.
+func (m *pvMachine) SetGDT(frames []mm.MFN, entries uint32) error {
+	mmu := m.v.Domain.PV.MMU
+	for i, f := range frames {
+		if mmu.GetDescriptors(f) != nil {
+			for _, f := range frames[:i] {
+				mmu.PutDescriptors(f)
+			}
+			return xenabi.EINVAL
+		}
+	}
+	m.hv.SetGDT(frames, int(entries))
+	m.dropGDT()
+	m.gdt = append(m.gdt[:0], frames...)
+	c := m.v.PV
+	clear(c.GDT[:])
+	copy(c.GDT[:], frames)
+	c.GDTEntries = entries
+	return nil
+}
+
+// dropGDT lets go of the pages of the former GDT.
+func (m *pvMachine) dropGDT() {
+	for _, f := range m.gdt {
+		m.v.Domain.PV.MMU.PutDescriptors(f)
+	}
+	m.gdt = m.gdt[:0]
+}
+
+// SetLDT implements pvcpu.Machine and pvmmu.CPU.
+func (m *pvMachine) SetLDT(base mm.GuestVirt, entries uint32) error {
+	if entries != 0 {
+		return xenabi.EINVAL
+	}
+	return nil
+}
+
+// TSC implements pvcpu.Machine.
+func (m *pvMachine) TSC() uint64 { return m.v.GuestTSC() }
+
+// CPUID implements pvcpu.Machine.
+func (m *pvMachine) CPUID(leaf, sub uint32) (a, b, c, d uint32) {
+	a, b, c, d = m.v.Domain.Policy.CPUID(cpuid.VCPUInfo{ID: uint32(m.v.ID), XCR0: 1}, leaf, sub)
+	switch leaf {
+	case 1:
+		d &^= 1<<3 | 1<<13 | 1<<17 | 1<<12 | 1<<7 | 1<<14
+		c &^= 1<<3 | 1<<17 | 1<<21 | 1<<24 | 1<<26 | 1<<27 | 1<<28
+	case 0x80000001:
+		d &^= 1<<3 | 1<<13 | 1<<17 | 1<<26 | 1<<27
+	case 7:
+		b &^= 1<<7 | 1<<20 | 1<<10 | 1<<5
+	}
+	return
+}
+
+// Unknown implements pvcpu.Machine.
+func (m *pvMachine) Unknown(index uint32, write bool, v uint64) {
+	d := m.v.Domain
+	if write {
+		d.Host.Log.Guestf(d.ID, 2, "v%d writes %#x to MSR %#x, which is not there", m.v.ID, v, index)
+		return
+	}
+	d.Host.Log.Guestf(d.ID, 2, "v%d reads MSR %#x, which is not there", m.v.ID, index)
+}

@@ -7,6 +7,7 @@ import (
 
 	"nidus/kernel/domain"
 	"nidus/personalities/image"
+	"nidus/personalities/pv"
 	"nidus/personalities/pv/start"
 	"nidus/personalities/pvh"
 	"nidus/personalities/pvh/startinfo"
@@ -103,12 +104,27 @@ func (c *Core) buildType(ctx context.Context, t control.DomainType, b pvh.Config
 }
 
 // runOf returns what runs the vcpus of a type of domain.
-func runOf(control.DomainType) func(*domain.VCPU) { return pvh.Run }
+func runOf(t control.DomainType) func(*domain.VCPU) {
+	if t == control.PV {
+		return pv.Run
+	}
+	return pvh.Run
+}
 
-// buildPV checks what there is to check.
-func (c *Core) buildPV(_ context.Context, b pvh.Config) (*domain.Domain, error) {
+// buildPV makes a PV domain.
+func (c *Core) buildPV(ctx context.Context, b pvh.Config) (*domain.Domain, error) {
 	if err := checkKernel(control.PV, b.Kernel); err != nil {
 		return nil, err
 	}
-	return nil, control.Errorf(control.ErrNotYet, "type=\"pv\": PV guests are not there yet; if the kernel has a note for it, use type=\"pvh\"")
+	if c.Host.PV == nil {
+		return nil, control.Errorf(control.ErrNotYet, "type=\"pv\": this host has no ring 3 for guests; dmesg says why")
+	}
+	p := pv.Config{
+		Params: b.Params, Name: b.Name, Memory: b.Memory, MaxMemory: b.MaxMemory, OnlineVCPUs: b.OnlineVCPUs,
+		Kernel: b.Kernel, Cmdline: b.Cmdline, Progress: b.Progress, Published: b.Published,
+	}
+	if b.Ramdisk != nil {
+		p.Modules = []start.Module{{Name: b.RamdiskName, Data: b.Ramdisk}}
+	}
+	return pv.Build(ctx, c.Host, p)
 }

@@ -47,9 +47,6 @@ func Discover(log func(format string, args ...any)) (*Machine, error) {
 	if m.Options.Dom0 != "" {
 		log("Command line: %q after \" -- \" is for the kernel of a dom0, which there is not; write the hypervisor's options before it", m.Options.Dom0)
 	}
-	if m.Options.PVNoSMAP {
-		log("Command line: pv-nosmap does nothing: there are no PV guests")
-	}
 	return m, nil
 }
 

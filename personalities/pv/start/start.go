@@ -115,6 +115,14 @@ func (p *Plan) Width() xenabi.Width {
 	return xenabi.Guest64
 }
 
+// Levels is the number of levels of the page tables: the root's.
+func (p *Plan) Levels() int {
+	if p.Bits == 32 {
+		return 3
+	}
+	return 4
+}
+
 // lowFrames is the number of frames below 4 GiB.
 const lowFrames = 1 << (32 - mm.PageShift)
 

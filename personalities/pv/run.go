@@ -1,0 +1,125 @@
+// Package pv runs paravirtualized guests: a vcpu's loop between two entries, its exits,
+// and the making of such a domain. What the guest's kernel sees of its processor is
+// package pvcpu, who may map what is package mm/pvmmu, what it finds when it starts is
+// package start.
+//
+// Specifications: Xen's public headers xen.h, arch-x86/xen.h, arch-x86/xen-x86_64.h and
+// xen-x86_32.h.
+package pv
+
+import (
+	"nidus/kernel/domain"
+	"nidus/kernel/hypercall"
+	"nidus/kernel/machine/mca"
+	"nidus/kernel/virt"
+	hw "nidus/kernel/virt/pv"
+)
+
+// vcpu is a vcpu's loop: what it keeps between exits.
+type vcpu struct {
+	*domain.VCPU
+	exit   virt.Exit
+	writer tableWriter
+}
+
+// Run is a vcpu's goroutine, from Start until the domain is destroyed.
+func Run(v *domain.VCPU) {
+	// Whatever ends it, no CPU keeps page tables that are going.
+	defer v.HV.(hw.VCPU).Leave()
+	r := &vcpu{VCPU: v}
+	for v.Ready() {
+		for !v.MustStop() {
+			r.Clear()
+			if v.MustStop() { // what came before Clear
+				break
+			}
+			r.Timers()
+			r.UpdateTime(false)
+			if !r.deliver() {
+				break
+			}
+			r.HV.Run(&r.exit)
+			r.handle()
+		}
+	}
+}
+
+// deliver puts what is pending on the guest's stack; false: that ended the domain.
+func (v *vcpu) deliver() bool {
+	if v.NMIPending() && v.PV.NMIDue() {
+		v.TakeNMI()
+		if _, err := v.PV.DeliverNMI(); err != nil {
+			v.crash(err)
+			return false
+		}
+	}
+	if _, err := v.PV.DeliverEvent(); err != nil {
+		v.crash(err)
+		return false
+	}
+	return true
+}
+
+// crash ends the domain for what its kernel did.
+func (v *vcpu) crash(err error) { v.Domain.Crash(v.VCPU, err.Error()) }
+
+// handle does what the guest's exit asks for.
+func (v *vcpu) handle() {
+	var err error
+	switch e := &v.exit; e.Reason {
+	case virt.ReasonKick:
+	case virt.ReasonHypercall:
+		err = v.call()
+	case virt.ReasonException:
+		err = v.exception(e.Event)
+	case virt.ReasonInvalidState: // a selector of the guest's, or where it goes on
+		err = v.PV.DeliverFailsafe()
+	default:
+		v.Domain.Crash(v.VCPU, "exit that nobody handles: "+e.String())
+	}
+	if err != nil {
+		v.crash(err)
+	}
+}
+
+// call is SYSCALL, which means a hypercall in a kernel and a system call in a process; or
+// INT 0x82 of a 32-bit kernel.
+func (v *vcpu) call() error {
+	if !v.PV.Kernel() {
+		return v.PV.Syscall(v.exit.Code == hw.Syscall32)
+	}
+	switch o := hypercall.HandlePV(v.VCPU); o.Kind {
+	case hypercall.Block:
+		if !v.due() {
+			v.Block(0)
+		}
+	case hypercall.Poll:
+		if !v.due() {
+			v.Block(o.At)
+		}
+		o.End(v.VCPU)
+	case hypercall.Yield:
+		v.Domain.Host.Thread.Yield()
+	}
+	return nil
+}
+
+// due tells whether something waits to be delivered to the guest.
+func (v *vcpu) due() bool { return v.PV.EventDue() || v.NMIPending() && v.PV.NMIDue() }
+
+// exception is one that the guest's code raised.
+func (v *vcpu) exception(e virt.Event) error {
+	switch e.Vector {
+	case virt.VectorMC:
+		h := v.Domain.Host
+		if h.MachineCheck != nil && h.MachineCheck(v.Domain.ID) != mca.GoOn {
+			v.Domain.Crash(v.VCPU, "the hardware reports damaged memory that it used; replace the memory, or find it with memtest86+")
+		}
+		return nil
+	case virt.VectorPF:
+		if v.tableWrite(e) {
+			return nil
+		}
+	}
+	return v.PV.Exception(e)
+}

@@ -119,12 +119,8 @@ func (c *Core) buildPV(ctx context.Context, b pvh.Config) (*domain.Domain, error
 	if c.Host.PV == nil {
 		return nil, control.Errorf(control.ErrNotYet, "type=\"pv\": this host has no ring 3 for guests; dmesg says why")
 	}
-	p := pv.Config{
+	return pv.Build(ctx, c.Host, pv.Config{
 		Params: b.Params, Name: b.Name, Memory: b.Memory, MaxMemory: b.MaxMemory, OnlineVCPUs: b.OnlineVCPUs,
-		Kernel: b.Kernel, Cmdline: b.Cmdline, Progress: b.Progress, Published: b.Published,
-	}
-	if b.Ramdisk != nil {
-		p.Modules = []start.Module{{Name: b.RamdiskName, Data: b.Ramdisk}}
-	}
-	return pv.Build(ctx, c.Host, p)
+		Kernel: b.Kernel, Cmdline: b.Cmdline, Modules: b.Modules, Progress: b.Progress, Published: b.Published,
+	})
 }

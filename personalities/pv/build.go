@@ -24,7 +24,7 @@ type Config struct {
 	OnlineVCPUs int
 	Kernel      *image.Kernel
 	Cmdline     string
-	Modules     []start.Module
+	Modules     []image.Module // the first is the ramdisk
 	// Progress hears how much of the memory is there, in bytes; may be nil. Its error ends
 	// Build.
 	Progress func(done, all uint64) error

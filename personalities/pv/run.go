@@ -73,7 +73,7 @@ func (v *vcpu) handle() {
 	case virt.ReasonException:
 		err = v.exception(e.Event)
 	case virt.ReasonInvalidState: // a selector of the guest's, or where it goes on
-		err = v.PV.DeliverFailsafe()
+		err = v.PV.BadEntry()
 	default:
 		v.Domain.Crash(v.VCPU, "exit that nobody handles: "+e.String())
 	}

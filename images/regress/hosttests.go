@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// hostTest makes a case of tests that need no machine: pkgs' tests that match pattern.
+// hostTest makes a case of tests that need no machine: pkgs' tests with these names. Behind
+// "-args" in pkgs are flags of theirs.
 // They are Long because ./build.sh test runs them as what they are.
 func hostTest(name, what string, tests []string, pkgs ...string) Case {
 	return Case{Name: name, What: what, Long: true, Timeout: 3 * time.Minute, Run: func(t *T) error {
@@ -29,6 +30,8 @@ func hostCases() []Case {
 			"./xltool/shell", "./xltool/xlcfg"),
 		hostTest("xenstore-model", "random operations of several clients on xenstore against a simple model",
 			[]string{"TestModel"}, "./kernel/xenstore"),
+		hostTest("pv-mmu-model", "hostile PV guests change page tables, a million times each, against what a processor could reach, and by several vcpus at once",
+			[]string{"TestModel", "TestRaces"}, "./mm/pvmmu", "-args", "-steps=1000000"),
 	}
 }
 

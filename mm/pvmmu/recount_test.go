@@ -39,9 +39,10 @@ func (w *world) recount() {
 			if !a.pae && (c.kernel != c.v.kernel || c.user != c.v.user) {
 				w.Errorf("the processor has other roots than it should")
 			}
-			a.table(n, c.v.kernel, a.d.top())
-			if c.v.user != 0 {
-				a.table(n, c.v.user, a.d.top())
+			for _, root := range []mm.MFN{c.v.kernel, c.v.user} {
+				if root != 0 {
+					a.table(n, root, a.d.top())
+				}
 			}
 		}
 		for m, k := range a.descriptors {

@@ -49,7 +49,8 @@ func Missing(packages ...string) []string {
 
 // File is a file of a package.
 type File struct {
-	// Package is a package's name.
+	// Package is a package's name, and after a colon its architecture if that is not the
+	// machine's.
 	Package string
 	// Pattern is the file's path in the package as path.Match takes it,
 	// without a leading slash.
@@ -149,6 +150,9 @@ func Download(say io.Writer, dir, pkg string) (string, error) {
 }
 
 func download(say io.Writer, dir, pkg string) (string, error) {
+	if name, arch, ok := strings.Cut(pkg, ":"); ok {
+		return downloadForeign(say, dir, name, arch)
+	}
 	pattern := filepath.Join(dir, pkg+"_*.deb")
 	if have, _ := filepath.Glob(pattern); len(have) > 0 {
 		return have[len(have)-1], nil

@@ -80,7 +80,7 @@ func TestRealKernels(t *testing.T) {
 		"pvgrub64":  {64, 0, false},
 		"pvgrub32":  {32, 0, false},
 		"gnumach":   {64, 0x40000000, true}, // of Debian's amd64
-		"gnumach32": {32, 0xc0000000, true}, // and i386
+		"gnumach32": {32, 0xc0000000, true}, // and of i386
 	} {
 		t.Run(name, func(t *testing.T) {
 			data, err := os.ReadFile("../../../out/guest/" + name)

@@ -51,17 +51,40 @@ func (s *Space) put(m MFN, written bool) {
 // AllocDirect gives a PV domain a block of 1<<order cleared frames. They have no entry
 // in the machine-to-physical table yet. The error wraps ErrQuota or ErrNoMemory.
 func (s *Space) AllocDirect(order uint, zone Zone) (MFN, error) {
-	if err := s.charge(1<<order, s.max.Load()); err != nil {
+	if err := s.Charge(1 << order); err != nil {
 		return 0, err
 	}
-	m, ok := s.mem.AllocFrames(order, FrameGuest, s.dom, zone)
+	m, err := s.FreshFrames(order, zone)
+	if err != nil {
+		s.Uncharge(1 << order)
+		return 0, err
+	}
+	s.GiveFresh(m, order)
+	return m, nil
+}
+
+// Charge counts n frames more against the domain's quota; the error wraps ErrQuota.
+func (s *Space) Charge(n uint64) error { return s.charge(n, s.max.Load()) }
+
+// Uncharge undoes Charge.
+func (s *Space) Uncharge(n uint64) { s.uncharge(n) }
+
+// FreshFrames makes a block of cleared frames that are not the domain's before GiveFresh,
+// so that no vcpu of it finds them by guessing; FreeFresh gives them back instead. They
+// don't count. The error wraps ErrNoMemory.
+func (s *Space) FreshFrames(order uint, zone Zone) (MFN, error) {
+	m, ok := s.mem.AllocFrames(order, FrameGuest, DomIDXen, zone)
 	if !ok {
-		s.uncharge(1 << order)
 		return 0, fmt.Errorf("domain %d: no block of %d frames: %w", s.dom, 1<<order, ErrNoMemory)
 	}
 	for i := range MFN(1) << order {
 		s.mem.Page(m + i).Clear()
 	}
+	return m, nil
+}
+
+// GiveFresh makes a block of FreshFrames the domain's.
+func (s *Space) GiveFresh(m MFN, order uint) {
 	s.p2m.mu.Lock()
 	defer s.p2m.mu.Unlock()
 	if s.direct.high == 0 {
@@ -69,17 +92,33 @@ func (s *Space) AllocDirect(order uint, zone Zone) (MFN, error) {
 	}
 	s.direct.low = min(s.direct.low, m)
 	s.direct.high = max(s.direct.high, m+1<<order)
-	return m, nil
+	for i := range MFN(1) << order {
+		if st := s.mem.Frames().SetOwner(m+i, DomIDXen, s.dom); st != FrameOK {
+			panic("mm: a fresh frame has no other owner: " + st.String())
+		}
+	}
+}
+
+// FreeFresh gives a block of FreshFrames back.
+func (s *Space) FreeFresh(m MFN, order uint) {
+	if st := s.mem.FreeFrames(m, order); st != FrameOK {
+		panic("mm: a fresh frame can't be freed: " + st.String())
+	}
 }
 
 // FreeDirect takes a frame from a PV domain that the caller has claimed: nobody uses it, it
 // is of no type, and no CPU has a translation to it (pvmmu.Domain.Claim).
 func (s *Space) FreeDirect(m MFN) {
+	s.TakeDirect(m)
+	s.uncharge(1)
+}
+
+// TakeDirect is FreeDirect for a frame in whose place another one counts.
+func (s *Space) TakeDirect(m MFN) {
 	s.direct.M2P.Set(m, InvalidM2P)
 	if st := s.mem.FreeFrames(m, 0); st != FrameOK {
 		panic("mm: a claimed frame can't be freed: " + st.String())
 	}
-	s.uncharge(1)
 }
 
 // releaseDirect is Release of a PV domain: all types are gone.

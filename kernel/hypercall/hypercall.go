@@ -79,6 +79,7 @@ type call struct {
 	gfns   [memBatch]mm.GFN
 	buf    [1024]byte
 	grants gnttab.Caller
+	frames pvFrames // of a PV guest
 }
 
 // Handle does the hypercall of a PVH or HVM guest's vcpu, which exited at VMCALL

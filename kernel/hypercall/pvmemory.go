@@ -15,6 +15,12 @@ const (
 // isn't.
 func (c *call) pvMemoryOp(cmd uint32) (res int64, known bool) {
 	switch cmd {
+	case xenabi.XenMemPopulatePhysmap, xenabi.XenMemDecreaseReservation, xenabi.XenMemIncreaseReservation:
+		return c.pvReservation(cmd), true
+	case xenabi.XenMemExchange:
+		return c.exchange(), true
+	case xenabi.XenMemMaximumRamPage:
+		return int64(c.d.Host.Memory.Frames().End()) - 1, true
 	case xenabi.XenMemMachphysMapping:
 		m := xenabi.MachphysMapping{VStart: m2pStart64, VEnd: m2pEnd64}
 		if c.w == xenabi.Guest32 {

@@ -43,8 +43,33 @@ func (d *Domain) FreeShared(m mm.MFN) {
 	}
 }
 
-// grantFrame tells setup_table where a frame is in the guest's memory.
-func (d *Domain) grantFrame(m mm.MFN) uint64 { return uint64(d.Host.Memory.Frames().GFN(m)) }
+// AllocPrivate implements gnttab.FrameAllocator. It is none of the pages that a PV guest may
+// map by their numbers (shares).
+func (d *Domain) AllocPrivate() (mm.Page, mm.MFN, error) {
+	m, ok := d.Host.Memory.AllocFrames(0, mm.FrameKernel, mm.DomIDXen, mm.ZoneAny)
+	if !ok {
+		return mm.Page{}, 0, fmt.Errorf("a page for records: %w", mm.ErrNoMemory)
+	}
+	p := d.Host.Memory.Page(m)
+	p.Clear()
+	return p, m, nil
+}
+
+// FreePrivate implements gnttab.FrameAllocator.
+func (d *Domain) FreePrivate(m mm.MFN) {
+	if s := d.Host.Memory.FreeFrames(m, 0); s != mm.FrameOK {
+		panic("domain: a page of records can't be freed: " + s.String())
+	}
+}
+
+// grantFrame tells setup_table where a frame is in the guest's memory; a PV guest maps it by
+// its machine address.
+func (d *Domain) grantFrame(m mm.MFN) uint64 {
+	if d.PV != nil {
+		return uint64(m)
+	}
+	return uint64(d.Host.Memory.Frames().GFN(m))
+}
 
 // SharedInfo returns the frame of shared_info, for XENMAPSPACE_shared_info.
 func (d *Domain) SharedInfo() mm.MFN { return d.shared.mfn }

@@ -40,6 +40,10 @@ func (f *frames) FreeShared(m mm.MFN) {
 	delete(f.live, m)
 }
 
+func (f *frames) AllocPrivate() (mm.Page, mm.MFN, error) { return f.AllocShared() }
+
+func (f *frames) FreePrivate(m mm.MFN) { f.FreeShared(m) }
+
 // ram is a guest's linear memory.
 type ram []byte
 

@@ -134,7 +134,7 @@ func (t *Table) unmapAll() {
 	}
 	c.finish()
 	for _, f := range k.pages {
-		k.frames.FreeShared(f.mfn)
+		k.frames.FreePrivate(f.mfn)
 	}
 	k.pages, k.free = nil, 0
 }

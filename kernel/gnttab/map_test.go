@@ -199,6 +199,7 @@ func TestMaptrackLimit(t *testing.T) {
 	}
 	b := &party{TB: t, m: m, d: d, args: make(memory, 4096)}
 	g.entry(8, permit, 2, 10)
+	before := m.Host.Memory.Stats().Kinds
 	seen := map[uint32]bool{}
 	for i := range mm.GFN(512) {
 		h, st := b.mapRef(1, 8, 1000+i, hostMap)
@@ -206,6 +207,11 @@ func TestMaptrackLimit(t *testing.T) {
 			t.Fatalf("mapping %d: %d, handle %d", i, st, h)
 		}
 		seen[h] = true
+	}
+	// The records are in pages that no guest, not even a PV one, can map.
+	after := m.Host.Memory.Stats().Kinds
+	if after[mm.FrameKernel] != before[mm.FrameKernel]+2 || after[mm.FrameSpecial] != before[mm.FrameSpecial] {
+		t.Errorf("frames before %v, after %v", before, after)
 	}
 	if _, st := b.mapRef(1, 8, 2000, hostMap); st != xenabi.GNTSTNoSpace {
 		t.Errorf("past the limit: %d", st)

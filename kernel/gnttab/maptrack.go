@@ -81,7 +81,7 @@ func (k *maptrack) grow() bool {
 	if len(k.pages) >= k.limit {
 		return false
 	}
-	pg, mfn, err := k.frames.AllocShared()
+	pg, mfn, err := k.frames.AllocPrivate()
 	if err != nil {
 		return false
 	}

@@ -31,6 +31,10 @@ type FrameAllocator interface {
 	AllocShared() (mm.Page, mm.MFN, error)
 	// FreeShared takes it back, and out of the domain's p2m if it is there.
 	FreeShared(mm.MFN)
+	// AllocPrivate is AllocShared of a page that the guest never sees, and
+	// FreePrivate takes it back.
+	AllocPrivate() (mm.Page, mm.MFN, error)
+	FreePrivate(mm.MFN)
 }
 
 // Default limits, as Xen's (xl.cfg, max_grant_frames and max_maptrack_frames).

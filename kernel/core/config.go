@@ -76,7 +76,7 @@ func (c *Core) tryConfig(ctx context.Context, e *Entry, cfg *control.DomainConfi
 	if _, err := c.modules(cfg); err != nil {
 		return err
 	}
-	if _, err := c.params(e.ID, 0, cfg); err != nil {
+	if _, err := c.params(e.ID, 0, cfg, k.Class); err != nil {
 		return err
 	}
 	return ctx.Err()

@@ -262,7 +262,7 @@ func TestGuestTSC(t *testing.T) {
 		c.Host.TSCReliable = x.reliable
 		cfg := config("a")
 		cfg.TSCMode, cfg.Migrate = x.mode, x.migrate
-		p, err := c.params(1, 0, &cfg)
+		p, err := c.params(1, 0, &cfg, 64)
 		if err != nil {
 			t.Fatal(err)
 		}

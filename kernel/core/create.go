@@ -165,7 +165,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 	if err := c.admit(cfg); err != nil {
 		return nil, false, err
 	}
-	p, err := c.params(id, group, cfg)
+	p, err := c.params(id, group, cfg, kernel.Class)
 	if err != nil {
 		return nil, false, err
 	}
@@ -286,8 +286,11 @@ func (c *Core) tsc(cfg *control.DomainConfig, p *cpuid.Config) {
 	p.TSCInvariant = p.TSCReliable && !p.TSCEmulated && !cfg.Migrate
 }
 
-func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig) (domain.Params, error) {
+// params makes a domain's parameters; bits is the kernel's class, 32 or 64.
+func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig, bits int) (domain.Params, error) {
 	cc := cpuid.Config{VCPUs: cfg.MaxVCPUs, DomID: uint16(id), PhysBits: 40, TSCDeadline: true, Hide7B: c.Hide7B, XenMajor: ABIMajor, XenMinor: ABIMinor}
+	cc.PV = cfg.Type == control.PV
+	cc.PV32 = cc.PV && bits == 32
 	c.tsc(cfg, &cc)
 	policy, err := cpuid.New(hostCPUID, cc)
 	if err != nil {

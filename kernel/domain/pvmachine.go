@@ -197,17 +197,9 @@ func (m *pvMachine) TSC() uint64 { return m.v.GuestTSC() }
 
 // CPUID implements pvcpu.Machine.
 func (m *pvMachine) CPUID(leaf, sub uint32) (a, b, c, d uint32) {
-	a, b, c, d = m.v.Domain.Policy.CPUID(cpuid.VCPUInfo{ID: uint32(m.v.ID), XCR0: 1}, leaf, sub)
-	switch leaf {
-	case 1:
-		d &^= 1<<3 | 1<<13 | 1<<17 | 1<<12 | 1<<7 | 1<<14
-		c &^= 1<<3 | 1<<17 | 1<<21 | 1<<24 | 1<<26 | 1<<27 | 1<<28
-	case 0x80000001:
-		d &^= 1<<3 | 1<<13 | 1<<17 | 1<<26 | 1<<27
-	case 7:
-		b &^= 1<<7 | 1<<20 | 1<<10 | 1<<5
-	}
-	return
+	return m.v.Domain.Policy.CPUID(cpuid.VCPUInfo{
+		ID: uint32(m.v.ID), APICEnabled: true, OSXSAVE: m.v.PV.CR4&virt.CR4OSXSAVE != 0, XCR0: m.hv.Get(virt.XCR0),
+	}, leaf, sub)
 }
 
 // Unknown implements pvcpu.Machine.

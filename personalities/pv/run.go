@@ -8,11 +8,14 @@
 package pv
 
 import (
+	"fmt"
+
 	"nidus/kernel/domain"
 	"nidus/kernel/hypercall"
 	"nidus/kernel/machine/mca"
 	"nidus/kernel/virt"
 	hw "nidus/kernel/virt/pv"
+	"nidus/kernel/xenabi"
 )
 
 // vcpu is a vcpu's loop: what it keeps between exits.
@@ -28,6 +31,11 @@ func Run(v *domain.VCPU) {
 	defer v.HV.(hw.VCPU).Leave()
 	r := &vcpu{VCPU: v}
 	for v.Ready() {
+		if g := v.TakePVBoot(); g != nil {
+			if err := r.start(g); err != nil {
+				r.crash(err)
+			}
+		}
 		for !v.MustStop() {
 			r.Clear()
 			if v.MustStop() { // what came before Clear
@@ -42,6 +50,14 @@ func Run(v *domain.VCPU) {
 			r.handle()
 		}
 	}
+}
+
+// start puts a vcpu that comes up into the state that VCPUOP_initialise gave.
+func (v *vcpu) start(g *xenabi.VCPUGuestContext) error {
+	if err := v.PV.Start(g); err != nil {
+		return fmt.Errorf("the state to start in: %w", err)
+	}
+	return v.HV.SetFPU(nil)
 }
 
 // deliver puts what is pending on the guest's stack; false: that ended the domain.

@@ -20,7 +20,9 @@ type context struct {
 	gdtBase  uint64
 	ldt      uint64 // selLDT, or 0
 
-	xsave  uint64 // 0: FXSAVE; else XSAVE of these components: XCR0, the host's and the guest's
+	xsave  uint64 // 0: FXSAVE; else XSAVE of these components: the host's XCR0
+	xcr0   uint64 // the guest's, if xsave isn't 0
+	tsd    uint64 // CR4.TSD: RDTSC is #GP
 	hostSP uint64
 	hostFS uint64
 	hostView       uint64 // 1: back to the host's page tables at exits

@@ -14,6 +14,7 @@
 #define GS_CTX		136	/* the context of the guest that runs */
 #define GS_GDTR		144	/* address of the host's pseudo-descriptor */
 #define GS_LDT		152	/* the selector in LDTR */
+#define GS_TSD		160	/* CR4.TSD, which means nothing to the host */
 
 // Registers in virt.Regs, which is at the start of the context.
 #define RAX	0
@@ -161,10 +162,27 @@ noldt:
 	MOVQ	AX, DX
 	SHRQ	$32, DX
 	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xaf; LONG $FPU	// xrstor64 FPU(DI)
+	MOVQ	context_xcr0(DI), AX
+	CMPQ	AX, context_xsave(DI)
+	JEQ	ts
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	XORL	CX, CX
+	BYTE $0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv
 	JMP	ts
 fxin:
 	FXRSTOR64	FPU(DI)
 ts:
+	MOVQ	context_tsd(DI), AX
+	CMPQ	AX, GS_TSD(GS)
+	JEQ	tsd
+	MOVQ	AX, GS_TSD(GS)
+	MOVQ	CR4, CX
+	ANDQ	$~4, CX
+	SHLQ	$2, AX
+	ORQ	AX, CX
+	MOVQ	CX, CR4
+tsd:
 	CMPQ	context_ts(DI), $0
 	JEQ	debug
 	MOVQ	CR0, AX
@@ -418,6 +436,11 @@ fpu:
 	JEQ	fxout
 	MOVQ	AX, DX
 	SHRQ	$32, DX
+	CMPQ	AX, context_xcr0(DI)
+	JEQ	xsave
+	XORL	CX, CX
+	BYTE $0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv
+xsave:
 	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xa7; LONG $FPU	// xsave64 FPU(DI)
 	JMP	saved
 fxout:

@@ -37,6 +37,7 @@ type vcpu struct {
 	page   mm.MFN
 	tables *[512]uint64 // the page table of its descriptors
 
+	rdtsc      bool   // it exits
 	narrow     int    // 1: a 32-bit guest
 	softVector uint64 // that INT calls hypercalls by: 0x82, or 0
 	lastCPU    uint64
@@ -80,6 +81,10 @@ func (m *Machine) newVCPU(cfg virt.Config) (*vcpu, error) {
 	v.sys[virt.CR4] = virt.CR4PAE
 	c.dr6, c.dr7 = dr6Fixed, dr7Fixed
 	v.sys[virt.EFER] = virt.EFERLME | virt.EFERLMA | virt.EFERNX | virt.EFERSCE
+	v.SetIntercept(cfg.Intercept)
+	if c.xcr0 = c.xsave; c.xsave != 0 {
+		v.sys[virt.XCR0] = c.xsave
+	}
 	c.cs, c.ss, c.regs.RFLAGS = SelCode64, SelData, virt.FlagIF|2
 	return v, nil
 }
@@ -216,6 +221,17 @@ func (v *vcpu) Set(r virt.SysReg, x uint64) error {
 		v.ctx.dr7, v.ctx.drLive = x&dr7Known|dr7Fixed, x&dr7Enables
 	case r == virt.CR0:
 		v.sys[r], v.ctx.ts = x, x&cr0TS
+	case r == virt.CR4:
+		v.sys[r] = x
+		v.setTSD()
+	case r == virt.XCR0:
+		if err := virt.CheckXCR0(x, v.m.features.XCR0); err != nil {
+			return err
+		}
+		v.sys[r] = x
+		if v.ctx.xsave != 0 {
+			v.ctx.xcr0 = x
+		}
 	case r == virt.CR3 || r >= virt.NumSysRegs:
 		return virt.BadState("system register number", uint64(r), "a PV guest's is set otherwise")
 	default:
@@ -228,6 +244,7 @@ func (v *vcpu) Set(r virt.SysReg, x uint64) error {
 // a guest's accesses exit anyway.
 const (
 	cr0TS      = 1 << 3
+	cr4TSD     = 1 << 2
 	dr6Known   = 0xe00f
 	dr6Fixed   = 0xffff0ff0
 	dr7Known   = 0xffff0fff &^ (1<<10 | 1<<11)
@@ -235,7 +252,7 @@ const (
 	dr7Enables = 0xff
 )
 
-// SetTSC implements virt.VCPU: the guest reads the host's.
+// SetTSC implements virt.VCPU: the guest reads the host's, if RDTSC is no exit.
 func (v *vcpu) SetTSC(_, _ uint64) error { return nil }
 
 // FPUSize implements virt.VCPU.
@@ -272,8 +289,19 @@ func (v *vcpu) Load(s *virt.State) error {
 // SetNestedRoot implements virt.VCPU: there is none.
 func (v *vcpu) SetNestedRoot(mm.MFN) {}
 
-// SetIntercept implements virt.VCPU.
-func (v *vcpu) SetIntercept(virt.Intercept) {}
+// SetIntercept implements virt.VCPU: only that of RDTSC is a choice.
+func (v *vcpu) SetIntercept(i virt.Intercept) {
+	v.rdtsc = i&virt.InterceptRDTSC != 0
+	v.setTSD()
+}
+
+// setTSD makes RDTSC an exit if we or the guest want that.
+func (v *vcpu) setTSD() {
+	v.ctx.tsd = 0
+	if v.rdtsc || v.sys[virt.CR4]&cr4TSD != 0 {
+		v.ctx.tsd = 1
+	}
+}
 
 // SetExceptions implements virt.VCPU: all exit.
 func (v *vcpu) SetExceptions(uint32) {}

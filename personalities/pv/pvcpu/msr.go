@@ -13,6 +13,8 @@ const (
 	msrAPICBase     = 0x1b
 	msrUcode        = 0x8b
 	msrUcodeUpdate  = 0x79
+	msrMCGCap       = 0x179
+	msrMCGStatus    = 0x17a
 	msrMiscEnable   = 0x1a0
 	msrPAT          = 0x277
 	msrEFER         = 0xc0000080
@@ -62,7 +64,7 @@ func (c *CPU) readMSR(index uint32) (uint64, bool) {
 			break
 		}
 		fallthrough
-	case msrTSC, msrUcode, msrMiscEnable, msrTSCAux:
+	case msrTSC, msrUcode, msrMiscEnable, msrTSCAux, msrMCGCap, msrMCGStatus:
 		v, f := c.MSR.Read(index)
 		return v, f == msr.None
 	}
@@ -92,7 +94,7 @@ func (c *CPU) wrmsr() bool {
 			return false
 		}
 		fallthrough
-	case msrUcode, msrUcodeUpdate, msrMiscEnable:
+	case msrUcode, msrUcodeUpdate, msrMiscEnable, msrMCGCap, msrMCGStatus:
 		return c.MSR.Write(index, v) == msr.None
 	}
 	if index >= msrAMDFirst && index <= msrAMDLast {

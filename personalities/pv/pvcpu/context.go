@@ -114,7 +114,7 @@ func (c *CPU) Start(g *xenabi.VCPUGuestContext) error {
 	c.TS = g.CR[0]&cr0TS != 0
 	c.M.Set(virt.CR0, c.cr0())
 	c.SetCR4(g.CR[4])
-	c.IOPL, c.IOPorts, c.NMIMasked = 0, 0, false
+	c.IOPL, c.IOPorts, c.NMIMasked = uint8(g.Regs.RFLAGS>>ioplShift&3), 0, false
 	c.startRegs(g)
 	c.M.SetUpcallMask(true)
 	if g.LDTEntries != 0 {

@@ -29,7 +29,8 @@ type direct struct {
 // holdDirect is hold of a PV domain.
 func (s *Space) holdDirect(g GFN, n need) (MFN, error) {
 	m := MFN(g)
-	if s.mem.Frames().Ref(m, s.dom) != FrameOK {
+	// No table of the domain's is referenced, not for a moment: who frees it must be alone.
+	if s.mem.Frames().Info(m).Kind != FrameGuest || s.mem.Frames().Ref(m, s.dom) != FrameOK {
 		return 0, &AddressError{s.dom, g, TypeNone}
 	}
 	switch write := n == toWrite || n == toPin; {

@@ -60,8 +60,7 @@ type Config struct {
 	// the one for 0xf5800000 on.
 	HoleL2 [HoleL2Slots]uint64
 	// Special tells what the domain may do with a frame that is not its RAM: a page that it
-	// shares with the hypervisor, the machine-to-physical table. The frame is referenced
-	// meanwhile. Without it nothing.
+	// shares with the hypervisor, the machine-to-physical table. Without it nothing.
 	Special func(m mm.MFN, f mm.Frame) Rights
 	// Descriptor checks a segment descriptor, and returns it as the processor may have it.
 	Descriptor func(uint64) (uint64, bool)

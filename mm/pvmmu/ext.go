@@ -194,17 +194,11 @@ func (v *VCPU) CopyPage(to, from mm.MFN) error {
 
 // hold takes a reference to a page of the domain's RAM, and to write, a writable one.
 func (d *Domain) hold(m mm.MFN, write bool) error {
-	if d.types.at(m) == nil || d.mem.Frames().Ref(m, d.id) != mm.FrameOK {
-		return ErrFrame
-	}
-	err := error(ErrFrame)
-	if d.own(m) {
-		if err = nil; write {
-			err = d.types.getWritable(m, d.id)
+	err := d.ref(m, d.id)
+	if err == nil && write {
+		if err = d.types.getWritable(m, d.id); err != nil {
+			d.unref(m)
 		}
-	}
-	if err != nil {
-		d.unref(m)
 	}
 	return err
 }

@@ -31,8 +31,9 @@ func (d *Domain) getLinear(m mm.MFN, e entry) error {
 		return ErrLinear
 	case to == m:
 		return nil
-	case d.mem.Frames().Ref(to, d.id) != mm.FrameOK:
-		return ErrFrame
+	}
+	if err := d.ref(to, d.id); err != nil {
+		return err
 	}
 	if !d.types.at(m).addLinear(1) {
 		d.unref(to)

@@ -63,10 +63,10 @@ func (d *Domain) makeRoot(v *VCPU) error {
 	}
 	var r paeRoot
 	var ok bool
-	if r.l3, ok = d.mem.AllocTable(d.id); !ok {
+	if r.l3, ok = d.mem.AllocTable(mm.DomIDXen); !ok {
 		return mm.ErrNoMemory
 	}
-	if r.l4, ok = d.mem.AllocTable(d.id); !ok {
+	if r.l4, ok = d.mem.AllocTable(mm.DomIDXen); !ok {
 		d.mem.FreeTable(r.l3)
 		return mm.ErrNoMemory
 	}

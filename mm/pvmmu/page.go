@@ -22,18 +22,34 @@ func (d *Domain) getPage(e entry, g foreign) error {
 	if g.ok {
 		owner = g.owner
 	}
-	switch d.mem.Frames().Ref(m, owner) {
+	if i := d.mem.Frames().Info(m); i.Owner != owner || i.Kind != mm.FrameGuest {
+		return d.getSpecial(e)
+	}
+	if err := d.ref(m, owner); err != nil {
+		return err
+	}
+	return d.getMapped(e, owner)
+}
+
+// ref takes a reference to RAM of owner's. It takes none, not for a moment, to other frames:
+// who frees those counts on being the only one who has them.
+func (d *Domain) ref(m mm.MFN, owner mm.DomID) error {
+	f := d.mem.Frames()
+	if i := f.Info(m); i.Owner != owner || i.Kind != mm.FrameGuest || d.types.at(m) == nil {
+		return ErrFrame
+	}
+	switch f.Ref(m, owner) {
 	case mm.FrameOK:
 	case mm.FrameOverflow:
 		return ErrCount
 	default:
-		return d.getSpecial(e)
+		return ErrFrame
 	}
-	if d.mem.Frames().Info(m).Kind != mm.FrameGuest {
+	if f.Info(m).Kind != mm.FrameGuest {
 		d.unref(m)
-		return d.getSpecial(e)
+		return ErrFrame
 	}
-	return d.getMapped(e, owner)
+	return nil
 }
 
 // getMapped takes the writable reference of an entry whose frame is referenced, or gives
@@ -53,20 +69,29 @@ func (d *Domain) getMapped(e entry, owner mm.DomID) error {
 func (d *Domain) getSpecial(e entry) error {
 	m := e.frame()
 	info := d.mem.Frames().Info(m)
-	if d.cfg.Special == nil || info.Kind == mm.FrameNone || d.mem.Frames().Ref(m, info.Owner) != mm.FrameOK {
+	if !d.special(m, info, e) || d.mem.Frames().Ref(m, info.Owner) != mm.FrameOK {
 		return ErrFrame
 	}
 	// Now that it is held it stays what it is.
-	info = d.mem.Frames().Info(m)
-	r := NoRights
-	if info.Kind != mm.FrameGuest && info.Kind != mm.FrameTable {
-		r = d.cfg.Special(m, info)
-	}
-	if r == NoRights || r == ReadOnly && e.is(writable) {
+	if info = d.mem.Frames().Info(m); !d.special(m, info, e) {
 		d.unref(m)
 		return ErrFrame
 	}
 	return d.getMapped(e, info.Owner)
+}
+
+// special tells whether an entry may map a frame that is no domain's RAM.
+func (d *Domain) special(m mm.MFN, f mm.Frame, e entry) bool {
+	switch f.Kind {
+	case mm.FrameSpecial, mm.FrameKernel, mm.FrameMMIO:
+	default:
+		return false
+	}
+	if d.cfg.Special == nil {
+		return false
+	}
+	r := d.cfg.Special(m, f)
+	return r == ReadWrite || r == ReadOnly && !e.is(writable)
 }
 
 // own tells whether a frame that is referenced is RAM of the domain's.

@@ -426,7 +426,12 @@ func TestSpecial(t *testing.T) {
 			case m2p:
 				return ReadOnly
 			case kernel:
+				if f := k.f.Info(m); f.Refs != 1 {
+					t.Error("a frame that is not for the guest was referenced")
+				}
 				return NoRights
+			case table:
+				t.Error("asked for a page table")
 			}
 			return ReadWrite
 		}

@@ -133,23 +133,10 @@ func (d *Domain) unpark(v *VCPU, m mm.MFN, typ Type, budget *int) error {
 // reference takes a reference to a frame, as a page table. started says that it is not one
 // yet: it has to be validated, and is nobody else's until then. The lock is held.
 func (d *Domain) reference(m mm.MFN, typ Type) (started bool, err error) {
-	f := d.types.at(m)
-	if f == nil {
-		return false, ErrFrame
+	if err := d.ref(m, d.id); err != nil {
+		return false, err
 	}
-	switch d.mem.Frames().Ref(m, d.id) {
-	case mm.FrameOK:
-	case mm.FrameOverflow:
-		return false, ErrCount
-	default:
-		return false, ErrFrame
-	}
-	if d.mem.Frames().Info(m).Kind != mm.FrameGuest {
-		err = ErrFrame
-	} else {
-		started, err = d.retype(f, typ)
-	}
-	if err != nil {
+	if started, err = d.retype(d.types.at(m), typ); err != nil {
 		d.unref(m)
 	}
 	return started, err

@@ -33,8 +33,8 @@ func (d *Domain) noteM2P(m mm.MFN, pfn uint64) error {
 	if d.cfg.M2P == nil {
 		return ErrUnsupported
 	}
-	if d.mem.Frames().Ref(m, d.id) != mm.FrameOK {
-		return ErrFrame
+	if err := d.ref(m, d.id); err != nil {
+		return err
 	}
 	d.cfg.M2P(m, pfn)
 	d.unref(m)
@@ -198,13 +198,10 @@ func (d *Domain) unhold(e entry) {
 
 // updatePlain writes to a page that is no page table.
 func (d *Domain) updatePlain(m mm.MFN, i int, c change) (seen entry, err error) {
-	if d.mem.Frames().Ref(m, d.id) != mm.FrameOK {
-		return 0, ErrFrame
+	if err := d.ref(m, d.id); err != nil {
+		return 0, err
 	}
 	defer d.unref(m)
-	if d.mem.Frames().Info(m).Kind != mm.FrameGuest {
-		return 0, ErrFrame
-	}
 	if err := d.types.getWritable(m, d.id); err != nil {
 		return 0, err
 	}

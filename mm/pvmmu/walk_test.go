@@ -96,8 +96,8 @@ func (r *reach) visit(a *actor, m mm.MFN, level int, rw bool) {
 	r.seen[key] = true
 	w := r.w
 	f := w.f.Info(m)
-	own := a.pae && level > 2 && f.Kind == mm.FrameTable
-	if f.Owner != a.id || f.Kind != mm.FrameGuest && !own {
+	own := a.pae && level > 2 && f.Kind == mm.FrameTable && f.Owner == mm.DomIDXen
+	if !own && (f.Owner != a.id || f.Kind != mm.FrameGuest) {
 		w.Errorf("guest %d walks through frame %#x, %+v", a.id, m, f)
 		return
 	}

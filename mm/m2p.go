@@ -72,8 +72,9 @@ func (t *M2P) fill() error {
 }
 
 func (t *M2P) table() (MFN, bool) {
-	m, ok := t.mem.AllocTable(DomIDXen)
+	m, ok := t.mem.AllocFrames(0, FrameKernel, DomIDXen, ZoneAny) // the kernel's: they stay
 	if ok {
+		t.mem.Page(m).Clear()
 		t.tables = append(t.tables, m)
 	}
 	return m, ok
@@ -85,7 +86,7 @@ func (t *M2P) Free() {
 		t.mem.FreeFrames(b, tableBits)
 	}
 	for _, m := range t.tables {
-		t.mem.FreeTable(m)
+		t.mem.FreeFrames(m, 0)
 	}
 	*t = M2P{mem: t.mem, top: InvalidMFN}
 }

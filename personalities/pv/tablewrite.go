@@ -95,7 +95,10 @@ func (w *tableWriter) Write(a mm.GuestVirt, p []byte) error {
 	_, same, err := w.MMU.Emulate(ptr, len(p), word(p), exchange, w.old)
 	switch {
 	case err == pvmmu.ErrType:
-		w.err = errRetry // no page table any more: the guest finds out by itself
+		w.err = err
+		if _, still := w.table(a); !still {
+			w.err = errRetry // no page table any more: the guest finds out by itself
+		}
 	case err != nil:
 		w.err = err
 	case !same:

@@ -118,7 +118,7 @@ func pvBalloon(t *T) error {
 		if err := h.Send("xl create -c g.cfg\r"); err != nil {
 			return err
 		}
-		m, err := h.expect(`PV-BALLOON (PASS|FAIL [^\r\n]*)|PV unexpected [^\r\n]*`, time.Minute)
+		m, err := h.expect(`PV-BALLOON (PASS|FAIL [^\r\n]*)[\r\n]|PV unexpected [^\r\n]*[\r\n]`, time.Minute)
 		if err != nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func pv32SMP(t *T) error {
 	if err := h.Send("xl create -c g.cfg\r"); err != nil {
 		return err
 	}
-	m, err := h.expect(`PV32-SMP (PASS|FAIL [^\r\n]*)|PV unexpected [^\r\n]*`, time.Minute)
+	m, err := h.expect(`PV32-SMP (PASS|FAIL [^\r\n]*)[\r\n]|PV unexpected [^\r\n]*[\r\n]`, time.Minute)
 	if err != nil {
 		return err
 	}

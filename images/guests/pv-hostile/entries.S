@@ -111,8 +111,11 @@ ATTACK	HELD, "read by it"
 	sub	(%rdx), %rax
 	ret
 ATTACK	FAULT, "write by it"
+	FRAME	3
+	shl	$12, %rax
+	or	$RW, %rax
 	mov	linear_va, %rdi
-	movq	$0, 8(%rdi)
+	mov	%rax, 8*310(%rdi)
 	xor	%eax, %eax
 	ret
 ATTACK	ANY, "an L4 of one's own that has that L4 as an L3"

@@ -187,7 +187,13 @@ ATTACK	HELD, "map every frame that is not one's own"
 	cmp	$0x100000, %r14
 	jb	1b
 	REMAP	15, RW
-	mov	%r13, %rax
+	test	%r13, %r13
+	jz	4f
+	mov	$through, %esi
+	call	puts
+	mov	last, %rax
+	call	puthex
+4:	mov	%r13, %rax
 	ret
 ATTACK	ERROR, "map the local APIC"
 	mov	$(0xfee00000+RW), %esi
@@ -253,6 +259,8 @@ exchange:
 	movl	$0, exchanged+16
 	ret
 
+	.data
+through: .asciz	"the last is "
 	.bss
 	.balign	8
 extents: .skip	8*8

@@ -130,25 +130,37 @@ ATTACK	HELD, "what was refused is not there"
 	and	$2, %edx
 	or	%rdx, %rax
 	ret
-ATTACK	FAULT, "write to the L2"
+ATTACK	FAULT, "write an entry for a page that is written into the L2"
 	mov	$WINDOW, %edi
 	mov	$2, %ecx
 	call	entry
-	movq	$0, (%rdx)
+	mov	%rdx, %r13
+	FRAME	1
+	shl	$12, %rax
+	or	$RW, %rax
+	mov	%rax, 8(%r13)
 	xor	%eax, %eax
 	ret
-ATTACK	FAULT, "write to the L3"
+ATTACK	FAULT, "write an entry for a page that is written into the L3"
 	mov	$WINDOW, %edi
 	mov	$3, %ecx
 	call	entry
-	movq	$0, 8(%rdx)
+	mov	%rdx, %r13
+	FRAME	1
+	shl	$12, %rax
+	or	$RW, %rax
+	mov	%rax, 8(%r13)
 	xor	%eax, %eax
 	ret
-ATTACK	FAULT, "write to the L4"
+ATTACK	FAULT, "write an entry for a page that is written into the L4"
 	xor	%edi, %edi
 	mov	$4, %ecx
 	call	entry
-	movq	$0, 8(%rdx)
+	mov	%rdx, %r13
+	FRAME	1
+	shl	$12, %rax
+	or	$RW, %rax
+	mov	%rax, 8*300(%r13)
 	xor	%eax, %eax
 	ret
 ATTACK	FAULT, "make that writable, by OR of one byte"

@@ -150,7 +150,10 @@ func (g *group) renew(now int64) {
 }
 
 // broke says whether t must wait for its group's next budget.
-func (s *Scheduler) broke(t *thread, now int64) bool {
+func (s *Scheduler) broke(t *thread, now int64) bool { return !t.busy && s.over(t, now) }
+
+// over says whether t's group is out of budget.
+func (s *Scheduler) over(t *thread, now int64) bool {
 	if t.group == NoGroup || s.groups[t.group].cap == 0 || t.levelOf() == levelHost {
 		return false
 	}

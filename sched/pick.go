@@ -246,7 +246,11 @@ func (s *Scheduler) start(cpu int, id uint16, now int64, fresh bool) (until int6
 	}
 	if t.level == levelVCPU && t.group != NoGroup && s.groups[t.group].cap != 0 {
 		n := int64(bits.OnesCount64(s.runners(t.group)))
-		end := now + max(capMinRun, s.groups[t.group].budget/max(1, n))
+		least := capMinRun
+		if t.busy {
+			least = busyRun
+		}
+		end := now + max(least, s.groups[t.group].budget/max(1, n))
 		if until == 0 || end < until {
 			until = end
 		}

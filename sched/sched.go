@@ -83,11 +83,12 @@ const (
 	guardLimit int64 = 20e6 // how long host threads keep a CPU from waiting vcpus
 	guardSlice int64 = 1e6  // and for how long a vcpu then runs undisturbed
 
-	capPeriod  int64 = 10e6 // a cap's budget is renewed this often
-	capKeep    int64 = 4    // periods of which what was not used is kept
-	capMinRun  int64 = 20e3 // shortest time until a budget's end is looked at
-	releaseMax       = 32   // most threads that one Pick takes from parking
-	retrySoon  int64 = 20e3 // when it could not take all
+	capPeriod  int64 = 10e6  // a cap's budget is renewed this often
+	capKeep    int64 = 4     // periods of which what was not used is kept
+	capMinRun  int64 = 20e3  // shortest time until a budget's end is looked at
+	busyRun    int64 = 500e3 // and that of a thread that is busy
+	releaseMax       = 32    // most threads that one Pick takes from parking
+	retrySoon  int64 = 20e3  // when it could not take all
 
 	hostWeight = 8 * DefaultWeight // of a demoted host thread, at least
 )
@@ -125,6 +126,7 @@ type thread struct {
 	boosted bool
 	demoted bool
 	woken   bool // Wake came between its blocking and Pick
+	busy    bool // see SetBusy
 	group   uint16
 	cpu     uint8 // where it runs, or ran last
 
@@ -221,7 +223,7 @@ func (s *Scheduler) Add(id uint16, class Class, now int64) {
 	}
 	t := &s.threads[id]
 	t.where, t.class, t.group, t.cpu = blocked, class, NoGroup, 0
-	t.boosted, t.demoted, t.woken = false, false, false
+	t.boosted, t.demoted, t.woken, t.busy = false, false, false, false
 	t.hard, t.soft = ^uint64(0), ^uint64(0)
 	t.vtime, t.ahead, t.runtime, t.burst, t.stamp, t.since = 0, 0, 0, 0, now, 0
 	t.next, t.prev = none, none
@@ -318,6 +320,22 @@ func (s *Scheduler) ResetGroup(group uint16, now int64) (kick uint64) {
 	s.SetWeight(group, DefaultWeight)
 	s.groups[group].runtime = 0
 	return kick
+}
+
+// SetBusy says before Pick, of the thread that runs, whether it has something that others may
+// wait for, such as a lock: its group's cap does not keep it from running then, also after
+// it has blocked. What it runs is charged, and counts when it is busy no more.
+func (s *Scheduler) SetBusy(id uint16, busy bool) {
+	if t := s.thread(id); t != nil {
+		t.busy = busy
+	}
+}
+
+// Late tells whether a busy thread would not run if it were not busy: its group is out of
+// budget.
+func (s *Scheduler) Late(id uint16, now int64) bool {
+	t := s.thread(id)
+	return t != nil && t.busy && s.over(t, now)
 }
 
 // SetAffinity sets the CPUs that a thread may use, and those of them that it

@@ -102,9 +102,24 @@ func OnCPU(cpu int, f func()) {
 // reachable.
 func Deadline(at int64, word *uint32) { call(callDeadline, uint64(at), addr(word), 0, 0) }
 
+// What the word of EnterVCPU says of a vcpu.
+const (
+	InGuest  = iota // or about to be, or just back: its thread may be held up
+	InHost          // it may have what others wait for
+	HostLate        // set by the scheduler in place of InHost: its domain is over its cap
+)
+
 // EnterVCPU makes the calling thread a vcpu's, in a group of sched (a domain) with
-// its weight and cap. Preconditions: runtime.LockOSThread, until the thread ends.
-func EnterVCPU(group, weight, percent uint64) { call(callVCPU, group, weight, percent, 0) }
+// its weight and cap. A cap holds up a thread that is in its guest, by the word at place;
+// one in the host's code goes on, as it may have locks, and is to call Rest before it enters
+// its guest if the word has become HostLate.
+// Preconditions: runtime.LockOSThread, until the thread ends; place stays reachable.
+func EnterVCPU(group, weight, percent uint64, place *uint32) {
+	call(callVCPU, group, weight, percent, addr(place))
+}
+
+// Rest lets a vcpu's thread wait for its domain's next budget, if it has none left.
+func Rest() { call(callRest, 0, 0, 0, 0) }
 
 // ResetGroup forgets a group whose threads have ended.
 func ResetGroup(group uint64) { call(callResetGroup, group, 0, 0, 0) }

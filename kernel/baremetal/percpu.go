@@ -32,6 +32,8 @@ type thread struct {
 	next, prev uint32 // 1-based links of the run queue or of a futex bucket
 	kickWord   uint64 // address of a vcpu's flag that its deadline has come
 	leaveAt    int64  // that deadline, in ns; 0 is none. It outlives other waits
+	place      uint64 // address of the word that says where a vcpu is: see EnterVCPU
+	gptr       uint64 // a vcpu's g, while it runs on its own stack
 	idle       uint32
 	runNS      int64 // CPU time
 	since      int64

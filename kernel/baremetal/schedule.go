@@ -138,6 +138,9 @@ func pick(c *pcpu, now int64) {
 	c.resched = 0
 	how := c.leaving
 	c.leaving = sched.Running
+	if t.place != 0 {
+		policy.SetBusy(uint16(t.id-1), busy(t))
+	}
 	next, until, kicks := policy.Pick(int(c.id), now, how)
 	c.until = until
 	switch {
@@ -150,6 +153,9 @@ func pick(c *pcpu, now int64) {
 	if next != sched.Idle {
 		n = &threads[next]
 		n.state = threadRunning
+		if n.place != 0 && ld32(n.place) == InHost && policy.Late(uint16(next), now) {
+			st32(n.place, HostLate)
+		}
 	}
 	n.cpu = c.id
 	n.since = now
@@ -164,6 +170,14 @@ func pick(c *pcpu, now int64) {
 	}
 	choose(kicks)
 }
+
+// currentG is the g that a thread of Go's runs: the runtime has it in the thread's memory.
+func currentG(t *thread) uint64 { return ld64(t.fsbase - 8) }
+
+// busy tells whether a vcpu's thread, which entered the kernel, may have what others wait
+// for: it is in the host's code; or the runtime is, on the stack of its own on which it takes
+// its locks, on the way into the guest and back.
+func busy(t *thread) bool { return ld32(t.place) != InGuest || currentG(t) != t.gptr }
 
 // timerTarget is when c's timer must fire next. Preconditions: klock.
 func timerTarget(c *pcpu) int64 {

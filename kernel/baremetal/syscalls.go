@@ -58,6 +58,7 @@ const (
 	callRouteIRQ
 	callServed
 	callWait // futex, of a vcpu that waits for its own deadline too
+	callRest
 
 	// mkoverlay has the runtime's exitThread make this one.
 	callExitThread = 0x1100
@@ -199,7 +200,10 @@ func syscall(c *pcpu, t *thread) {
 		lock(&klock)
 		choose(policy.SetClass(uint16(t.id-1), sched.VCPU, Nanotime()))
 		setShare(t, a0, a1, a2)
+		t.place, t.gptr = a3, currentG(t)
 		unlockAndKick()
+	case callRest:
+		c.resched = 1
 	case callShare:
 		lock(&klock)
 		if a0-1 < MaxThreads && threads[a0-1].state != threadFree {
@@ -380,7 +384,7 @@ func sysFutex(c *pcpu, t *thread, a, op uint64, v uint32, timeout uint64) {
 func sysExit(c *pcpu, t *thread) {
 	lock(&klock)
 	cancelDeadline(t) // or its heap would name the slot's next thread
-	t.kickWord, t.leaveAt = 0, 0
+	t.kickWord, t.leaveAt, t.place = 0, 0, 0
 	c.leaving = sched.Exited
 	c.resched = 1
 	unlockAndKick()
@@ -405,7 +409,7 @@ func sysClone(t *thread) uint64 {
 		w.pending = 0
 		w.altsp, w.altsize = 0, 0
 		w.next, w.prev, w.heapPos, w.deadline = 0, 0, 0, 0
-		w.runNS, w.switches, w.kickWord, w.leaveAt = 0, 0, 0, 0
+		w.runNS, w.switches, w.kickWord, w.leaveAt, w.place = 0, 0, 0, 0, 0
 		policy.Add(uint16(i), sched.Host, Nanotime())
 		if t.rdi&setTLS != 0 {
 			w.fsbase = t.r8

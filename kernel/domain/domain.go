@@ -230,7 +230,7 @@ func (d *Domain) Start(paused bool, run func(*VCPU)) {
 	for _, v := range d.VCPUs {
 		d.vcpus.Go(func() {
 			runtime.LockOSThread() // and never unlocked: the thread ends with it
-			v.thread.Store(d.Host.Thread.Enter(v.Sched()))
+			v.thread.Store(d.Host.Thread.Enter(v.Sched(), word(&v.place)))
 			defer v.thread.Store(0)
 			defer d.contain(v)
 			run(v)

@@ -54,6 +54,13 @@ type Clock interface {
 	TSCKHz() uint32
 }
 
+// What the word of Threads.Enter says of a vcpu.
+const (
+	InGuest  = iota // or about to be, or just back
+	InHost          // in the host's code, where it may have locks
+	HostLate        // set by the scheduler in place of InHost: the domain is over its cap
+)
+
 // Threads is how a vcpu's goroutine waits, and what it tells the scheduler.
 type Threads interface {
 	// Wait blocks while *word is v, until Wake, or the time at (0: none).
@@ -63,8 +70,11 @@ type Threads interface {
 	// thread out of its guest. Wait forgets it.
 	Deadline(at int64, word *uint32)
 	// Enter makes the calling goroutine's thread, which stays its own, a
-	// vcpu's, and returns its number.
-	Enter(s Sched) (thread uint64)
+	// vcpu's, and returns its number. A cap holds the thread up only while *place is
+	// InGuest.
+	Enter(s Sched, place *uint32) (thread uint64)
+	// Rest waits for the domain's next budget, if it is over its cap.
+	Rest()
 	// Yield lets other threads run.
 	Yield()
 	// Self is the calling goroutine's thread.

@@ -41,6 +41,7 @@ type VCPU struct {
 	upcall  atomic.Bool // see TakeUpcall
 	up      atomic.Bool // online
 	blocked atomic.Bool
+	place   atomic.Uint32 // InGuest, InHost or HostLate: the scheduler's word
 	thread  atomic.Uint64
 	sched   atomic.Pointer[Sched]
 
@@ -60,6 +61,7 @@ const (
 func newVCPU(d *Domain, m virt.Machine, id int, s Sched, constant virt.Constant) (*VCPU, error) {
 	v := &VCPU{Domain: d, ID: id, APIC: d.APICs.APIC(id)}
 	v.sched.Store(&s)
+	v.place.Store(InHost)
 	v.time.written = -pvclock.MaxAge // before the machine was on
 	v.runstate.since = d.Host.Clock.Now()
 	v.runstate.state = xenabi.RunstateOffline
@@ -89,6 +91,16 @@ func newVCPU(d *Domain, m virt.Machine, id int, s Sched, constant virt.Constant)
 func (v *VCPU) unpin() {
 	v.runstate.unpin(v)
 	v.time.unpin(v)
+}
+
+// Enter runs the guest until it exits. A domain that is over its cap waits here, where its
+// vcpu has no locks, and in the guest.
+func (v *VCPU) Enter(e *virt.Exit) {
+	if v.place.Swap(InGuest) == HostLate {
+		v.Domain.Host.Thread.Rest()
+	}
+	v.HV.Run(e)
+	v.place.Store(InHost)
 }
 
 // Notify makes the vcpu look at what there is for it: it leaves its guest, or

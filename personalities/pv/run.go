@@ -46,7 +46,7 @@ func Run(v *domain.VCPU) {
 			if !r.deliver() {
 				break
 			}
-			r.HV.Run(&r.exit)
+			r.Enter(&r.exit)
 			r.handle()
 		}
 	}

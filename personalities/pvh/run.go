@@ -39,7 +39,7 @@ func Run(v *domain.VCPU) {
 			}
 			r.halted = false
 			r.inject()
-			r.HV.Run(&r.exit)
+			r.Enter(&r.exit)
 			r.handle()
 		}
 	}

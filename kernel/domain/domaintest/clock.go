@@ -46,10 +46,12 @@ type Threads struct {
 	deadlines map[*uint32]int64
 	ran       map[uint64]int64
 	enters    int
+	rests     int
+	places    map[uint64]*uint32
 }
 
 func newThreads(c *Clock) *Threads {
-	t := &Threads{clock: c, deadlines: map[*uint32]int64{}, ran: map[uint64]int64{}}
+	t := &Threads{clock: c, deadlines: map[*uint32]int64{}, ran: map[uint64]int64{}, places: map[uint64]*uint32{}}
 	t.changed = sync.NewCond(&t.mu)
 	c.threads = t
 	return t
@@ -115,11 +117,33 @@ func (t *Threads) DeadlineOf(word *uint32) int64 {
 }
 
 // Enter implements domain.Threads.
-func (t *Threads) Enter(domain.Sched) uint64 {
+func (t *Threads) Enter(_ domain.Sched, place *uint32) uint64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.enters++
+	t.places[t.Self()] = place
 	return t.Self()
+}
+
+// Rest implements domain.Threads.
+func (t *Threads) Rest() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rests++
+}
+
+// Place is the word that the calling thread is a vcpu's with.
+func (t *Threads) Place() *uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.places[t.Self()]
+}
+
+// Rests is how often Rest was called.
+func (t *Threads) Rests() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.rests
 }
 
 // Forget implements domain.Threads.

@@ -7,13 +7,14 @@ import (
 	"nidus/mm"
 )
 
-// mapRef is GNTTABOP_map_grant_ref. Device mappings, and those into page tables, are
-// for guests that know machine addresses.
+// mapRef is GNTTABOP_map_grant_ref. Device mappings are for guests with devices, and those
+// into page tables for PV guests.
 func (c *Caller) mapRef(a *xenabi.GnttabMapGrantRef) xenabi.GnttabStatus {
+	direct := c.t.direct()
 	switch {
 	case a.Flags&(xenabi.GntMapDeviceMap|xenabi.GntMapHostMap) == 0:
 		return xenabi.GNTSTBadGntref
-	case a.Flags&(xenabi.GntMapDeviceMap|xenabi.GntMapApplicationMap|xenabi.GntMapContainsPTE) != 0:
+	case a.Flags&xenabi.GntMapDeviceMap != 0, !direct && a.Flags&(xenabi.GntMapApplicationMap|xenabi.GntMapContainsPTE) != 0:
 		return xenabi.GNTSTGeneralError
 	}
 	granter := c.peer(a.DomID)
@@ -28,7 +29,7 @@ func (c *Caller) mapRef(a *xenabi.GnttabMapGrantRef) xenabi.GnttabStatus {
 	if a.Flags&xenabi.GntMapReadonly == 0 {
 		m.use = Write
 	}
-	if st := c.t.enter(handle, m); st != xenabi.GNTSTOkay {
+	if st := c.enter(handle, m, a); st != xenabi.GNTSTOkay {
 		c.t.tracks.giveBack(handle)
 		return st
 	}
@@ -37,13 +38,15 @@ func (c *Caller) mapRef(a *xenabi.GnttabMapGrantRef) xenabi.GnttabStatus {
 }
 
 // enter makes mapping m with a handle that is reserved.
-func (t *Table) enter(handle uint32, m mapping) xenabi.GnttabStatus {
+func (c *Caller) enter(handle uint32, m mapping, a *xenabi.GnttabMapGrantRef) xenabi.GnttabStatus {
+	t := c.t
 	acc, st := m.granter.Acquire(m.ref, t.cfg.ID, m.use)
 	if st != xenabi.GNTSTOkay {
 		return st
 	}
 	from := &m.granter.cfg
-	if from.Space.Direct() && m.use&Write != 0 {
+	if from.Space.Direct() && !t.direct() && m.use&Write != 0 {
+		// Nested page tables don't keep a PV guest's frame from becoming a page table.
 		m.granter.Release(m.ref, m.use)
 		return xenabi.GNTSTGeneralError
 	}
@@ -52,7 +55,7 @@ func (t *Table) enter(handle uint32, m mapping) xenabi.GnttabStatus {
 		m.granter.Release(m.ref, m.use)
 		return xenabi.GNTSTBadPage
 	}
-	err = t.cfg.Space.AddGrant(m.at, mfn, from.ID, m.use&Write == 0)
+	err = c.place(&m, mfn, a)
 	from.Space.Drop(mfn, m.use&Write != 0)
 	if err != nil {
 		m.granter.Release(m.ref, m.use)
@@ -60,17 +63,68 @@ func (t *Table) enter(handle uint32, m mapping) xenabi.GnttabStatus {
 	}
 	if !t.tracks.set(handle, m) {
 		// Nobody can have removed it: there is no handle.
-		_ = t.cfg.Space.RemoveGrant(m.at)
-		t.cfg.Space.Settle()
+		_ = c.displace(m)
+		c.settle()
 		m.granter.Release(m.ref, m.use)
 		return xenabi.GNTSTNoSpace
 	}
 	return xenabi.GNTSTOkay
 }
 
+// direct tells whether the domain is a PV one.
+func (t *Table) direct() bool { return t.cfg.Space != nil && t.cfg.Space.Direct() }
+
+// place puts frame mfn where the guest wants mapping m.
+func (c *Caller) place(m *mapping, mfn mm.MFN, a *xenabi.GnttabMapGrantRef) error {
+	from := &m.granter.cfg
+	if !c.t.direct() {
+		return c.t.cfg.Space.AddGrant(m.at, mfn, from.ID, m.use&Write == 0)
+	}
+	p, ok := c.mem.(Entries)
+	if !ok || from.ID == c.t.cfg.ID { // its own entry could not be told from another
+		return xenabi.EINVAL
+	}
+	at, err := p.MapGrant(a.HostAddr, a.Flags&xenabi.GntMapContainsPTE != 0, mfn, from.ID, m.use&Write != 0, a.Flags>>16)
+	m.at = mm.GFN(at >> 3)
+	return err
+}
+
+// displace takes mapping m away. Until settle a guest with nested paging may still reach it.
+func (c *Caller) displace(m mapping) error {
+	if !c.t.direct() {
+		return c.t.cfg.Space.RemoveGrant(m.at)
+	}
+	if p, ok := c.mem.(Entries); ok {
+		return p.UnmapGrant(uint64(m.at) << 3)
+	}
+	return nil // at the domain's end: no vcpu runs, and its tables are going
+}
+
+// settle flushes what displace left.
+func (c *Caller) settle() {
+	if !c.t.direct() {
+		c.t.cfg.Space.Settle()
+	}
+}
+
+// isAt tells whether a guest means mapping m by an address.
+func (c *Caller) isAt(m mapping, hostAddr uint64) bool {
+	if !c.t.direct() {
+		return mm.GuestPhys(hostAddr).Frame() == m.at
+	}
+	if hostAddr>>3 == uint64(m.at) {
+		return true
+	}
+	p, ok := c.mem.(Entries)
+	if !ok {
+		return false
+	}
+	entry, ok := p.GrantEntry(mm.GuestVirt(hostAddr))
+	return ok && entry>>3 == uint64(m.at)
+}
+
 // unmapRef is GNTTABOP_unmap_grant_ref, and with newAddr GNTTABOP_unmap_and_replace,
-// which has page-table entries to move and so is not for translated guests. The end
-// comes with finish.
+// which has page-table entries to move and is not offered. The end comes with finish.
 func (c *Caller) unmapRef(hostAddr, devAddr, newAddr uint64, handle uint32) xenabi.GnttabStatus {
 	k := &c.t.tracks
 	k.mu.Lock()
@@ -85,7 +139,7 @@ func (c *Caller) unmapRef(hostAddr, devAddr, newAddr uint64, handle uint32) xena
 		return xenabi.GNTSTGeneralError
 	case hostAddr == 0: // "that field is ignored": there is nothing else
 		return xenabi.GNTSTOkay
-	case mm.GuestPhys(hostAddr).Frame() != m.at:
+	case !c.isAt(m, hostAddr):
 		return xenabi.GNTSTGeneralError
 	}
 	return c.end(handle, m)
@@ -94,7 +148,7 @@ func (c *Caller) unmapRef(hostAddr, devAddr, newAddr uint64, handle uint32) xena
 // end takes mapping m away, but for what finish does. The maptrack's lock is held, and
 // fewer than MaxBatch have ended since finish.
 func (c *Caller) end(handle uint32, m mapping) xenabi.GnttabStatus {
-	if c.t.cfg.Space.RemoveGrant(m.at) != nil {
+	if c.displace(m) != nil {
 		return xenabi.GNTSTGeneralError
 	}
 	c.t.tracks.drop(handle)
@@ -108,7 +162,7 @@ func (c *Caller) finish() {
 	if c.nended == 0 {
 		return
 	}
-	c.t.cfg.Space.Settle()
+	c.settle()
 	for i := range c.ended[:c.nended] {
 		m := &c.ended[i]
 		m.granter.Release(m.ref, m.use)

@@ -11,14 +11,14 @@ type mapping struct {
 	granter *Table
 	ref     uint32
 	use     Use
-	at      mm.GFN
+	at      mm.GFN // of a PV guest: the machine address of the entry, in words
 }
 
 // maptrack holds a domain's mappings by handle. The records lie in frames of their
 // own and not in Go's heap, so that a guest with many mappings takes memory that can
 // run out in an orderly way:
 //
-//	word 0: guest frame (bits 0 to 39), state (bits 62 and 63)
+//	word 0: guest frame or place of the entry (bits 0 to 48), state (bits 62 and 63)
 //	word 1: reference (bits 0 to 31), place in granters (bits 32 to 47), use (bits 48 to 55);
 //	        of a free record, the next free one
 type maptrack struct {
@@ -43,7 +43,7 @@ const (
 	mapSize      = 16
 	mapsPerFrame = mm.PageSize / mapSize
 
-	gfnBits      = 40
+	gfnBits      = 49
 	gfnMask      = 1<<gfnBits - 1
 	trackState   = uint64(3) << 62
 	trackFree    = uint64(0)

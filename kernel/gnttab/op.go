@@ -13,6 +13,20 @@ type Memory interface {
 	CopyOut(a mm.GuestVirt, src []byte) error
 }
 
+// Entries is Memory of a PV guest's vcpu, whose grants go to entries of its page tables.
+type Entries interface {
+	Memory
+	// MapGrant makes an entry one that maps frame m of owner's, which the caller holds: the
+	// entry for the virtual address at, or with pte the one at the machine address at. It
+	// returns the entry's machine address. avail is for the bits that are the guest's.
+	MapGrant(at uint64, pte bool, m mm.MFN, owner mm.DomID, write bool, avail uint32) (entry uint64, err error)
+	// GrantEntry is the machine address of the entry for a virtual address.
+	GrantEntry(at mm.GuestVirt) (entry uint64, ok bool)
+	// UnmapGrant ends what MapGrant made, or the guest has made of it: no CPU has the
+	// mapping on return.
+	UnmapGrant(entry uint64) error
+}
+
 // MaxBatch is how many structures one call of Hypercall works on, so that a
 // guest's count does not decide how long the hypervisor is busy.
 const MaxBatch = 64

@@ -146,7 +146,12 @@ func (a *actor) grantStep(c *cpu) {
 	if w.r.IntN(2) == 0 {
 		for ptr, g := range a.grants {
 			val := a.value()
-			if c.v.UnmapForeign(ptr, val, g.m) == nil {
+			if w.r.IntN(2) == 0 {
+				if err := c.v.DropForeign(ptr); err != nil {
+					w.Errorf("the entry at %#x: %v", ptr, err)
+				}
+				delete(a.grants, ptr)
+			} else if c.v.UnmapForeign(ptr, val, g.m) == nil {
 				delete(a.grants, ptr)
 			}
 			return

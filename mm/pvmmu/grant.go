@@ -35,6 +35,48 @@ func (v *VCPU) UnmapForeign(ptr, val uint64, m mm.MFN) error {
 	}
 }
 
+// DropForeign makes the L1 entry at ptr one that is not present, if it maps another domain's
+// frame. On return it maps none, also if the guest has put something else there or has
+// unmade the table, and the domain's CPUs have forgotten it.
+func (v *VCPU) DropForeign(ptr uint64) error {
+	d := v.d
+	m, i := mm.MFN(ptr>>mm.PageShift), int(ptr&mm.PageMask)>>3
+	f := d.types.at(m)
+	if f == nil || ptr&7 != 0 {
+		return ErrArgument
+	}
+	for {
+		if !f.borrow(L1) {
+			// What is being unmade is so first.
+			for d.settled() != nil {
+				wait()
+			}
+			if w := f.load(); w.typ() != L1 || !w.is(validated) || !d.own(m) {
+				return nil
+			}
+			continue
+		}
+		var err error
+		if d.own(m) {
+			if e := load(d.mem.Table(m), i); e.is(present) && !d.own(e.frame()) {
+				_, err = d.updateL1(m, i, change{exchange: true, old: e})
+			}
+		}
+		d.giveBack(f, m)
+		if err != errDiffers {
+			return err
+		}
+	}
+}
+
+// settled goes on with the domain's task, whoever it is for.
+func (d *Domain) settled() error {
+	budget := d.budget
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.finish(&budget)
+}
+
 // foreignEntry is an update of an L1 entry, and of nothing else.
 func (v *VCPU) foreignEntry(ptr uint64, c change) error {
 	d := v.d

@@ -504,6 +504,22 @@ func TestForeign(t *testing.T) {
 	if err := g.v.MapForeign(pt(g.m[2], 5), uint64(to(o.m[1], 0)), other); err != ErrType {
 		t.Error(err)
 	}
+	// An unmap that does not say what is mapped.
+	if err := g.v.MapForeign(at, uint64(to(o.m[1], writable)), other); err != nil {
+		t.Error(err)
+	}
+	for _, ptr := range []uint64{at, at, pt(g.m[3], 0), pt(g.m[2], 0), pt(g.m[9], 0), pt(o.m[1], 0)} {
+		if err := g.v.DropForeign(ptr); err != nil {
+			t.Errorf("%#x: %v", ptr, err)
+		}
+	}
+	for _, ptr := range []uint64{at + 1, 1 << 60} {
+		if err := g.v.DropForeign(ptr); err != ErrArgument {
+			t.Errorf("%#x: %v", ptr, err)
+		}
+	}
+	g.is(o.m[1], Writable, 0, 1)
+	g.is(g.m[4], None, 0, 2)
 	// A table with a mapping goes.
 	if err := g.v.MapForeign(at, uint64(to(o.m[1], writable)), other); err != nil {
 		t.Error(err)

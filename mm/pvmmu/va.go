@@ -77,6 +77,9 @@ func (v *VCPU) Emulate(ptr uint64, size int, val uint64, exchange bool, old uint
 		was, err := d.exchange(v, m, i, c, &budget)
 		switch err {
 		case nil:
+			for d.Pending() != nil { // there is no hypercall to repeat
+				wait()
+			}
 			return uint64(was) & mask >> shift, true, nil
 		case errDiffers: // the processor or another vcpu was there first
 		default:

@@ -1,0 +1,40 @@
+package domain
+
+import (
+	"nidus/kernel/gnttab"
+	"nidus/mm"
+)
+
+// Grants of a PV guest go to entries of its page tables (grant_table.h,
+// GNTMAP_contains_pte).
+
+var _ gnttab.Entries = (*VCPU)(nil)
+
+// Bits of an L1 entry (APM vol. 2, 5.4). A granted page is not executed.
+const (
+	grantBits       = 1<<0 | 1<<5 | 1<<6 | 1<<63 // present, accessed, dirty, no-execute
+	grantWrite      = 1 << 1
+	grantAvail      = 7
+	grantAvailShift = 9
+)
+
+// MapGrant implements gnttab.Entries.
+func (v *VCPU) MapGrant(at uint64, pte bool, m mm.MFN, owner mm.DomID, write bool, avail uint32) (entry uint64, err error) {
+	if !pte {
+		var ok bool
+		if at, ok = v.MMU.EntryAddress(mm.GuestVirt(at)); !ok {
+			return 0, mm.ErrBadAddress
+		}
+	}
+	e := uint64(m)<<mm.PageShift | grantBits | uint64(avail&grantAvail)<<grantAvailShift
+	if write {
+		e |= grantWrite
+	}
+	return at, v.MMU.MapForeign(at, e, owner)
+}
+
+// GrantEntry implements gnttab.Entries.
+func (v *VCPU) GrantEntry(at mm.GuestVirt) (entry uint64, ok bool) { return v.MMU.EntryAddress(at) }
+
+// UnmapGrant implements gnttab.Entries.
+func (v *VCPU) UnmapGrant(entry uint64) error { return v.MMU.DropForeign(entry) }

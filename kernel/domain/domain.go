@@ -376,6 +376,9 @@ func (d *Domain) free() error {
 	if d.Maps != nil {
 		d.Maps.Free()
 	}
+	if d.PV != nil {
+		d.Host.PV.leave()
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for m := range d.specials {

@@ -21,9 +21,10 @@ type PVHost struct {
 	// Hole is the L4 entries 256 to 271 of the host's own address space.
 	Hole [pvmmu.HoleSlots]uint64
 
-	mu    sync.Mutex
-	types *pvmmu.Types
-	m2p   *mm.M2P
+	mu      sync.Mutex
+	domains int
+	types   *pvmmu.Types
+	m2p     *mm.M2P
 }
 
 // L4 entries that differ from the host's (docs/address-space.md), counted from 256.
@@ -32,9 +33,9 @@ const (
 	holeArea = 4
 )
 
-// tables makes what describes each frame of the machine for PV domains, when there is a
-// first one: 6 MiB for each GiB of the machine, which a host without any PV domain keeps.
-func (h *PVHost) tables(mem *mm.Pool) (*pvmmu.Types, *mm.M2P, error) {
+// enter counts a PV domain, and returns what describes each frame of the machine for
+// them: 6 MiB for each GiB of the machine, which are there as long as there is a PV domain.
+func (h *PVHost) enter(mem *mm.Pool) (*pvmmu.Types, *mm.M2P, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.m2p == nil {
@@ -45,7 +46,18 @@ func (h *PVHost) tables(mem *mm.Pool) (*pvmmu.Types, *mm.M2P, error) {
 		}
 		h.m2p, h.types = m2p, pvmmu.NewTypes(make([]pvmmu.FrameType, end))
 	}
+	h.domains++
 	return h.types, h.m2p, nil
+}
+
+// leave ends enter: no CPU has page tables of that domain.
+func (h *PVHost) leave() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.domains--; h.domains == 0 {
+		h.m2p.Free()
+		h.m2p, h.types = nil, nil
+	}
 }
 
 // PV is what only a PV domain has.
@@ -65,7 +77,7 @@ func (d *Domain) beginPV(c *mm.SpaceConfig) (virt.Machine, error) {
 	if h == nil {
 		return nil, fmt.Errorf("PV domains: %w", pv.ErrNoRings)
 	}
-	types, m2p, err := h.tables(d.Host.Memory)
+	types, m2p, err := h.enter(d.Host.Memory)
 	if err != nil {
 		return nil, err
 	}

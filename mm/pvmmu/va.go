@@ -88,8 +88,12 @@ func (v *VCPU) Emulate(ptr uint64, size int, val uint64, exchange bool, old uint
 	}
 }
 
-// IsTable tells whether a frame of the domain's is a page table now.
-func (d *Domain) IsTable(m mm.MFN) bool {
+// IsL1 tells whether a frame of the domain's is a page table of the lowest level now.
+func (d *Domain) IsL1(m mm.MFN) bool {
 	f := d.types.at(m)
-	return f != nil && d.own(m) && f.load().count() > 0 && f.load().typ().level() > 0
+	if f == nil || !d.own(m) {
+		return false
+	}
+	w := f.load()
+	return w.count() > 0 && w.typ() == L1
 }

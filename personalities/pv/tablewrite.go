@@ -73,7 +73,7 @@ func (v *vcpu) table(at mm.GuestVirt) (ptr uint64, ok bool) {
 		return 0, false
 	}
 	m := mm.MFN(e & frame >> mm.PageShift)
-	return e&frame | uint64(at&mm.PageMask), v.Domain.PV.MMU.IsTable(m)
+	return e&frame | uint64(at&mm.PageMask), v.Domain.PV.MMU.IsL1(m)
 }
 
 // Read implements emulate.Memory.

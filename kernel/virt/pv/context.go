@@ -20,13 +20,13 @@ type context struct {
 	gdtBase  uint64
 	ldt      uint64 // selLDT, or 0
 
-	xsave  uint64 // 0: FXSAVE; else XSAVE of these components: the host's XCR0
-	xcr0   uint64 // the guest's, if xsave isn't 0
-	tsd    uint64 // CR4.TSD: RDTSC is #GP
-	hostSP uint64
-	hostFS uint64
-	hostView       uint64 // 1: back to the host's page tables at exits
-	fsgsbase       uint64 // 1: CR4.FSGSBASE is on
+	xsave    uint64 // 0: FXSAVE; else XSAVE of these components: the host's XCR0
+	xcr0     uint64 // the guest's, if xsave isn't 0
+	tsd      uint64 // CR4.TSD: RDTSC is #GP
+	hostSP   uint64
+	hostFS   uint64
+	hostView uint64 // 1: back to the host's page tables at exits
+	fsgsbase uint64 // 1: CR4.FSGSBASE is on
 
 	ts     uint64    // CR0.TS: the next use of the FPU is #NM
 	drLive uint64    // the guest has breakpoints on: load the debug registers

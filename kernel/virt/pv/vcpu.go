@@ -262,7 +262,9 @@ func (v *vcpu) FPUSize() int { return len(v.fpu) }
 func (v *vcpu) FPU(dst []byte) int { return copy(dst, v.fpu) }
 
 // SetFPU implements virt.VCPU.
-func (v *vcpu) SetFPU(src []byte) error { return virt.SetFPUImage(v.fpu, src, v.m.features.XCR0, v.m.mxcsr) }
+func (v *vcpu) SetFPU(src []byte) error {
+	return virt.SetFPUImage(v.fpu, src, v.m.features.XCR0, v.m.mxcsr)
+}
 
 // Save implements virt.VCPU.
 func (v *vcpu) Save(s *virt.State) {

@@ -394,3 +394,24 @@ func TestPVUnknown(t *testing.T) {
 		g.want(xenabi.EOPNOTSUPP, xenabi.HypercallXenPMUOp, 4)
 	})
 }
+
+// TestPVNoAllocations: what a kernel calls at each switch of tasks, and at each return.
+func TestPVNoAllocations(t *testing.T) {
+	g := newPV(t, 64)
+	r := g.v.HV.Regs()
+	g.words(dataAt, xenabi.HypercallStackSwitch, 0, 0x2b, 0x9000, 0, 0, 0, 0, xenabi.HypercallFPUTaskswitch, 0, 1)
+	g.words(argAt, 1, 2, 3, 0, 0x1000, 0x30, 0x202, 0x2000, 0x28)
+	for _, x := range [][4]uint64{
+		{xenabi.HypercallStackSwitch, 0x2b, 0x9000}, {xenabi.HypercallFPUTaskswitch, 1}, {xenabi.HypercallSetSegmentBase, 0, 0x1000},
+		{xenabi.HypercallSetSegmentBase, 3, pvcpu.Flat64SS}, {xenabi.HypercallSetDebugreg, 7, 0x400}, {xenabi.HypercallIret},
+		{xenabi.HypercallMulticall, dataAt, 2}, {xenabi.HypercallVMAssist, 0, 2},
+	} {
+		g.once(x[0], x[1], x[2], x[3])
+		if n := testing.AllocsPerRun(50, func() {
+			r.RAX, r.RDI, r.RSI, r.RDX, r.RSP = x[0], x[1], x[2], x[3], argAt
+			HandlePV(g.v)
+		}); n != 0 {
+			t.Errorf("hypercall %d allocates %v times", x[0], n)
+		}
+	}
+}

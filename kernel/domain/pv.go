@@ -122,7 +122,8 @@ func (p *PV) release(d *Domain) {
 		return
 	}
 	for _, v := range d.VCPUs {
-		v.dropGDT()
+		v.machine.dropGDT()
+		v.machine.dropLDT()
 	}
 	for p.MMU.Release() != nil { // ErrAgain
 		runtime.Gosched()

@@ -15,7 +15,8 @@ import (
 type pvMachine struct {
 	v   *VCPU
 	hv  pv.VCPU
-	gdt []mm.MFN // that it holds as pages of descriptors
+	gdt []mm.MFN             // that it holds as pages of descriptors
+	ldt [pv.LDTFrames]mm.MFN // the same; 0: not there
 }
 
 var (
@@ -27,7 +28,7 @@ var (
 func (v *VCPU) newPVCPU() {
 	d := v.Domain
 	m := &pvMachine{v: v, hv: v.HV.(pv.VCPU)}
-	v.dropGDT = m.dropGDT
+	v.machine = m
 	ext := d.Policy.Leaf(0x80000001, 0)
 	v.MMU = d.PV.MMU.AddVCPU(pvRoots{m})
 	v.PV = pvcpu.New(m, uint32(v.ID), d.PV.Width, &d.PV.Assist, msr.Features{
@@ -182,14 +183,6 @@ func (m *pvMachine) dropGDT() {
 		m.v.Domain.PV.MMU.PutDescriptors(f)
 	}
 	m.gdt = m.gdt[:0]
-}
-
-// SetLDT implements pvcpu.Machine and pvmmu.CPU.
-func (m *pvMachine) SetLDT(base mm.GuestVirt, entries uint32) error {
-	if entries != 0 {
-		return xenabi.EINVAL
-	}
-	return nil
 }
 
 // TSC implements pvcpu.Machine.

@@ -45,7 +45,7 @@ type VCPU struct {
 	thread  atomic.Uint64
 	sched   atomic.Pointer[Sched]
 
-	dropGDT  func() // of a PV guest
+	machine  *pvMachine // of a PV guest
 	timers   timers
 	runstate runstate
 	time     timeArea

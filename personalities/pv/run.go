@@ -16,6 +16,7 @@ import (
 	"nidus/kernel/virt"
 	hw "nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
+	"nidus/personalities/paging"
 )
 
 // vcpu is a vcpu's loop: what it keeps between exits.
@@ -89,7 +90,9 @@ func (v *vcpu) handle() {
 	case virt.ReasonException:
 		err = v.exception(e.Event)
 	case virt.ReasonInvalidState: // a selector of the guest's, or where it goes on
-		err = v.PV.BadEntry()
+		if !v.FillSelectors() {
+			err = v.PV.BadEntry()
+		}
 	default:
 		v.Domain.Crash(v.VCPU, "exit that nobody handles: "+e.String())
 	}
@@ -135,6 +138,16 @@ func (v *vcpu) exception(e virt.Event) error {
 	case virt.VectorPF:
 		if v.tableWrite(e) {
 			return nil
+		}
+		const code = paging.PFPresent | paging.PFUser // the processor's own access
+		if e.Code&code == 0 {
+			if at, filled, ldt := v.LDTFault(v.HV.Get(virt.CR2)); filled {
+				return nil
+			} else if ldt { // the guest knows it by its own address
+				if err := v.HV.Set(virt.CR2, uint64(at)); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return v.PV.Exception(e)

@@ -17,6 +17,12 @@ type VCPU interface {
 	// SetGDT sets the frames of the GDT and the number of its entries, checked by the
 	// caller; no frames is an empty one.
 	SetGDT(frames []mm.MFN, entries int)
+	// SetLDT makes an LDT of that many entries, of which no page is there yet; 0: none.
+	SetLDT(entries int) error
+	// MapLDT puts a page of descriptors into it.
+	MapLDT(page int, m mm.MFN)
+	// LDTPage is the page of the LDT that the processor looks for at address a.
+	LDTPage(a uint64) (page int, ok bool)
 	// FlushPage makes the vcpu forget one page before it runs on. Its own goroutine calls
 	// it.
 	FlushPage(va uint64)
@@ -36,6 +42,7 @@ type vcpu struct {
 	fpu    []byte
 	page   mm.MFN
 	tables *[512]uint64 // the page table of its descriptors
+	ldt    table        // the page with the LDT's descriptor; made with the first LDT
 
 	rdtsc      bool   // it exits
 	narrow     int    // 1: a 32-bit guest
@@ -347,5 +354,8 @@ func (v *vcpu) Dump() string {
 // Close implements virt.VCPU.
 func (v *vcpu) Close() {
 	v.m.cfg.Pages.Free(v.page, 1)
-	v.ctx, v.fpu, v.tables = nil, nil, nil
+	if v.ldt.words != nil {
+		v.m.cfg.Pages.Free(v.ldt.mfn, 1)
+	}
+	v.ctx, v.fpu, v.tables, v.ldt = nil, nil, nil, table{}
 }

@@ -97,7 +97,7 @@ func (d *Image) alloc() (uint64, error) {
 		return c << d.h.bits, d.setRefIn(at, i, 1)
 	}
 	d.full = true
-	return 0, fmt.Errorf("no cluster of the image's %d is free, and it can't grow: %w", d.clusters, block.ErrNoSpace)
+	return 0, fmt.Errorf("no cluster of the image's %d (of %d KiB) is free, and its file can't grow here; \"truncate -s SIZE\" on a copy of it makes room: %w", d.clusters, d.h.cluster()>>10, block.ErrNoSpace)
 }
 
 // ownTable tells whether a cluster has the header, a part of the L1 table or of the table of

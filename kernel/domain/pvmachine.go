@@ -138,6 +138,9 @@ func (m pvRoots) SetRoot(kernel bool, root mm.MFN) {
 	}
 }
 
+// Base implements pvcpu.Machine.
+func (m *pvMachine) Base() mm.MFN { return m.v.MMU.Root(true) }
+
 // NewRoot implements pvcpu.Machine.
 func (m *pvMachine) NewRoot(root mm.MFN, user bool) error {
 	for {

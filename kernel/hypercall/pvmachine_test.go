@@ -43,6 +43,8 @@ func (m *pvMachine) CPUID(leaf, sub uint32) (a, b, c, d uint32) {
 	return 0, 0, 0, 0
 }
 
+func (m *pvMachine) Base() mm.MFN { return m.PV.Root }
+
 func (m *pvMachine) NewRoot(root mm.MFN, user bool) error {
 	if root == m.forbidden {
 		return xenabi.EINVAL

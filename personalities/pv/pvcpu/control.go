@@ -40,7 +40,7 @@ func (c *CPU) readCR(cr uint8) (uint64, bool) {
 	case 2:
 		return c.M.CR2(), true
 	case 3:
-		return c.CR3(c.Root), true
+		return c.CR3(c.M.Base()), true
 	case 4:
 		return c.CR4, true
 	}

@@ -32,6 +32,7 @@ type fake struct {
 	mask    bool
 	cr2     uint64
 	root    mm.MFN
+	base    mm.MFN
 	tsc     uint64
 	leaves  map[uint32][4]uint32
 	unknown []uint32
@@ -65,6 +66,7 @@ func (f *fake) CPUID(leaf, _ uint32) (a, b, c, d uint32) {
 	l := f.leaves[leaf]
 	return l[0], l[1], l[2], l[3]
 }
+func (f *fake) Base() mm.MFN { return f.base }
 func (f *fake) NewRoot(root mm.MFN, user bool) error {
 	if root == 0 || root > 100 {
 		return xenabi.EINVAL

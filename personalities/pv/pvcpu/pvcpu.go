@@ -61,6 +61,9 @@ type Machine interface {
 	// SetRoot makes root the page tables that the vcpu runs on: State's Root or
 	// UserRoot, which the vcpu holds already.
 	SetRoot(root mm.MFN)
+	// Base is the frame that the guest's kernel has made its root: State's Root, but
+	// of a 32-bit guest, whose root is below one of the hypervisor's.
+	Base() mm.MFN
 	// NewRoot makes root State's Root, or UserRoot, as MMUEXT_NEW_BASEPTR and
 	// NEW_USER_BASEPTR do: it takes the references, gives the old ones back,
 	// and loads root if the vcpu runs on that one. For a vcpu that is not up

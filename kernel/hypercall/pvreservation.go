@@ -23,6 +23,8 @@ type pvFrames interface {
 	// anything; unclaim undoes that.
 	claim(m mm.MFN, order uint) bool
 	unclaim(m mm.MFN, order uint)
+	// owns tells whether m is the domain's.
+	owns(m mm.MFN) bool
 	// note makes pfn what the machine-to-physical table says of m.
 	note(m mm.MFN, pfn uint64)
 }
@@ -38,6 +40,11 @@ func (f directFrames) claim(m mm.MFN, order uint) bool {
 }
 
 func (f directFrames) unclaim(m mm.MFN, order uint) { f.d.Host.Memory.Frames().Unclaim(m, order) }
+
+func (f directFrames) owns(m mm.MFN) bool {
+	i := f.d.Host.Memory.Frames().Info(m)
+	return i.Owner == f.d.ID && i.Kind != mm.FrameNone
+}
 
 func (f directFrames) note(m mm.MFN, pfn uint64) { f.d.PV.M2P.Set(m, pfn) }
 
@@ -97,15 +104,7 @@ func (c *call) pvExtent(cmd uint32, a *xenabi.MemoryReservation, i uint64, zone 
 	}
 	size := mm.MFN(1) << order
 	if cmd == xenabi.XenMemDecreaseReservation {
-		m := mm.MFN(n)
-		if !f.claim(m, order) {
-			return false
-		}
-		for k := range size {
-			f.TakeDirect(m + k)
-		}
-		f.Uncharge(uint64(size))
-		return true
+		return c.giveBack(mm.MFN(n), order)
 	}
 	if f.Charge(uint64(size)) != nil {
 		return false
@@ -126,6 +125,33 @@ func (c *call) pvExtent(cmd uint32, a *xenabi.MemoryReservation, i uint64, zone 
 		}
 	}
 	f.GiveFresh(m, order)
+	return true
+}
+
+// giveBack takes a block of frames from the domain. One that is in use, mapped or a table,
+// stays the domain's, which is told that it is gone: Xen would free it with the last use, and
+// GNU Mach gives tables back that it goes on to use. False is that a frame is not the
+// domain's.
+func (c *call) giveBack(m mm.MFN, order uint) bool {
+	f := c.pvFrames()
+	take := func(m mm.MFN, order uint) bool {
+		if !f.claim(m, order) {
+			return false
+		}
+		for k := range mm.MFN(1) << order {
+			f.TakeDirect(m + k)
+		}
+		f.Uncharge(1 << order)
+		return true
+	}
+	if take(m, order) {
+		return true
+	}
+	for k := range mm.MFN(1) << order {
+		if !take(m+k, 0) && !f.owns(m+k) {
+			return false
+		}
+	}
 	return true
 }
 

@@ -17,6 +17,7 @@ type fakeFrames struct {
 	own     map[mm.MFN]uint64 // the domain's, with what the M2P says
 	fresh   map[mm.MFN]bool   // nobody's yet
 	claimed map[mm.MFN]bool
+	inUse   map[mm.MFN]bool
 }
 
 func newFrames(t *testing.T) *fakeFrames {
@@ -80,7 +81,7 @@ func (f *fakeFrames) TakeDirect(m mm.MFN) {
 
 func (f *fakeFrames) claim(m mm.MFN, order uint) bool {
 	for i := m; i < m+1<<order; i++ {
-		if _, ok := f.own[i]; !ok || f.claimed[i] {
+		if _, ok := f.own[i]; !ok || f.claimed[i] || f.inUse[i] {
 			for k := m; k < i; k++ {
 				delete(f.claimed, k)
 			}
@@ -98,6 +99,11 @@ func (f *fakeFrames) unclaim(m mm.MFN, order uint) {
 		}
 		delete(f.claimed, i)
 	}
+}
+
+func (f *fakeFrames) owns(m mm.MFN) bool {
+	_, ok := f.own[m]
+	return ok
 }
 
 func (f *fakeFrames) note(m mm.MFN, pfn uint64) { f.own[m] = pfn }
@@ -179,6 +185,19 @@ func TestPVReservation(t *testing.T) {
 		}
 		g.list(g.listed(0), 5)
 		op(1, decrease, xenabi.MemoryReservation{ExtentStart: dataAt, NrExtents: 2})
+
+		// One that is in use stays, and the rest of its block goes.
+		before, quota := len(f.own), f.quota
+		g.list(0x800, 0xa00)
+		op(2, populate, xenabi.MemoryReservation{ExtentStart: dataAt, NrExtents: 2, ExtentOrder: 1})
+		used := mm.MFN(g.listed(0))
+		f.inUse = map[mm.MFN]bool{used: true, used + 1: true, mm.MFN(g.listed(1)): true}
+		op(2, decrease, xenabi.MemoryReservation{ExtentStart: dataAt, NrExtents: 2, ExtentOrder: 1})
+		if len(f.own) != before+3 || f.quota != quota-3 || !f.owns(used) {
+			t.Errorf("%d frames of 3, quota %d of %d", len(f.own)-before, f.quota, quota-3)
+		}
+		f.inUse = nil
+		op(1, decrease, xenabi.MemoryReservation{ExtentStart: dataAt, NrExtents: 2, ExtentOrder: 1}) // the second is not whole any more
 
 		// What can't be done, at once or from somewhere on.
 		for _, cmd := range []uint64{populate, decrease, increase} {

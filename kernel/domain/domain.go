@@ -96,6 +96,7 @@ type Domain struct {
 type special struct {
 	mfn  mm.MFN
 	page mm.Page
+	told bool // a PV guest knows its number, and may map it
 }
 
 // State is where a domain is in its life.

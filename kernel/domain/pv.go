@@ -110,7 +110,7 @@ func (d *Domain) shares(m mm.MFN, f mm.Frame) pvmmu.Rights {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, ok := d.specials[m]; ok {
+	if s, ok := d.specials[m]; ok && (s.told || m == d.shared.mfn) {
 		return pvmmu.ReadWrite
 	}
 	return pvmmu.NoRights

@@ -3,6 +3,7 @@ package domain
 import (
 	"nidus/kernel/gnttab"
 	"nidus/mm"
+	"nidus/mm/pvmmu"
 )
 
 // Grants of a PV guest go to entries of its page tables (grant_table.h,
@@ -37,4 +38,15 @@ func (v *VCPU) MapGrant(at uint64, pte bool, m mm.MFN, owner mm.DomID, write boo
 func (v *VCPU) GrantEntry(at mm.GuestVirt) (entry uint64, ok bool) { return v.MMU.EntryAddress(at) }
 
 // UnmapGrant implements gnttab.Entries.
-func (v *VCPU) UnmapGrant(entry uint64) error { return v.MMU.DropForeign(entry) }
+func (v *VCPU) UnmapGrant(entry uint64, m mm.MFN) error {
+	if m == mm.InvalidMFN {
+		return v.MMU.DropForeign(entry)
+	}
+	// Anything else that is there now is the guest's, and stays.
+	switch err := v.MMU.UnmapForeign(entry, 0, m); err {
+	case pvmmu.ErrState, pvmmu.ErrType, pvmmu.ErrFrame:
+		return nil
+	default:
+		return err
+	}
+}

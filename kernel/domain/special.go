@@ -14,7 +14,7 @@ func (d *Domain) allocSpecial() (special, error) {
 	if !ok {
 		return special{}, fmt.Errorf("a page to share: %w", mm.ErrNoMemory)
 	}
-	s := special{m, d.Host.Memory.Page(m)}
+	s := special{mfn: m, page: d.Host.Memory.Page(m)}
 	s.page.Clear()
 	d.mu.Lock()
 	d.specials[m] = s
@@ -66,6 +66,12 @@ func (d *Domain) FreePrivate(m mm.MFN) {
 // its machine address.
 func (d *Domain) grantFrame(m mm.MFN) uint64 {
 	if d.PV != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if s, ok := d.specials[m]; ok {
+			s.told = true
+			d.specials[m] = s
+		}
 		return uint64(m)
 	}
 	return uint64(d.Host.Memory.Frames().GFN(m))

@@ -64,7 +64,7 @@ func (c *Caller) open(e *copyEnd, dom uint16, frame uint64, gref bool, use Use) 
 	}
 	m, err := t.cfg.Space.Hold(mm.GFN(frame), use&Write != 0)
 	if err != nil {
-		return xenabi.GNTSTBadPage
+		return unheld(t.cfg.Space, mm.GFN(frame))
 	}
 	e.space, e.mfn, e.write = t.cfg.Space, m, use&Write != 0
 	return xenabi.GNTSTOkay

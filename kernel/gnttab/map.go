@@ -53,7 +53,7 @@ func (c *Caller) enter(handle uint32, m mapping, a *xenabi.GnttabMapGrantRef) xe
 	mfn, err := from.Space.Hold(acc.GFN, m.use&Write != 0)
 	if err != nil {
 		m.granter.Release(m.ref, m.use)
-		return xenabi.GNTSTBadPage
+		return unheld(from.Space, acc.GFN)
 	}
 	err = c.place(&m, mfn, a)
 	from.Space.Drop(mfn, m.use&Write != 0)
@@ -71,6 +71,28 @@ func (c *Caller) enter(handle uint32, m mapping, a *xenabi.GnttabMapGrantRef) xe
 	return xenabi.GNTSTOkay
 }
 
+// granted is the frame of an entry that is in use.
+func (t *Table) granted(ref uint32) mm.GFN {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	a := t.entry(ref)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.access.GFN
+}
+
+// unheld is why a frame can't be had: it is none, or it is a PV guest's page table or page of
+// descriptors, which nobody writes to.
+func unheld(s *mm.Space, g mm.GFN) xenabi.GnttabStatus {
+	if s.Direct() {
+		if m, err := s.Hold(g, false); err == nil {
+			s.Drop(m, false)
+			return xenabi.GNTSTGeneralError
+		}
+	}
+	return xenabi.GNTSTBadPage
+}
+
 // direct tells whether the domain is a PV one.
 func (t *Table) direct() bool { return t.cfg.Space != nil && t.cfg.Space.Direct() }
 
@@ -81,7 +103,7 @@ func (c *Caller) place(m *mapping, mfn mm.MFN, a *xenabi.GnttabMapGrantRef) erro
 		return c.t.cfg.Space.AddGrant(m.at, mfn, from.ID, m.use&Write == 0)
 	}
 	p, ok := c.mem.(Entries)
-	if !ok || from.ID == c.t.cfg.ID { // its own entry could not be told from another
+	if !ok {
 		return xenabi.EINVAL
 	}
 	at, err := p.MapGrant(a.HostAddr, a.Flags&xenabi.GntMapContainsPTE != 0, mfn, from.ID, m.use&Write != 0, a.Flags>>16)
@@ -95,7 +117,11 @@ func (c *Caller) displace(m mapping) error {
 		return c.t.cfg.Space.RemoveGrant(m.at)
 	}
 	if p, ok := c.mem.(Entries); ok {
-		return p.UnmapGrant(uint64(m.at) << 3)
+		frame := mm.InvalidMFN
+		if m.granter == c.t {
+			frame = mm.MFN(c.t.granted(m.ref))
+		}
+		return p.UnmapGrant(uint64(m.at)<<3, frame)
 	}
 	return nil // at the domain's end: no vcpu runs, and its tables are going
 }

@@ -184,6 +184,31 @@ func TestPVMaps(t *testing.T) {
 	if st := unmap(0x5000, h); st != 0 || mem.Page(p.f[3]).Load64(8*5) == 0 || g.d.Grants.Pins() != 0 {
 		t.Errorf("%d, %d pins", st, g.d.Grants.Pins())
 	}
+	// Its own, which can't become a table meanwhile.
+	own, err := p.table.FrameForIndex(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem.Page(own).Store32(8*8+xenabi.GrantV1Frame, uint32(p.f[5]))
+	mem.Page(own).Store32(8*8, uint32(permit)|7<<16)
+	a := xenabi.GnttabMapGrantRef{HostAddr: 0x7000, Flags: hostMap, Ref: 8, DomID: 7}
+	p.grant(t, xenabi.GnttabOpMapGrantRef, &a)
+	if i := p.types.Info(p.f[5]); a.Status != 0 || i.Type != pvmmu.Writable || i.Count != 1 {
+		t.Fatalf("%d, %+v", a.Status, i)
+	}
+	if err := p.MMU.Pin(p.f[5], 1); err != pvmmu.ErrType {
+		t.Error(err)
+	}
+	if st := unmap(0x7000, a.Handle); st != 0 || mem.Page(p.f[3]).Load64(8*7) != 0 {
+		t.Error(st)
+	}
+	if err := p.MMU.Pin(p.f[5], 1); err != nil {
+		t.Error(err)
+	}
+	p.grant(t, xenabi.GnttabOpMapGrantRef, &a)
+	if a.Status != xenabi.GNTSTGeneralError {
+		t.Errorf("a page table, writable: %d", a.Status)
+	}
 	// It ends with the domain, too.
 	if _, st := mapped(0x6000, 8, 0); st != 0 {
 		t.Fatal(st)

@@ -23,8 +23,9 @@ type Entries interface {
 	// GrantEntry is the machine address of the entry for a virtual address.
 	GrantEntry(at mm.GuestVirt) (entry uint64, ok bool)
 	// UnmapGrant ends what MapGrant made, or the guest has made of it: no CPU has the
-	// mapping on return.
-	UnmapGrant(entry uint64) error
+	// mapping on return. Of a grant of the guest's own, m is the frame, which can't be told
+	// from others of the guest's otherwise; else it is InvalidMFN.
+	UnmapGrant(entry uint64, m mm.MFN) error
 }
 
 // MaxBatch is how many structures one call of Hypercall works on, so that a

@@ -27,6 +27,10 @@ func mmuErr(err error) int64 {
 		return 0
 	case pvmmu.ErrUnsupported:
 		return errno(xenabi.ENOSYS)
+	case pvmmu.ErrProtected:
+		return errno(xenabi.EBUSY)
+	case pvmmu.ErrMachine:
+		return errno(xenabi.EPERM)
 	case pvmmu.ErrFrame, pvmmu.ErrType, pvmmu.ErrEntry, pvmmu.ErrSlot, pvmmu.ErrLinear, pvmmu.ErrState,
 		pvmmu.ErrArgument, pvmmu.ErrCount, pvmmu.ErrAddress, pvmmu.ErrDescriptor:
 		return errno(xenabi.EINVAL)
@@ -75,7 +79,10 @@ func (c *call) beginList() (l mmuList, res int64) {
 // mmuOwner refuses what is not the domain's own: no guest may map another's memory, or the
 // machine's, but by a grant.
 func (c *call) mmuOwner(id uint16) int64 {
-	if d := mm.DomID(id); d == mm.DomIDIO || d == mm.DomIDXen {
+	switch mm.DomID(id) {
+	case mm.DomIDIO:
+		return errno(xenabi.EINVAL) // there is nothing to map
+	case mm.DomIDXen:
 		return errno(xenabi.EPERM)
 	}
 	if err := c.own(id); err != nil {

@@ -201,7 +201,7 @@ func TestMMUUpdate(t *testing.T) {
 		}
 		// The second one is bad: the first is done, the third isn't.
 		list = g.updates(g.at(3, 3), g.to(5, 1), g.at(3, 4), g.to(3, 3), g.at(3, 5), g.to(5, 1))
-		g.is(xenabi.EINVAL, updateNr, list, 3, doneAt, self)
+		g.is(xenabi.EBUSY, updateNr, list, 3, doneAt, self)
 		if n := g.get32(doneAt); n != 1 || g.pte(3, 3) == 0 || g.pte(3, 5) != 0 {
 			t.Errorf("%d were done", n)
 		}
@@ -211,7 +211,9 @@ func TestMMUUpdate(t *testing.T) {
 		if e := g.pte(3, 3); e != g.to(5, 0x63|user) {
 			t.Errorf("the entry is %#x", e)
 		}
-		g.is(xenabi.EINVAL, updateNr, g.updates(g.at(3, 3)|4, 0), 1, 0, self)
+		g.is(xenabi.ENOSYS, updateNr, g.updates(g.at(3, 3)|4, 0), 1, 0, self)
+		g.is(xenabi.EPERM, updateNr, g.updates(g.at(3, 3), 1<<45|1), 1, 0, self)
+		g.is(xenabi.EINVAL, updateNr, g.updates(g.at(3, 3), g.to(5, 0x11)), 1, 0, self)
 		// Many, at the end of the memory that there is.
 		for n, want := range map[uint64]any{200: 0, 256: 0, 300: xenabi.EFAULT} {
 			at := uint64(absentAt) - 256*16
@@ -234,7 +236,7 @@ func TestMMUUpdate(t *testing.T) {
 		for _, fd := range []struct {
 			id   uint64
 			want any
-		}{{0, xenabi.EPERM}, {uint64(g.d.ID), 0}, {99, xenabi.ESRCH}, {uint64(mm.DomIDIO), xenabi.EPERM}, {uint64(mm.DomIDXen), xenabi.EPERM},
+		}{{0, xenabi.EPERM}, {uint64(g.d.ID), 0}, {99, xenabi.ESRCH}, {uint64(mm.DomIDIO), xenabi.EINVAL}, {uint64(mm.DomIDXen), xenabi.EPERM},
 			{self | uint64(g.d.ID+1)<<16, 0}, {self | 1<<16, xenabi.EPERM}, {self | 100<<16, xenabi.ESRCH}} {
 			g.is(fd.want, updateNr, g.updates(g.at(3, 3), 0), 1, 0, fd.id)
 		}
@@ -361,7 +363,7 @@ func TestUpdateVAMapping(t *testing.T) {
 			{0x1000, g.to(5, 1), xenabi.UVMFInvlpg | dataAt, 0},
 			{0x1000, g.to(5, 1), xenabi.UVMFTLBFlush | 0xf5000000, xenabi.EFAULT},
 			{0x1000, g.to(5, 1), 3 | xenabi.UVMFAll, 0},
-			{0x1000, g.to(3, 3), xenabi.UVMFNone, xenabi.EINVAL},
+			{0x1000, g.to(3, 3), xenabi.UVMFNone, xenabi.EBUSY},
 			{0x200000, g.to(5, 1), xenabi.UVMFNone, xenabi.EINVAL},
 			{0xf5800000, g.to(5, 1), xenabi.UVMFNone, xenabi.EINVAL},
 		} {
@@ -370,7 +372,7 @@ func TestUpdateVAMapping(t *testing.T) {
 		if len(g.pages) != 2 || len(g.sets) != 1 {
 			t.Errorf("flushes of %#x, %v", g.pages, g.sets)
 		}
-		for id, want := range map[uint64]any{self: 0, uint64(g.d.ID): 0, 0: xenabi.EPERM, 99: xenabi.ESRCH, uint64(mm.DomIDIO): xenabi.EPERM} {
+		for id, want := range map[uint64]any{self: 0, uint64(g.d.ID): 0, 0: xenabi.EPERM, 99: xenabi.ESRCH, uint64(mm.DomIDIO): xenabi.EINVAL} {
 			g.is(want, xenabi.HypercallUpdateVAMappingOtherdomain, args(0x1000, g.to(5, 3), 0, id)...)
 		}
 		if g.bits == 64 {

@@ -30,6 +30,10 @@ var (
 	ErrFrame = errors.New("the machine frame is not the domain's")
 	// ErrType is a frame that is used as something else.
 	ErrType = errors.New("the machine frame is in use as something else")
+	// ErrProtected is a page table, or a page of descriptors, that was to be mapped writable.
+	ErrProtected = errors.New("the machine frame is a page table or has descriptors: it can't be mapped writable")
+	// ErrMachine is a frame that is no RAM.
+	ErrMachine = errors.New("the machine frame is no memory")
 	// ErrEntry is a page table entry with a bit that a guest may not set.
 	ErrEntry = errors.New("the page table entry has a bit set that a guest may not set")
 	// ErrSlot is an entry that is the hypervisor's.

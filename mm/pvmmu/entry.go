@@ -60,15 +60,18 @@ func swap(t *mm.Table, i int, o, n entry) bool {
 // address. RAM has one memory type for all who map it, the hypervisor's: two at once would
 // show a guest what was in memory before it was cleared. A 64-bit guest's kernel runs in
 // ring 3, so all it maps is user's.
-func (d *Domain) adjustL1(e entry) entry {
-	if !e.is(present) {
-		return e
+func (d *Domain) adjustL1(e entry) (entry, error) {
+	switch {
+	case !e.is(present):
+		return e, nil
+	case e.is(caching):
+		return 0, ErrEntry
 	}
-	e &^= global | caching
+	e &^= global
 	if !d.pae {
 		e |= user
 	}
-	return e
+	return e, nil
 }
 
 // adjustUpper is adjustL1 for a table of a higher level. In a PAE table of level 3 there

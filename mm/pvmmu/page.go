@@ -16,7 +16,7 @@ type foreign struct {
 func (d *Domain) getPage(e entry, g foreign) error {
 	m := e.frame()
 	if d.types.at(m) == nil {
-		return ErrFrame
+		return ErrMachine
 	}
 	owner := d.id
 	if g.ok {
@@ -60,6 +60,9 @@ func (d *Domain) getMapped(e entry, owner mm.DomID) error {
 	}
 	if err := d.types.getWritable(e.frame(), owner); err != nil {
 		d.unref(e.frame())
+		if err == ErrType {
+			err = ErrProtected
+		}
 		return err
 	}
 	return nil
@@ -69,6 +72,9 @@ func (d *Domain) getMapped(e entry, owner mm.DomID) error {
 func (d *Domain) getSpecial(e entry) error {
 	m := e.frame()
 	info := d.mem.Frames().Info(m)
+	if info.Kind == mm.FrameMMIO && !d.special(m, info, e) {
+		return ErrMachine
+	}
 	if !d.special(m, info, e) || d.mem.Frames().Ref(m, info.Owner) != mm.FrameOK {
 		return ErrFrame
 	}

@@ -9,7 +9,7 @@ import (
 func TestPin(t *testing.T) {
 	g := newMachine(t, 64).guest(myself, 16, nil)
 	defer g.end()
-	g.tree(writable | global | pwt)
+	g.tree(writable | global)
 	g.pin(nil, g.m[0], 4)
 	g.is(g.m[0], L4, 1, 2)
 	g.is(g.m[1], L3, 1, 2)
@@ -52,10 +52,13 @@ func TestPin(t *testing.T) {
 // TestInvalidTables shows what no table may have, and that nothing is left of an attempt.
 func TestInvalidTables(t *testing.T) {
 	for name, bad := range map[string]func(g *guest) error{
-		"own table writable":      func(g *guest) error { g.put(g.m[3], 1, to(g.m[3], writable)); return ErrType },
-		"L2 table writable":       func(g *guest) error { g.put(g.m[3], 1, to(g.m[2], writable)); return ErrType },
+		"own table writable":      func(g *guest) error { g.put(g.m[3], 1, to(g.m[3], writable)); return ErrProtected },
+		"L2 table writable":       func(g *guest) error { g.put(g.m[3], 1, to(g.m[2], writable)); return ErrProtected },
 		"foreign frame":           func(g *guest) error { g.put(g.m[3], 511, to(base+60, 0)); return ErrFrame },
-		"beyond memory":           func(g *guest) error { g.put(g.m[3], 511, to(1<<39, 0)); return ErrFrame },
+		"beyond memory":           func(g *guest) error { g.put(g.m[3], 511, to(1<<39, 0)); return ErrMachine },
+		"L1 write-through":        func(g *guest) error { g.put(g.m[3], 1, to(g.m[4], pwt)); return ErrEntry },
+		"L1 uncached":             func(g *guest) error { g.put(g.m[3], 1, to(g.m[4], pcd)); return ErrEntry },
+		"L1 PAT":                  func(g *guest) error { g.put(g.m[3], 1, to(g.m[4], large)); return ErrEntry },
 		"large page":              func(g *guest) error { g.put(g.m[2], 1, to(g.m[8], large)); return ErrEntry },
 		"global L3":               func(g *guest) error { g.put(g.m[1], 1, to(g.m[2], global)); return ErrEntry },
 		"L2 uncached":             func(g *guest) error { g.put(g.m[2], 1, to(g.m[3], pcd)); return ErrEntry },
@@ -107,12 +110,14 @@ func TestUpdate(t *testing.T) {
 	g.update(nil, g.m[3], 1, 0xabcd0) // any that is not present
 	g.is(g.m[5], Writable, 0, 1)
 	g.update(ErrFrame, g.m[3], 1, to(base+60, 0))
-	g.update(ErrType, g.m[3], 1, to(g.m[2], writable))
+	g.update(ErrProtected, g.m[3], 1, to(g.m[2], writable))
+	g.update(ErrMachine, g.m[3], 1, to(1<<38, 0))
+	g.update(ErrEntry, g.m[3], 1, to(g.m[5], pcd))
 	g.update(nil, g.m[3], 1, to(g.m[2], 0))
 	g.update(nil, g.m[3], 1, 0)
 	g.update(ErrFrame, base+60, 1, 0)
 	g.update(ErrFrame, 1<<39, 1, 0)
-	g.want(ErrArgument, func() error { return g.v.Update(pt(g.m[3], 1)|4, 0) })
+	g.want(ErrUnsupported, func() error { return g.v.Update(pt(g.m[3], 1)|4, 0) })
 	// Accessed and dirty.
 	g.update(nil, g.m[3], 1, to(g.m[5], dirtied))
 	g.want(nil, func() error { return g.v.Update(pt(g.m[3], 1)|2, uint64(to(g.m[5], noExec))) })
@@ -340,7 +345,7 @@ func TestEmulate(t *testing.T) {
 	}
 	g.is(g.m[5], Writable, 0, 2)
 	// The high half of the frame's number.
-	if _, _, err := g.v.Emulate(pt(g.m[3], 2)+4, 4, 0xff, false, 0); err != ErrFrame {
+	if _, _, err := g.v.Emulate(pt(g.m[3], 2)+4, 4, 0xff, false, 0); err != ErrMachine {
 		t.Error(err)
 	}
 	if _, ok, err := g.v.Emulate(pt(g.m[2], 3), 8, uint64(to(g.m[6], 0)), false, 0); !ok || err != nil {
@@ -376,7 +381,7 @@ func TestDescriptors(t *testing.T) {
 	if e := g.entry(g.m[8], 7); e != 0x60 {
 		t.Errorf("%#x", e)
 	}
-	g.update(ErrType, g.m[3], 1, to(g.m[8], writable))
+	g.update(ErrProtected, g.m[3], 1, to(g.m[8], writable))
 	g.update(ErrType, g.m[8], 1, 0)
 	g.pin(ErrType, g.m[8], 1)
 	for _, u := range []struct {
@@ -495,7 +500,7 @@ func TestForeign(t *testing.T) {
 	}
 	g.is(o.m[0], Writable, 0, 1)
 	o.pin(nil, o.m[0], 1)
-	if err := g.v.MapForeign(at, uint64(to(o.m[0], writable)), other); err != ErrType {
+	if err := g.v.MapForeign(at, uint64(to(o.m[0], writable)), other); err != ErrProtected {
 		t.Error(err)
 	}
 	if err := g.v.MapForeign(at, uint64(to(o.m[0], 0)), myself); err != ErrFrame {

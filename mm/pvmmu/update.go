@@ -22,7 +22,7 @@ func (v *VCPU) Update(ptr, val uint64) error {
 		return v.d.noteM2P(m, val)
 	}
 	if ptr&4 != 0 {
-		return ErrArgument
+		return ErrUnsupported
 	}
 	budget := v.d.budget
 	return v.d.update(v, m, int(ptr&mm.PageMask)>>3, change{val: entry(val), keep: kind == PreserveAD}, &budget)
@@ -160,11 +160,13 @@ func (d *Domain) updateL1(m mm.MFN, i int, c change) (seen entry, err error) {
 	for {
 		old := load(t, i)
 		n, err := c.next(old)
+		if err == nil {
+			n, err = d.adjustL1(n)
+		}
 		if err != nil {
 			d.unhold(held)
 			return old, err
 		}
-		n = d.adjustL1(n)
 		same := old.is(present) && n.is(present) && old.refs() == n.refs()
 		if !same && n.is(present) && held == 0 {
 			if err := d.getPage(n, c.foreign); err != nil {

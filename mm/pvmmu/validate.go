@@ -69,8 +69,10 @@ func (d *Domain) validate(s *step, budget *int) {
 // type.
 func (d *Domain) admit(s *step, e entry) (adjusted entry, child Type, err error) {
 	if s.typ == L1 {
-		adjusted = d.adjustL1(e)
-		return adjusted, None, d.getPage(adjusted, foreign{})
+		if adjusted, err = d.adjustL1(e); err == nil {
+			err = d.getPage(adjusted, foreign{})
+		}
+		return adjusted, None, err
 	}
 	if adjusted, err = d.adjustUpper(s.typ, e); err != nil {
 		return 0, None, err

@@ -9,19 +9,20 @@ import (
 // The hypervisor's leaves (cpuid.h). MSRHypercall is where a guest asks for
 // the hypercall page.
 const (
-	xenBase   = 0x40000000
-	xenVer    = 0x40000001
-	xenPages  = 0x40000002
-	xenTime   = 0x40000003
-	xenHVM    = 0x40000004
-	xenPV     = 0x40000005
-	timing    = 0x40000010
-	sigB      = 0x566e6558 // "XenVMMXenVMM"
-	sigC      = 0x65584d4d
-	sigD      = 0x4d4d566e
-	hvmVCPUID = 1 << 3
-	hvmDomID  = 1 << 4
-	hvmUpcall = 1 << 6
+	xenBase    = 0x40000000
+	xenVer     = 0x40000001
+	xenPages   = 0x40000002
+	xenTime    = 0x40000003
+	xenHVM     = 0x40000004
+	xenPV      = 0x40000005
+	timing     = 0x40000010
+	sigB       = 0x566e6558 // "XenVMMXenVMM"
+	sigC       = 0x65584d4d
+	sigD       = 0x4d4d566e
+	timeRDTSCP = 1 << 2 // of leaf 0x40000003
+	hvmVCPUID  = 1 << 3
+	hvmDomID   = 1 << 4
+	hvmUpcall  = 1 << 6
 
 	// MSRHypercall is EBX of leaf 0x40000002.
 	MSRHypercall = 0x40000000
@@ -200,7 +201,7 @@ func (b *builder) xen() {
 		a |= 2
 	}
 	if b.p.Leaf(0x80000001, 0).D&extRDTSCP != 0 {
-		a |= 4
+		a |= timeRDTSCP
 	}
 	b.add(xenTime, 0, Regs{A: a, B: uint32(c.TSCMode), C: c.TSCKHz})
 	s, err := pvclock.NewScale(c.TSCKHz)

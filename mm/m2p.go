@@ -13,6 +13,7 @@ type M2P struct {
 	mem    FrameMemory
 	frames MFN
 	blocks []MFN // of 512 pages each
+	narrow []MFN // the same in words of 32 bits, for 32-bit guests
 	tables []MFN
 	top    MFN
 }
@@ -24,6 +25,12 @@ const InvalidM2P = ^uint64(0)
 const (
 	m2pPerPage  = PageSize / 8
 	m2pPerBlock = m2pPerPage << tableBits
+
+	narrowPerPage  = PageSize / 4
+	narrowPerBlock = narrowPerPage << tableBits
+	// narrowBlocks is what fits between 0xf5800000 and 4 GiB (arch-x86/xen-x86_32.h,
+	// __MACH2PHYS_VIRT_START).
+	narrowBlocks = (1<<32 - 0xf5800000) >> (PageShift + tableBits)
 )
 
 // Bits of a table's entries as guests get it: user, read-only, never executed. It has no
@@ -56,19 +63,34 @@ func (t *M2P) fill() error {
 			}
 			atomic.StoreUint64(&t.mem.Table(t.top)[i/tableEntries], uint64(mid)<<PageShift|m2pTable)
 		}
-		b, ok := t.mem.AllocFrames(tableBits, FrameKernel, DomIDXen, ZoneAny)
+		b, ok := t.block()
 		if !ok {
 			return ErrNoMemory
 		}
 		t.blocks = append(t.blocks, b)
+		atomic.StoreUint64(&t.mem.Table(mid)[i%tableEntries], uint64(b)<<PageShift|m2pLeaf)
+	}
+	for i := MFN(0); i*narrowPerBlock < t.frames && i < narrowBlocks; i++ {
+		b, ok := t.block()
+		if !ok {
+			return ErrNoMemory
+		}
+		t.narrow = append(t.narrow, b)
+	}
+	return nil
+}
+
+// block makes a part of the table, without an entry that means anything.
+func (t *M2P) block() (MFN, bool) {
+	b, ok := t.mem.AllocFrames(tableBits, FrameKernel, DomIDXen, ZoneAny)
+	if ok {
 		for p := range MFN(tableEntries) {
 			for off := 0; off < PageSize; off += 8 {
 				t.mem.Page(b+p).Store64(off, InvalidM2P)
 			}
 		}
-		atomic.StoreUint64(&t.mem.Table(mid)[i%tableEntries], uint64(b)<<PageShift|m2pLeaf)
 	}
-	return nil
+	return b, ok
 }
 
 func (t *M2P) table() (MFN, bool) {
@@ -82,7 +104,7 @@ func (t *M2P) table() (MFN, bool) {
 
 // Free gives the memory back. No guest may have the table any more.
 func (t *M2P) Free() {
-	for _, b := range t.blocks {
+	for _, b := range append(t.blocks, t.narrow...) {
 		t.mem.FreeFrames(b, tableBits)
 	}
 	for _, m := range t.tables {
@@ -94,6 +116,15 @@ func (t *M2P) Free() {
 // Entry is what belongs in L4 slot 256 of a PV guest's tables.
 func (t *M2P) Entry() uint64 { return uint64(t.top)<<PageShift | m2pTable }
 
+// Entries32 is what belongs in the L2 table of a 32-bit guest's highest GiB, from the entry
+// for 0xf5800000 on.
+func (t *M2P) Entries32() (e []uint64) {
+	for _, b := range t.narrow {
+		e = append(e, uint64(b)<<PageShift|m2pLeaf)
+	}
+	return e
+}
+
 // Frames is one more than the highest frame that the table has.
 func (t *M2P) Frames() MFN { return t.frames }
 
@@ -101,6 +132,9 @@ func (t *M2P) Frames() MFN { return t.frames }
 func (t *M2P) Set(m MFN, pfn uint64) {
 	if pg, off, ok := t.at(m); ok {
 		pg.Store64(off, pfn)
+	}
+	if page := m / narrowPerPage; m < t.frames && int(page>>tableBits) < len(t.narrow) {
+		t.mem.Page(t.narrow[page>>tableBits]+page&(tableEntries-1)).Store32(int(m%narrowPerPage)*4, uint32(pfn))
 	}
 }
 

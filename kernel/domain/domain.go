@@ -194,7 +194,11 @@ func (d *Domain) build(p Params) (err error) {
 		d.VCPUs = append(d.VCPUs, v)
 	}
 	sec, nsec := pvclock.BootTime(uint64(h.Clock.Wall()), uint64(h.Clock.Now()))
-	pvclock.UpdateWallclock(d.shared.page, pvclock.Shared64, sec, nsec)
+	layout := pvclock.Shared64
+	if p.PV == xenabi.Guest32 {
+		layout = pvclock.Shared32
+	}
+	pvclock.UpdateWallclock(d.shared.page, layout, sec, nsec)
 	return nil
 }
 

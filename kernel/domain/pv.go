@@ -89,12 +89,16 @@ func (d *Domain) beginPV(c *mm.SpaceConfig) (virt.Machine, error) {
 
 // buildPV makes the domain's memory management. Its vcpus come after it.
 func (d *Domain) buildPV(w xenabi.Width) {
+	area := d.Maps.(*pv.Area)
+	area.Narrow = w == xenabi.Guest32
 	hole := d.Host.PV.Hole
-	hole[holeM2P], hole[holeArea] = d.PV.M2P.Entry(), d.Maps.(*pv.Area).Entry()
+	hole[holeM2P], hole[holeArea] = d.PV.M2P.Entry(), area.Entry()
+	var hole32 [pvmmu.HoleL2Slots]uint64
+	copy(hole32[:], d.PV.M2P.Entries32())
 	d.PV.Width = w
 	d.PV.MMU = pvmmu.NewDomain(pvmmu.Config{
 		ID: d.ID, Memory: d.Host.Memory, Types: d.PV.types, Flusher: pvFlusher{d}, PAE: w == xenabi.Guest32,
-		Hole: hole, Special: d.shares, M2P: d.PV.M2P.Set,
+		Hole: hole, HoleL2: hole32, Special: d.shares, M2P: d.PV.M2P.Set,
 		Descriptor: func(x uint64) (uint64, bool) {
 			lo, hi, ok := pvcpu.CheckDescriptor(uint32(x), uint32(x>>32), w == xenabi.Guest64)
 			return uint64(hi)<<32 | uint64(lo), ok

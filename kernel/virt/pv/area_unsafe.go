@@ -39,6 +39,9 @@ type Area struct {
 	top, mid table
 	vcpus    [MaxVCPUs]table
 	next     int // vcpu to be made
+	// Narrow says that the domain's guest is one of 32 bits. It is set before there are
+	// vcpus.
+	Narrow bool
 }
 
 // table is a page table outside Go's heap.

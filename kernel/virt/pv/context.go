@@ -22,7 +22,9 @@ type context struct {
 
 	xsave    uint64 // 0: FXSAVE; else XSAVE of these components: the host's XCR0
 	xcr0     uint64 // the guest's, if xsave isn't 0
-	tsd      uint64 // CR4.TSD: RDTSC is #GP
+	cr4      uint64 // what of CR4 is for guests: see cr4Guest
+	narrow   uint64 // 1: a 32-bit guest
+	hostCR4  uint64 // of cr4Guest
 	hostSP   uint64
 	hostFS   uint64
 	hostView uint64 // 1: back to the host's page tables at exits
@@ -64,12 +66,18 @@ const (
 	maxFPU    = 4096 - fpuOffset
 )
 
+// cr4Guest are the bits of CR4 that differ between guests, and from the host: TSD, by which
+// RDTSC is #GP, and SMEP and SMAP, which are off for the kernel of a 32-bit guest: paging
+// takes ring 1 for the supervisor.
+const cr4Guest = 1<<2 | 1<<20 | 1<<21
+
 // Selectors of the hypervisor's in every GDT (arch-x86/xen-x86_64.h, FLAT_*).
 const (
 	SelCode32    = 0xe023
 	SelData      = 0xe02b
 	SelCode64    = 0xe033
-	selLDT       = 0xe050
+	selKernel32  = 0xe019
+	selStack32   = 0xe021
 	gdtOwnPage   = 14 // the page of a GDT that is the CPU's
 	gdtOwnOffset = 0xe000
 )

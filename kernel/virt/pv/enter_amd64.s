@@ -14,7 +14,7 @@
 #define GS_CTX		136	/* the context of the guest that runs */
 #define GS_GDTR		144	/* address of the host's pseudo-descriptor */
 #define GS_LDT		152	/* the selector in LDTR */
-#define GS_TSD		160	/* CR4.TSD, which means nothing to the host */
+#define GS_CR4		160	/* cr4Guest's bits as they are now */
 
 // Registers in virt.Regs, which is at the start of the context.
 #define RAX	0
@@ -67,10 +67,13 @@ TEXT ·interruptsOn(SB),NOSPLIT,$0
 	NOP
 	RET
 
-// func setGDTR(p uint64)
-TEXT ·setGDTR(SB),NOSPLIT,$0-8
-	MOVQ	p+0(FP), AX
+// func setCPU(gdtr uint64)
+TEXT ·setCPU(SB),NOSPLIT,$0-8
+	MOVQ	gdtr+0(FP), AX
 	MOVQ	AX, GS_GDTR(GS)
+	MOVQ	CR4, AX
+	ANDQ	$const_cr4Guest, AX
+	MOVQ	AX, GS_CR4(GS)
 	RET
 
 // func newRoot(cr3 uint64)
@@ -173,16 +176,15 @@ noldt:
 fxin:
 	FXRSTOR64	FPU(DI)
 ts:
-	MOVQ	context_tsd(DI), AX
-	CMPQ	AX, GS_TSD(GS)
-	JEQ	tsd
-	MOVQ	AX, GS_TSD(GS)
+	MOVQ	context_cr4(DI), AX
+	CMPQ	AX, GS_CR4(GS)
+	JEQ	cr4
+	MOVQ	AX, GS_CR4(GS)
 	MOVQ	CR4, CX
-	ANDQ	$~4, CX
-	SHLQ	$2, AX
+	ANDQ	$~const_cr4Guest, CX
 	ORQ	AX, CX
 	MOVQ	CX, CR4
-tsd:
+cr4:
 	CMPQ	context_ts(DI), $0
 	JEQ	debug
 	MOVQ	CR0, AX
@@ -221,6 +223,16 @@ fs:
 	TESTQ	AX, AX
 	JEQ	gs
 	MOVW	AX, FS
+	CMPQ	context_narrow(DI), $0
+	JEQ	gs
+	CMPQ	context_fsgsbase(DI), $0
+	JEQ	slowfsbase
+	RDFSBASE_AX
+	MOVQ	AX, context_fsBase(DI)	// 32-bit code has no other than the descriptor's
+	JMP	gs
+slowfsbase:
+	RDMSR_AX(MSR_FS)
+	MOVQ	AX, context_fsBase(DI)
 gs:
 	MOVQ	context_gs(DI), AX
 	TESTQ	AX, AX
@@ -229,11 +241,19 @@ gs:
 	MOVW	AX, GS		// its base is another now, until the next instructions
 	CMPQ	context_fsgsbase(DI), $0
 	JEQ	slowself
+	RDGSBASE_AX
 	WRGSBASE_BX
-	JMP	bases
+	JMP	gsbase
 slowself:
+	RDMSR_AX(MSR_GS)
+	MOVQ	AX, SI
 	MOVQ	BX, AX
 	WRMSR_AX(MSR_GS)
+	MOVQ	SI, AX
+gsbase:
+	CMPQ	context_narrow(DI), $0
+	JEQ	bases
+	MOVQ	AX, context_gsBase(DI)
 bases:
 	MOVQ	$0, GS_RISKY(GS)
 	MOVQ	GS_STACK(GS), SP
@@ -391,6 +411,8 @@ TEXT faulted<>(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	GS_CTX(GS), DI
 	MOVQ	$0, GS_RISKY(GS)
 	MOVQ	$const_vecBadState, context_vec(DI)
+	MOVQ	CR2, AX		// it may be a page of the LDT that isn't mapped yet
+	MOVQ	AX, context_cr2(DI)
 	JMP	host<>(SB)
 
 // host brings the host's state back. No selector of the guest's stays: the host's GDT
@@ -461,6 +483,17 @@ nodebug:
 	MOVQ	GS_CR3(GS), AX
 	MOVQ	AX, CR3
 view:
+	CMPQ	context_narrow(DI), $0
+	JEQ	protected
+	MOVQ	context_hostCR4(DI), AX	// SMEP and SMAP are on again
+	CMPQ	AX, GS_CR4(GS)
+	JEQ	protected
+	MOVQ	AX, GS_CR4(GS)
+	MOVQ	CR4, CX
+	ANDQ	$~const_cr4Guest, CX
+	ORQ	AX, CX
+	MOVQ	CX, CR4
+protected:
 	MOVQ	context_hostFS(DI), AX
 	CMPQ	context_fsgsbase(DI), $0
 	JEQ	slowfs

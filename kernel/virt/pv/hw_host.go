@@ -18,6 +18,8 @@ func mxcsrMask() uint32 { return 0xffff }
 
 func hostFPU() (xcr0 uint64, size int) { return 0, virt.FXSize }
 
+func hostCR4() uint64 { return 0 }
+
 func hostFSGSBase() bool { return true }
 
 //go:nosplit

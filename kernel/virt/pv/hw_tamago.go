@@ -32,7 +32,7 @@ const (
 func interruptsOff() uint64
 func interruptsOn()
 func enter(c *context)
-func setGDTR(p uint64)
+func setCPU(gdtr uint64)
 func newRoot(cr3 uint64)
 func leaveRoot()
 func entries() (trap, fault, iret, syscall, syscall32 uint64)
@@ -70,6 +70,9 @@ func mxcsrMask() uint32 {
 	return m
 }
 
+// hostCR4 returns those bits of CR4 that guests may have otherwise.
+func hostCR4() uint64 { return cpu.CR4() & cr4Guest }
+
 func hostFSGSBase() bool { return cpu.CR4()&virt.CR4FSGSBASE != 0 }
 
 // Enable implements virt.Machine. SYSENTER has no place to go to: it is #GP (or #UD,
@@ -82,7 +85,7 @@ func (m *Machine) Enable() error {
 		return virt.BadState("CPU", n, "the machine was made for fewer")
 	}
 	_, _, _, syscall, syscall32 := entries()
-	setGDTR(baremetal.GDTR(n))
+	setCPU(baremetal.GDTR(n))
 	cpu.WriteMSR(msrSTAR, SelCode32<<48|kernelCS<<32)
 	cpu.WriteMSR(msrLSTAR, syscall)
 	cpu.WriteMSR(msrCSTAR, syscall32)

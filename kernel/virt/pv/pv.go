@@ -26,7 +26,7 @@ var ErrNoRings = errors.New("PV guests run on the bare machine only")
 type Config struct {
 	Pages virt.Pages
 	CPUs  int
-	// GDT returns the frames of a CPU's own descriptors, as 64-bit and as 32-bit guests
+	// GDT returns the pages of a CPU's own descriptors, as 64-bit and as 32-bit guests
 	// have them in their GDT.
 	GDT func(cpu int) [2]mm.MFN
 	// HostView makes each exit go back to the host's page tables: where there is no

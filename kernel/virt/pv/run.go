@@ -72,7 +72,7 @@ func (v *vcpu) before(cpu uint64) {
 		v.lastCPU = cpu
 		// No CPU has the old one in its TLB: a thread that leaves a CPU leaves the
 		// guest's page tables there too.
-		v.tables[gdtOwnPage] = leaf(v.m.gdt[cpu][v.narrow])
+		v.tables[gdtOwnPage] = leaf(v.m.gdt[cpu][c.narrow])
 	}
 }
 

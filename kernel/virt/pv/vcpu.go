@@ -45,7 +45,6 @@ type vcpu struct {
 	ldt    table        // the page with the LDT's descriptor; made with the first LDT
 
 	rdtsc      bool   // it exits
-	narrow     int    // 1: a 32-bit guest
 	softVector uint64 // that INT calls hypercalls by: 0x82, or 0
 	lastCPU    uint64
 	sys        [virt.NumSysRegs]uint64 // as the guest is told, where the processor has others
@@ -88,11 +87,19 @@ func (m *Machine) newVCPU(cfg virt.Config) (*vcpu, error) {
 	v.sys[virt.CR4] = virt.CR4PAE
 	c.dr6, c.dr7 = dr6Fixed, dr7Fixed
 	v.sys[virt.EFER] = virt.EFERLME | virt.EFERLMA | virt.EFERNX | virt.EFERSCE
+	c.hostCR4 = hostCR4()
+	if area.Narrow {
+		c.narrow = 1
+	}
 	v.SetIntercept(cfg.Intercept)
 	if c.xcr0 = c.xsave; c.xsave != 0 {
 		v.sys[virt.XCR0] = c.xsave
 	}
 	c.cs, c.ss, c.regs.RFLAGS = SelCode64, SelData, virt.FlagIF|2
+	if area.Narrow {
+		c.cs, c.ss, v.softVector = selKernel32, selStack32, hypercallVector
+		v.sys[virt.EFER] = virt.EFERNX
+	}
 	return v, nil
 }
 
@@ -137,7 +144,7 @@ func (v *vcpu) Segment(r virt.SegReg) virt.Segment {
 	case virt.CS:
 		s.Selector = uint16(c.cs)
 		s.Attr = virt.AttrPresent | virt.AttrCode | 0xb
-		if c.cs == SelCode64 || v.narrow == 0 && c.cs != SelCode32 {
+		if c.cs == SelCode64 || c.narrow == 0 && c.cs != SelCode32 {
 			s.Attr |= virt.AttrLong
 		} else {
 			s.Attr |= virt.AttrBig
@@ -181,7 +188,7 @@ func (v *vcpu) SetSegment(r virt.SegReg, s virt.Segment) {
 }
 
 func (v *vcpu) unprivileged(sel uint64) uint64 {
-	if v.narrow == 0 {
+	if v.ctx.narrow == 0 {
 		return sel | 3
 	}
 	return max(sel&3, 1) | sel&^3
@@ -250,6 +257,8 @@ func (v *vcpu) Set(r virt.SysReg, x uint64) error {
 // Bits of CR0 and of the debug registers (APM vol. 2, 3.1.1 and 13.1.1). DR7.GD stays off:
 // a guest's accesses exit anyway.
 const (
+	hypercallVector = 0x82 // of 32-bit guests (arch-x86/xen-x86_32.h, TRAP_INSTR)
+
 	cr0TS      = 1 << 3
 	cr4TSD     = 1 << 2
 	dr6Known   = 0xe00f
@@ -306,9 +315,13 @@ func (v *vcpu) SetIntercept(i virt.Intercept) {
 
 // setTSD makes RDTSC an exit if we or the guest want that.
 func (v *vcpu) setTSD() {
-	v.ctx.tsd = 0
+	c := v.ctx
+	c.cr4 = c.hostCR4 &^ cr4TSD
+	if c.narrow != 0 {
+		c.cr4 = 0
+	}
 	if v.rdtsc || v.sys[virt.CR4]&cr4TSD != 0 {
-		v.ctx.tsd = 1
+		c.cr4 |= cr4TSD
 	}
 }
 

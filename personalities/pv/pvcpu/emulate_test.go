@@ -89,6 +89,8 @@ func TestEmulate(t *testing.T) {
 				func(_ *CPU, f *fake) bool { return f.regs.RAX == 0x12ffff }},
 			{"IN EAX, DX", []byte{0xed}, 0, func(c *CPU, f *fake) { c.IOPL = 1; f.regs.RAX = ^uint64(0) }, 1,
 				func(_ *CPU, f *fake) bool { return f.regs.RAX == 0xffffffff }},
+			{"IN from the PIT", []byte{0xe4, 0x42}, 0, func(c *CPU, f *fake) { c.IOPL = 1; f.regs.RAX = 0x12ff }, 2,
+				func(_ *CPU, f *fake) bool { return f.regs.RAX == 0x1200 }},
 			{"IN, denied", []byte{0xec}, 0, nil, 0, nil},
 			{"OUT", []byte{0xe6, 0x80}, 0, func(c *CPU, _ *fake) { c.IOPL = 1 }, 2, nil},
 			{"OUT of a process", []byte{0xe6, 0x80}, 0, func(c *CPU, f *fake) { f.code32(c); c.IOPL = 2 }, 0, nil},

@@ -11,7 +11,21 @@ import (
 	"nidus/personalities/paging"
 )
 
-// No port is a guest's: what may be accessed reads as all ones.
+// The PIT's counters.
+const (
+	portPIT0 = 0x40
+	portPIT2 = 0x42
+)
+
+// read is what a port that may be accessed reads as: none is a guest's, so all ones. The
+// PIT's counters stand at 0: Linux then gives up measuring by them, which takes it 100,000
+// reads else.
+func read(port uint16, size int) uint32 {
+	if port >= portPIT0 && port <= portPIT2 {
+		return 0
+	}
+	return uint32(1<<(8*size) - 1)
+}
 
 // ioAllowed tells whether what runs may access size ports from port on: by the I/O
 // privilege level or by the bitmap (physdev.h, PHYSDEVOP_set_iobitmap).
@@ -59,13 +73,14 @@ func (c *CPU) portIO(code []byte, p prefix) bool {
 	if op&2 != 0 { // OUT
 		return true
 	}
+	v := uint64(read(port, size))
 	switch size {
 	case 1:
-		r.RAX |= 0xff
+		r.RAX = r.RAX&^0xff | v
 	case 2:
-		r.RAX |= 0xffff
+		r.RAX = r.RAX&^0xffff | v
 	default:
-		r.RAX = 0xffffffff
+		r.RAX = v
 	}
 	return true
 }
@@ -81,7 +96,7 @@ func (c access) In(port uint16, size int) (uint32, error) {
 	if !c.ioAllowed(port, size) {
 		return 0, errPort
 	}
-	return 1<<(8*size) - 1, nil
+	return read(port, size), nil
 }
 
 // Out implements emulate.Ports.

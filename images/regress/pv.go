@@ -62,12 +62,7 @@ func pvCases() []Case {
 		{Name: "pv-pvgrub64", What: "GRUB as a PV guest finds the menu on the guest's own disk, and boots its kernel",
 			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
 		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},
-		{Name: "pv-gnumach", What: "GNU Mach of Debian's amd64, a PV kernel of 64 bits, asks for its boot modules", Needs: []string{builder.GNUMach}, Timeout: 2 * time.Minute, Run: func(t *T) error {
-			return gnuMach(t, builder.GNUMach)
-		}},
-		{Name: "pv32-gnumach", What: "GNU Mach of Debian's i386, a PV kernel of 32 bits, asks for its boot modules", Needs: []string{builder.GNUMach32}, Timeout: 2 * time.Minute, Run: func(t *T) error {
-			return gnuMach(t, builder.GNUMach32)
-		}},
+		{Name: "pv-gnumach", What: "GNU Mach of Debian's i386, a PV kernel of 32 bits, asks for its boot modules", Needs: []string{builder.GNUMach}, Timeout: 2 * time.Minute, Run: gnuMach},
 	}
 }
 
@@ -266,8 +261,8 @@ func (h *Host) grubMenu() error {
 }
 
 // gnuMach has no modules to boot, and says so.
-func gnuMach(t *T, kernel string) error {
-	h, err := t.bootGuests(pv.host(Boot{}), []string{kernel}, map[string][]byte{"mach.cfg": pv.guest(config("mach", kernel, 1, 128))})
+func gnuMach(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{}), []string{builder.GNUMach}, map[string][]byte{"mach.cfg": pv.guest(config("mach", builder.GNUMach, 1, 128))})
 	if err != nil {
 		return err
 	}

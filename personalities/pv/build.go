@@ -70,6 +70,13 @@ func fill(ctx context.Context, d *domain.Domain, c *Config, plan *start.Plan) er
 	if err := m.populate(ctx, d, c); err != nil {
 		return err
 	}
+	if err := plan.Arrange(m.Frame, func(a, b start.PFN) {
+		m.frames[a], m.frames[b] = m.frames[b], m.frames[a]
+		d.PV.M2P.Set(m.Frame(a), uint64(a))
+		d.PV.M2P.Set(m.Frame(b), uint64(b))
+	}); err != nil {
+		return err
+	}
 	var e [20]byte
 	binary.LittleEndian.PutUint64(e[8:], c.MaxMemory)
 	binary.LittleEndian.PutUint32(e[16:], 1) // E820_RAM

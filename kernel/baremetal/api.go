@@ -113,10 +113,15 @@ const (
 // its weight and cap. A cap holds up a thread that is in its guest, by the word at place;
 // one in the host's code goes on, as it may have locks, and is to call Rest before it enters
 // its guest if the word has become HostLate.
-// Preconditions: runtime.LockOSThread, until the thread ends; place stays reachable.
+// Preconditions: runtime.LockOSThread, until the thread ends; place stays reachable until
+// LeaveVCPU.
 func EnterVCPU(group, weight, percent uint64, place *uint32) {
 	call(callVCPU, group, weight, percent, addr(place))
 }
+
+// LeaveVCPU makes the calling thread one of the host's again, which ends as such: the runtime
+// takes locks for that.
+func LeaveVCPU() { call(callLeaveVCPU, 0, 0, 0, 0) }
 
 // Rest lets a vcpu's thread wait for its domain's next budget, if it has none left.
 func Rest() { call(callRest, 0, 0, 0, 0) }

@@ -59,6 +59,7 @@ const (
 	callServed
 	callWait // futex, of a vcpu that waits for its own deadline too
 	callRest
+	callLeaveVCPU
 
 	// mkoverlay has the runtime's exitThread make this one.
 	callExitThread = 0x1100
@@ -204,6 +205,14 @@ func syscall(c *pcpu, t *thread) {
 		unlockAndKick()
 	case callRest:
 		c.resched = 1
+	case callLeaveVCPU:
+		lock(&klock)
+		t.place = 0
+		now := Nanotime()
+		policy.SetBusy(uint16(t.id-1), false)
+		choose(policy.SetGroup(uint16(t.id-1), sched.NoGroup, now))
+		choose(policy.SetClass(uint16(t.id-1), sched.Host, now))
+		unlockAndKick()
 	case callShare:
 		lock(&klock)
 		if a0-1 < MaxThreads && threads[a0-1].state != threadFree {

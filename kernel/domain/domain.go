@@ -236,6 +236,7 @@ func (d *Domain) Start(paused bool, run func(*VCPU)) {
 		d.vcpus.Go(func() {
 			runtime.LockOSThread() // and never unlocked: the thread ends with it
 			v.thread.Store(d.Host.Thread.Enter(v.Sched(), word(&v.place)))
+			defer d.Host.Thread.Leave()
 			defer v.thread.Store(0)
 			defer d.contain(v)
 			run(v)

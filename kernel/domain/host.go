@@ -73,6 +73,8 @@ type Threads interface {
 	// vcpu's, and returns its number. A cap holds the thread up only while *place is
 	// InGuest.
 	Enter(s Sched, place *uint32) (thread uint64)
+	// Leave ends what Enter began, before the thread ends; *place may go then.
+	Leave()
 	// Rest waits for the domain's next budget, if it is over its cap.
 	Rest()
 	// Yield lets other threads run.

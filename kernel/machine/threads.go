@@ -29,8 +29,11 @@ func (t Threads) Enter(s domain.Sched, place *uint32) uint64 {
 	return baremetal.ThreadID()
 }
 
+// Leave implements domain.Threads.
+func (Threads) Leave() { baremetal.LeaveVCPU() }
+
 // Rest implements domain.Threads.
-func (t Threads) Rest() { baremetal.Rest() }
+func (Threads) Rest() { baremetal.Rest() }
 
 // Self implements domain.Threads.
 func (Threads) Self() uint64 { return baremetal.ThreadID() }

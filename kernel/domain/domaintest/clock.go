@@ -132,6 +132,20 @@ func (t *Threads) Rest() {
 	t.rests++
 }
 
+// Leave implements domain.Threads.
+func (t *Threads) Leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.places, t.Self())
+}
+
+// Places is how many vcpus have entered, and not left.
+func (t *Threads) Places() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.places)
+}
+
 // Place is the word that the calling thread is a vcpu's with.
 func (t *Threads) Place() *uint32 {
 	t.mu.Lock()

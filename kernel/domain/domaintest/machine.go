@@ -56,6 +56,9 @@ func (m *Machine) CheckFree(tb testing.TB) {
 	if v, p := m.Virt.VCPUs.Load(), m.Virt.Maps.Load(); v != 0 || p != 0 {
 		tb.Errorf("%d vcpus and %d maps leaked", v, p)
 	}
+	if n := m.Threads.Places(); n != 0 {
+		tb.Errorf("%d threads are vcpus' still, the word of which may be gone", n)
+	}
 	if n := m.Host.Dom0.PortsInUse(); n != 0 {
 		tb.Errorf("%d ports of domain 0 leaked", n)
 	}

@@ -151,6 +151,7 @@ forks) # as many processes as the word forks= says, one after another and many a
 		for i in 1 2 3 4 5 6 7 8 9; do : & done
 		wait
 		n=$((n + 10))
+		[ $((n % 1000)) != 0 ] || echo "$n processes after $(cut -d' ' -f1 /proc/uptime) s"
 	done
 	echo "NIDUS-GUEST-FORKS $n" ;;
 panic) echo c >/proc/sysrq-trigger ;;

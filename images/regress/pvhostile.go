@@ -14,8 +14,14 @@ import (
 // pvAttack is a line of images/guests/pv-hostile.
 var pvAttack = regexp.MustCompile(`(?m)^PV-HOSTILE (.+): (-?\d+|fault \d+ \d+)( NOT REFUSED)?\r*$`)
 
-// pvDiffers are outcomes that are not Xen's on purpose, by the attack's name.
-var pvDiffers = map[string]string{}
+// pvDiffers are outcomes that are not Xen's on purpose, by the attack's name. Which number
+// an error has is not compared.
+var pvDiffers = map[string]string{
+	// A guest's mapping of its own frame could not be told from any other one.
+	"map one's own grant": "-1", "unmap it": "-4",
+	// Xen takes the area's address and then can't write there; here it is refused at once.
+	"register_runstate in a page table": "-14",
+}
 
 // pvAttacks are the words of images/guests/pv-hostile. A guest to which a word's attack gave
 // what it should not have, crashes.
@@ -84,7 +90,7 @@ func pvHostile(t *T) error {
 func comparePV(xen, here string) error {
 	got := map[string]string{}
 	var errs []error
-	for _, m := range pvAttack.FindAllStringSubmatch(strings.ReplaceAll(here, "\r", ""), -1) {
+	for _, m := range pvAttack.FindAllStringSubmatch(logLine.ReplaceAllString(strings.ReplaceAll(here, "\r", ""), ""), -1) {
 		got[m[1]] = m[2]
 		if m[3] != "" {
 			errs = append(errs, fmt.Errorf("%s: %s, not refused", m[1], m[2]))
@@ -98,9 +104,17 @@ func comparePV(xen, here string) error {
 		switch g, ok := got[m[1]]; {
 		case !ok:
 			errs = append(errs, fmt.Errorf("%s: no such line", m[1]))
-		case g != want:
+		case outcome(g) != outcome(want):
 			errs = append(errs, fmt.Errorf("%s: %s, not %s", m[1], g, want))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// outcome makes all errors the same.
+func outcome(s string) string {
+	if strings.HasPrefix(s, "-") {
+		return "error"
+	}
+	return s
 }

@@ -74,6 +74,7 @@ ATTACK	ANY, "multicall whose results go to a page table"
 	HC	HC_MULTICALL, $(pages+4096*18), $1
 	ret
 ATTACK	HELD, "nothing was written to it"
+	HC	HC_SET_TRAP_TABLE, $traps	# the call in it was one that clears them
 	mov	pages+4096*18+MC_RESULT, %rax
 	ret
 
@@ -228,9 +229,14 @@ ATTACK	ANY, "map one's own grant"
 	mov	$(pages+4096*MAPPED), %edi
 	mov	$2, %esi
 	call	map_grant
+	mov	%rax, own
 	ret
 ATTACK	ERROR, "pin a page that a grant maps writable"
-	mov	grant_op+20, %eax
+	mov	own, %rax		# not every hypervisor maps it
+	test	%rax, %rax
+	jz	1f
+	ret
+1:	mov	grant_op+20, %eax
 	mov	%eax, handle
 	REMAP	GRANTED, RO
 	PIN	1, GRANTED
@@ -365,6 +371,7 @@ grant_op: .skip	32			# struct gnttab_map_grant_ref
 unmap_op: .skip	24			# struct gnttab_unmap_grant_ref
 copy:	.skip	40			# struct gnttab_copy
 evt:	.skip	24			# struct evtchn_alloc_unbound, evtchn_status
+own:	.skip	8			# what mapping one's own grant came to
 self:	.skip	4			# this domain's number
 handle:	.skip	4
 	.text

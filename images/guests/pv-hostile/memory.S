@@ -153,48 +153,6 @@ ATTACK	ERROR, "add_to_physmap"
 	HC	HC_MEMORY_OP, $7, $request
 	ret
 
-# Frames of others: all of the first 4 GiB that the M2P doesn't give to this guest, mapped
-# read-only in turn. What gets through is counted, with the last one.
-ATTACK	HELD, "map every frame that is not one's own"
-	xor	%r13d, %r13d
-	xor	%r14d, %r14d
-	mov	start_info, %rax
-	mov	SI_SHARED_INFO(%rax), %r15
-	shr	$12, %r15
-1:	cmp	%r15, %r14
-	je	3f
-	mov	$M2P, %rax
-	mov	$-1, %rbx
-	push	%r13
-	TRY	mov	(%rax,%r14,8), %rbx
-	pop	%r13
-	mov	start_info, %rax
-	cmp	SI_NR_PAGES(%rax), %rbx
-	jae	2f
-	mov	mfn_list, %rax
-	cmp	(%rax,%rbx,8), %r14
-	je	3f
-2:	mov	%r14, %rsi
-	shl	$12, %rsi
-	or	$RO, %rsi
-	PAGE	15
-	call	va_map
-	test	%rax, %rax
-	js	3f
-	inc	%r13
-	mov	%r14, last
-3:	inc	%r14
-	cmp	$0x100000, %r14
-	jb	1b
-	REMAP	15, RW
-	test	%r13, %r13
-	jz	4f
-	mov	$through, %esi
-	call	puts
-	mov	last, %rax
-	call	puthex
-4:	mov	%r13, %rax
-	ret
 ATTACK	ERROR, "map the local APIC"
 	mov	$(0xfee00000+RW), %esi
 	jmp	other
@@ -259,13 +217,10 @@ exchange:
 	movl	$0, exchanged+16
 	ret
 
-	.data
-through: .asciz	"the last is "
 	.bss
 	.balign	8
 extents: .skip	8*8
 results: .skip	8*8
 reservation: .skip 32			# struct xen_memory_reservation
 exchanged: .skip 80			# struct xen_memory_exchange
-last:	.skip	8
 	.text

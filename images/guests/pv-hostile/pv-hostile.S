@@ -198,6 +198,7 @@ table:	push	%rdi
 	.include "images/guests/pv-hostile/cpu.S"
 	.include "images/guests/pv-hostile/race.S"
 	.include "images/guests/pv-hostile/calls.S"
+	.include "images/guests/pv-hostile/scan.S"
 	.include "images/guests/pv-hostile/fuzz.S"
 
 	.data

@@ -43,8 +43,28 @@ ATTACK	ANY, "multicall in a multicall"
 ATTACK	ANY, "iret in a multicall"
 	CALLS
 	movq	$HC_IRET, list
-	HC	HC_MULTICALL, $list, $1
+	mov	%rsp, %rbp
+	push	$0xe02b			# struct iret_context
+	push	%rbp
+	push	$2			# events stay masked
+	push	$0xe030			# the kernel's
+	push	$1f
+	push	$0
+	push	$0			# RCX, R11, RAX
+	push	$0
+	push	$77
+	mov	$list, %edi
+	mov	$1, %esi
+	mov	$HC_MULTICALL, %eax
+	syscall
+	mov	%rbp, %rsp
 	mov	list+MC_RESULT, %rax
+	ret
+1:	cmp	%rbp, %rsp
+	jne	2f
+	ret
+2:	mov	%rbp, %rsp
+	mov	$-99, %rax
 	ret
 ATTACK	ERROR, "no such call in a multicall"
 	CALLS

@@ -244,7 +244,7 @@ ATTACK	ERROR, "set_segment_base: GS of the user, no canonical address"
 ATTACK	ANY, "set_segment_base: FS in the hypervisor"
 	HC	HC_SET_SEGMENT_BASE, $0, $0xffff82d080200000
 	ret
-ATTACK	FAULT, "read by it"
+ATTACK	FAULT, "read by that base"
 	mov	%fs:0, %rax
 	ret
 ATTACK	HELD, "set_segment_base: FS, 0"

@@ -50,17 +50,24 @@ func pvCases() []Case {
 		}},
 		{Name: "pv-debian-disk-root", What: "a PV guest's root is ext4 on /dev/xvda: what it writes comes back, and nothing is lost of the host",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 5 * time.Minute, Run: func(t *T) error { return diskRoot(t, pv) }},
-		{Name: "pv-fork-storm", What: "a PV guest makes 10,000 processes; no frame is missing afterwards", Needs: debian, Timeout: 5 * time.Minute, Run: forkStorm},
+		{Name: "pv-fork-storm", Long: true, What: "a PV guest makes 10,000 processes; no frame is missing afterwards", Needs: debian, Timeout: 10 * time.Minute, Run: forkStorm},
 		{Name: "pv-hostile", What: "a PV guest tries to get at frames, tables and registers that aren't its own: what Xen refuses, is refused",
 			Needs: []string{builder.PVHostile, builder.Vmlinux, builder.Initrd}, Timeout: 4 * time.Minute, Run: pvHostile},
 		{Name: "pv-balloon", What: "a PV guest gives frames back, gets others, and exchanges them; the machine-to-physical table follows",
 			Needs: []string{builder.PVBalloon}, Timeout: 2 * time.Minute, Run: pvBalloon},
+		{Name: "pv-pvgrub64", What: "GRUB as a PV guest finds the menu on the guest's own disk, and boots its kernel",
+			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
+	}
+}
+
+// pvAhead are those of pvCases that wait for what they test.
+func pvAhead() []Case {
+	debian := []string{builder.Vmlinux, builder.Initrd}
+	return []Case{
 		{Name: "pv32-smp", What: "a 32-bit PV guest starts its other three vcpus; they answer each event, and count together",
 			Needs: []string{builder.PV32SMP}, Timeout: 2 * time.Minute, Run: pv32SMP},
 		{Name: "pv-mixed", What: "a 64-bit PV guest, a 32-bit one and a PVH one at once; one ends amid its forks, the others go on",
 			Needs: append(debian, builder.PV32SMP), Timeout: 4 * time.Minute, Run: pvMixed},
-		{Name: "pv-pvgrub64", What: "GRUB as a PV guest finds the menu on the guest's own disk, and boots its kernel",
-			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
 		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},
 		{Name: "pv-gnumach", What: "GNU Mach of Debian's i386, a PV kernel of 32 bits, asks for its boot modules", Needs: []string{builder.GNUMach}, Timeout: 2 * time.Minute, Run: gnuMach},
 	}
@@ -84,7 +91,7 @@ func forkStorm(t *T) error {
 	if _, err := h.guestUp(2, time.Minute); err != nil {
 		return err
 	}
-	if _, err := h.expect(`NIDUS-GUEST-FORKS 10000`, 3*time.Minute); err != nil {
+	if _, err := h.expect(`NIDUS-GUEST-FORKS 10000`, 9*time.Minute); err != nil {
 		return err
 	}
 	if err := h.prompt(20 * time.Second); err != nil { // it powers itself off

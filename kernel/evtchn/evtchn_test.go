@@ -233,8 +233,8 @@ func TestRegisterVCPUInfo(t *testing.T) {
 		off  uint32
 		want error
 	}{
-		{testVCPUs, 5, 0, xenabi.ENOENT}, {1, 1000, 0, xenabi.EINVAL}, {1, 5, mm.PageSize - 56, xenabi.EINVAL},
-		{1, 5, 4, xenabi.EINVAL}, {1, mm.InvalidGFN, 0, xenabi.EINVAL}, {1, 5, ^uint32(7), xenabi.EINVAL},
+		{testVCPUs, 5, 0, xenabi.ENOENT}, {1, 1000, 0, xenabi.EINVAL}, {1, 5, mm.PageSize - 56, xenabi.ENXIO},
+		{1, 5, 4, xenabi.ENXIO}, {1, mm.InvalidGFN, 0, xenabi.EINVAL}, {1, 5, ^uint32(7), xenabi.ENXIO},
 		{1, 5, mm.PageSize - 64, nil}, {1, 6, 0, xenabi.EINVAL},
 	} {
 		if err := g.d.RegisterVCPUInfo(c.v, c.g, c.off); err != c.want {

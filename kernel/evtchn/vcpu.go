@@ -61,13 +61,14 @@ func (d *Domain) Width() xenabi.Width { return d.layout.Load().Width }
 // RegisterVCPUInfo moves vcpu's vcpu_info to offset off of guest frame g
 // (VCPUOP_register_vcpu_info), which it pins, and marks everything pending so
 // that no event is lost on the way. It works once for each vcpu. It returns
-// ENOENT for an unknown vcpu and EINVAL for a bad place.
+// ENOENT for an unknown vcpu, ENXIO for a bad offset and EINVAL for a bad frame, as
+// Xen 4.17 does.
 func (d *Domain) RegisterVCPUInfo(v uint32, g mm.GFN, off uint32) error {
 	if !d.validVCPU(v) {
 		return xenabi.ENOENT
 	}
 	if off%8 != 0 || off > mm.PageSize-xenabi.VCPUInfoSize {
-		return xenabi.EINVAL
+		return xenabi.ENXIO
 	}
 	d.mu.Lock()
 	old := d.vcpus[v].info.Load()

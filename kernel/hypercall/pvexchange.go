@@ -29,6 +29,9 @@ func (c *call) exchange() int64 {
 	if err := c.own(in.DomID); err != nil {
 		return xenabi.Result(err)
 	}
+	if !c.mayBe(in.ExtentStart, in.NrExtents) || !c.mayBe(out.ExtentStart, out.NrExtents) {
+		return errno(xenabi.EFAULT) // before a frame is taken
+	}
 	order := max(in.ExtentOrder, out.ExtentOrder)
 	perIn := uint64(1) << (order - in.ExtentOrder) // extents that are a chunk
 	done, res := a.NrExchanged/perIn, int64(0)
@@ -101,4 +104,14 @@ func (c *call) exchangeChunk(a *xenabi.MemoryExchange, n uint64, order uint, zon
 		}
 	}
 	return 0
+}
+
+// mayBe tells whether a list of n words can be a guest's at all, wherever it has memory.
+func (c *call) mayBe(list, n uint64) bool {
+	end := list + n*uint64(c.w)
+	if c.w == xenabi.Guest32 {
+		return end <= 1<<32
+	}
+	top := int64(end) >> 47
+	return end >= list && (top == 0 || top == -1) && (list >= holeEnd64 || end <= m2pStart64)
 }

@@ -9,6 +9,7 @@ import (
 const (
 	m2pStart64, m2pEnd64 = 0xffff800000000000, 0xffff804000000000
 	m2pStart32, m2pEnd32 = 0xf5800000, 0xf6800000
+	holeEnd64            = 0xffff880000000000 // of the hypervisor's addresses, which begin with it
 )
 
 // pvMemoryOp does a memory_op that is another one for PV guests; known is false if it

@@ -331,6 +331,7 @@ func TestPVExchange(t *testing.T) {
 			{xenabi.EINVAL, func(*exchange) {}, 511, 5, 0},       // not ours
 			{xenabi.EFAULT, func(a *exchange) { a.Out.ExtentStart = nowhere }, 0, good[0], 0},
 			{xenabi.EFAULT, func(a *exchange) { a.In.ExtentStart = nowhere }, 0, good[0], 0},
+			{xenabi.EFAULT, func(a *exchange) { a.Out.ExtentStart = 1<<(map[int]uint{64: 47, 32: 32}[g.bits]) - 3 }, 511, 5, 0},
 			{xenabi.ENOMEM, func(*exchange) { f.left = 100 }, 0, good[0], 0},
 		} {
 			g.words(mm.GuestVirt(in), good...)

@@ -243,9 +243,9 @@ func TestRegisterVCPUInfo(t *testing.T) {
 			t.Helper()
 			g.want(res, vcpuNr, xenabi.VCPUOpRegisterVCPUInfo, v, g.arg(&xenabi.VCPURegisterInfo{MFN: mfn, Offset: off}))
 		}
-		reg(xenabi.EINVAL, 0, dataAt>>12, 4)
-		reg(xenabi.EINVAL, 0, dataAt>>12, 4096-56)
-		reg(xenabi.EINVAL, 0, dataAt>>12, ^uint32(0))
+		reg(xenabi.ENXIO, 0, dataAt>>12, 4)
+		reg(xenabi.ENXIO, 0, dataAt>>12, 4096-56)
+		reg(xenabi.ENXIO, 0, dataAt>>12, ^uint32(0))
 		reg(xenabi.EINVAL, 0, 0x99999, 0)
 		reg(xenabi.EINVAL, 0, ^uint64(0), 0)
 		reg(0, 0, dataAt>>12, 4096-64)

@@ -231,8 +231,10 @@ func pvMixed(t *T) error {
 
 // grubDisk chooses the second entry of a menu that waits, and sees the disk's own init.
 func grubDisk(t *T) error {
-	h, err := t.bootGuests(pv.host(Boot{CPUs: 3}), []string{builder.PVGrub64, builder.GrubDisk}, map[string][]byte{
-		"g.cfg": pv.guest(config("g", builder.PVGrub64, 1, 256, `disk = [ "file:/`+builder.GrubDisk+`,xvda,w" ]`))})
+	cfg := pv.guest(config("g", builder.PVGrub64, 1, 256, `disk = [ "file:/`+builder.GrubDisk+`,xvda,w" ]`))
+	// The module is found by the short name of what it is.
+	cfg = bytes.Replace(cfg, []byte("kernel ="), []byte("firmware ="), 1)
+	h, err := t.bootGuests(pv.host(Boot{CPUs: 3}), []string{builder.PVGrub64, builder.GrubDisk}, map[string][]byte{"g.cfg": cfg})
 	if err != nil {
 		return err
 	}

@@ -87,6 +87,9 @@ type Walker struct {
 	PhysBits                    uint8 // CPUID 0x80000008 EAX[7:0]: 32 to 52
 	Pages1G                     bool  // CPUID 0x80000001 EDX bit 26
 	SetAD                       bool  // set accessed and dirty bits as hardware does
+	// Compat is a 32-bit PV guest: CR3 is the frame of its PAE tables, anywhere in memory,
+	// which the processor uses as 4-level ones, and whose highest entries give no rights.
+	Compat bool
 
 	buf [8]byte
 }
@@ -125,6 +128,8 @@ func (w *Walker) Translate(va mm.GuestVirt, acc Access) (Mapping, error) {
 	switch {
 	case long:
 		return w.walk(va, acc, w.CR3&addr52, 4)
+	case w.Compat:
+		return w.walk(va, acc, w.CR3&addr52, 3)
 	case w.CR4&cr4PAE != 0:
 		return w.walk(va, acc, w.CR3&0xffffffe0, 3)
 	default:
@@ -157,7 +162,7 @@ func (w *Walker) walk(va mm.GuestVirt, acc Access, table uint64, levels int) (Ma
 	long := levels == 4
 	bits := min(max(w.PhysBits, 32), 52)
 	reserved := ^(uint64(1)<<bits - 1) & 0x000f_ffff_ffff_ffff
-	if !long {
+	if !long && !w.Compat {
 		reserved |= 0x7ff0_0000_0000_0000 // PAE has no ignored high bits
 	}
 	if w.EFER&eferNXE == 0 {
@@ -181,6 +186,7 @@ func (w *Walker) walk(va mm.GuestVirt, acc Access, table uint64, levels int) (Ma
 		bad := reserved
 		pdpte := !long && level == 3
 		switch {
+		case pdpte && w.Compat:
 		case pdpte: // 4.4.1, table 4-8: no rights, no A bit
 			bad |= 0x1e6 | pteNX
 		case level == 4, level == 3 && !w.Pages1G:

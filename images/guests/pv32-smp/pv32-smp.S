@@ -151,6 +151,8 @@ tick:	movl	$VIRQ_TIMER, bind
 	HC	HC_EVTCHN_OP, $EVTCHNOP_BIND_VIRQ, $bind
 	test	%eax, %eax
 	jnz	failed
+	mov	bind+4, %eax
+	mov	%eax, timer
 	xor	%edi, %edi
 1:	inc	%edi
 	push	%edi
@@ -298,8 +300,8 @@ event:	push	%eax
 	mov	ports(,%edi,4), %eax
 	test	%edi, %edi
 	jnz	2f
-	cmpl	$0, bind+4			# the timer's
-	cmovne	bind+4, %eax
+	cmpl	$0, timer
+	cmovne	timer, %eax
 2:	lock btr %eax, shared+PENDING
 	jnc	3f
 	lock incl counts(,%edi,4)
@@ -339,6 +341,7 @@ context: .skip	CTX_SIZE
 ports:	.skip	VCPUS*4
 counts:	.skip	VCPUS*4				# events that each vcpu got
 bind:	.skip	12
+timer:	.skip	4				# the port of the timer, if it is used
 online:	.skip	4
 go:	.skip	4
 done:	.skip	4

@@ -18,7 +18,7 @@ func (v *VCPU) View() *paging.Walker {
 	}
 	w.CR0, w.CR3, w.CR4 = v.HV.Get(virt.CR0), v.HV.Get(virt.CR3), v.HV.Get(virt.CR4)
 	w.EFER, w.RFLAGS = v.HV.Get(virt.EFER), v.HV.Regs().RFLAGS
-	if v.PV != nil && v.PV.Width == xenabi.Guest32 {
+	if p := v.Domain.PV; p != nil && p.Width == xenabi.Guest32 {
 		w.Compat, w.CR3 = true, uint64(v.MMU.Root(true))<<mm.PageShift
 	}
 	return w

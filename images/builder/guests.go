@@ -65,8 +65,7 @@ func (b *Builder) Guests(names ...string) error {
 		case GrubDisk:
 			data, err = b.grubDisk()
 		case GNUMach:
-			// The package for amd64 has a kernel of 64 bits, which dies on Xen too: it
-			// writes to a page table without asking for VMASST_TYPE_writable_pagetables.
+			// The package for amd64 has a kernel of 64 bits.
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "gnumach-image-1.8-xen-486:i386", Pattern: "boot/gnumach-*-xen-486.gz"})
 		case Hostile, Calls, SIPI:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")

@@ -271,7 +271,7 @@ func (h *Host) grubMenu() error {
 
 // gnuMach has no modules to boot, and says so. The kernel in Debian's package 1.8+git20221224
 // does not come that far: behind pmap_bootstrap it writes an entry of its page directory by
-// MOV, which xen.h rules out, faults and panics. The one of 64 bits does so on Xen 4.17 too.
+// MOV, which xen.h rules out, faults and panics. The one of 64 bits dies on Xen 4.17 too.
 func gnuMach(t *T) error {
 	h, err := t.bootGuests(pv.host(Boot{}), []string{builder.GNUMach}, map[string][]byte{"mach.cfg": pv.guest(config("mach", builder.GNUMach, 1, 128))})
 	if err != nil {

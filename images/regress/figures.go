@@ -42,7 +42,7 @@ const repeats = 3
 // Benches returns all measurements.
 func Benches() []Bench {
 	debian := []string{builder.Vmlinux, builder.Vmlinuz, builder.Initrd}
-	return []Bench{
+	return append([]Bench{
 		{Name: "size", What: "the image", Run: imageSize},
 		{Name: "boot", What: "QEMU's start to the shell's prompt; memory that the hypervisor uses", Run: bootTime},
 		{Name: "to-guest", What: "QEMU's start to the init of a guest that starts by itself", Needs: debian, Run: toGuest},
@@ -53,11 +53,8 @@ func Benches() []Bench {
 		{Name: "net", What: "a guest's TCP with the host and with another guest", Needs: []string{builder.Vmlinux, builder.Initrd}, Run: func(t *T) ([]Figure, error) { return netSpeed(t, pvh) }},
 		{Name: "busy", What: "garbage collection and interrupt latency under four busy guests on two CPUs", Needs: debian, Run: underLoad},
 		{Name: "ring", What: "the control plane's ring and RPC, between goroutines on the build machine", Run: ringSpeed},
-	}
+	}, pvBenches()...)
 }
-
-// benchesAhead are measurements written ahead of what they measure: they run by name only.
-func benchesAhead() []Bench { return pvBenches() }
 
 // SelectBenches returns those with the names, or all without a name.
 func SelectBenches(names []string) ([]Bench, error) {
@@ -65,7 +62,6 @@ func SelectBenches(names []string) ([]Bench, error) {
 	if len(names) == 0 {
 		return all, nil
 	}
-	all = append(all, benchesAhead()...)
 	var out []Bench
 	for _, n := range names {
 		i := slices.IndexFunc(all, func(b Bench) bool { return b.Name == n })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"nidus/images/builder"
 )
@@ -55,6 +56,12 @@ func pvCallTimes(t *T, p personality) ([]Figure, error) {
 	}
 	fs, err := h.measured("calls.cfg")
 	if err != nil {
+		return fs, err
+	}
+	if err := h.prompt(time.Minute); err != nil { // the console ends with its domain
+		return fs, err
+	}
+	if err := h.gone("g", 20*time.Second); err != nil {
 		return fs, err
 	}
 	emulated, err := h.measured("tsc.cfg")

@@ -151,7 +151,7 @@ tick:	movl	$VIRQ_TIMER, bind
 	HC	HC_EVTCHN_OP, $EVTCHNOP_BIND_VIRQ, $bind
 	test	%eax, %eax
 	jnz	failed
-	mov	bind+4, %eax
+	mov	bind+8, %eax		# struct evtchn_bind_virq: virq, vcpu, port
 	mov	%eax, timer
 	xor	%edi, %edi
 1:	inc	%edi

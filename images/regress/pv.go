@@ -57,18 +57,17 @@ func pvCases() []Case {
 			Needs: []string{builder.PVBalloon}, Timeout: 2 * time.Minute, Run: pvBalloon},
 		{Name: "pv-pvgrub64", What: "GRUB as a PV guest finds the menu on the guest's own disk, and boots its kernel",
 			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
-	}
-}
-
-// pvAhead are those of pvCases that wait for what they test.
-func pvAhead() []Case {
-	debian := []string{builder.Vmlinux, builder.Initrd}
-	return []Case{
 		{Name: "pv32-smp", What: "a 32-bit PV guest starts its other three vcpus; they answer each event, and count together",
 			Needs: []string{builder.PV32SMP}, Timeout: 2 * time.Minute, Run: pv32SMP},
 		{Name: "pv-mixed", What: "a 64-bit PV guest, a 32-bit one and a PVH one at once; one ends amid its forks, the others go on",
 			Needs: append(debian, builder.PV32SMP), Timeout: 4 * time.Minute, Run: pvMixed},
 		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},
+	}
+}
+
+// pvAhead are those of pvCases that wait for what they test.
+func pvAhead() []Case {
+	return []Case{
 		{Name: "pv-gnumach", What: "GNU Mach of Debian's i386, a PV kernel of 32 bits, asks for its boot modules", Needs: []string{builder.GNUMach}, Timeout: 2 * time.Minute, Run: gnuMach},
 	}
 }

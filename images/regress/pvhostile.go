@@ -21,9 +21,6 @@ var pvDiffers = map[string]string{
 	"decrease_reservation of the shared page": "0", "decrease_reservation of a frame of the grant table": "0",
 	// Xen takes the area's address, and then doesn't write there.
 	"register_runstate in a page table": "-14",
-	// Another number for an argument that is wrong by itself.
-	"exchange whose result is written into the hypervisor": "-22",
-	"register_vcpu_info: across a page's end":              "-22", "register_vcpu_info: at no multiple": "-22",
 }
 
 // pvAttacks are the words of images/guests/pv-hostile. A guest to which a word's attack gave

@@ -3,12 +3,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"nidus/kernel/baremetal"
+	"nidus/kernel/cpu"
 	"nidus/kernel/domain"
 	"nidus/kernel/virt"
 	"nidus/kernel/virt/pv"
+	"nidus/kernel/virt/spec"
 	"nidus/mm"
 )
 
@@ -16,6 +19,9 @@ import (
 // hypervisor's hands off a guest's memory, exits go back to the host's page tables, unless
 // that is not wanted.
 func paravirtualization(pages virt.Pages, noSMAP bool, info func(string, ...any)) (*domain.PVHost, error) {
+	if spec.Identify(cpu.CPUID, cpu.ReadMSR).Meltdown() {
+		return nil, errors.New("this processor lets a guest in ring 3 read the hypervisor's memory (Meltdown), and what would keep them apart is not there yet; use type=\"pvh\"")
+	}
 	_, smap := baremetal.Protection()
 	m, err := pv.New(pv.Config{
 		Pages: pages, CPUs: baremetal.NumCPU(), HostView: !smap && !noSMAP,

@@ -85,6 +85,10 @@ func Identify(cpuid func(leaf, sub uint32) (a, b, c, d uint32), rdmsr func(msr u
 	return id
 }
 
+// Meltdown tells whether ring 3 can read what is mapped for ring 0 only (CVE-2017-5754):
+// Intel's processors that don't say otherwise. AMD's don't.
+func (id Identity) Meltdown() bool { return id.Intel && id.ArchCap&capNoL1TF == 0 }
+
 // Policy is what is done.
 type Policy struct {
 	// SpecCtrl is what every CPU's SPEC_CTRL holds, in the host and in guests, which

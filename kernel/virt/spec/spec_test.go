@@ -121,3 +121,17 @@ func TestEnter(t *testing.T) {
 		t.Errorf("%d barriers", barriers)
 	}
 }
+
+func TestMeltdown(t *testing.T) {
+	for _, x := range []struct {
+		id   Identity
+		want bool
+	}{
+		{Identity{}, false}, {Identity{Intel: true}, true},
+		{Identity{Intel: true, ArchCap: capNoL1TF}, false}, {Identity{Intel: true, ArchCap: ^uint64(capNoL1TF)}, true},
+	} {
+		if got := x.id.Meltdown(); got != x.want {
+			t.Errorf("%+v: %v", x.id, got)
+		}
+	}
+}

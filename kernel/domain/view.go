@@ -45,10 +45,18 @@ func (v *VCPU) access() paging.Access {
 
 // CopyIn reads guest memory at a linear address: hypercall arguments. A vcpu is
 // its own gnttab.Memory.
-func (v *VCPU) CopyIn(a mm.GuestVirt, dst []byte) error { return v.View().CopyIn(a, dst, v.access()) }
+func (v *VCPU) CopyIn(a mm.GuestVirt, dst []byte) error {
+	if v.Domain.PV != nil && v.copyPV(a, dst, false) {
+		return nil
+	}
+	return v.View().CopyIn(a, dst, v.access())
+}
 
 // CopyOut writes guest memory.
 func (v *VCPU) CopyOut(a mm.GuestVirt, src []byte) error {
+	if v.Domain.PV != nil && v.copyPV(a, src, true) {
+		return nil
+	}
 	return v.View().CopyOut(a, src, v.access())
 }
 

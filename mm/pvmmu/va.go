@@ -48,6 +48,34 @@ func (v *VCPU) Lookup(kernel bool, va mm.GuestVirt) (e uint64, ok bool) {
 	return uint64(load(v.d.mem.Table(m), i)), true
 }
 
+// Translate is Lookup for an access by the hypervisor to data: the entry has the rights of
+// the whole way to it. It takes no reference: who uses the frame takes one, and with it makes sure that
+// it is the domain's.
+func (v *VCPU) Translate(kernel bool, va mm.GuestVirt) (e uint64, ok bool) {
+	d, root := v.d, v.Root(kernel)
+	if !d.mappable(va) || root == 0 {
+		return 0, false
+	}
+	const rights = writable | user
+	have := entry(rights)
+	for level := d.top().level(); ; level-- {
+		e := load(d.mem.Table(root), int(va>>(12+9*(level-1))&0x1ff))
+		if !e.is(present) {
+			return 0, false
+		}
+		if level < 3 || !d.pae { // an L3 entry of a PAE table gives no rights
+			have &= e
+		}
+		if level == 1 {
+			return uint64(e&^rights | have), true
+		}
+		if !d.own(e.frame()) {
+			return 0, false
+		}
+		root = e.frame()
+	}
+}
+
 // Emulate writes to a page table by the guest's own instruction, which faulted because no
 // table is mapped writable: size bytes, 1 to 8 and aligned, at the machine address ptr. With
 // exchange it is a compare and exchange with old. It returns what was there; ok is false if

@@ -34,6 +34,9 @@ func unlock(p *uint32)
 func cli() uint64
 func restore(flags uint64)
 
+// guestSwitched calls what SetGuestEntry was told as switched.
+func guestSwitched()
+
 // Addresses of code that is never called from Go.
 func trapStubsPC() uint64
 func idlePC() uint64

@@ -75,6 +75,11 @@ TEXT ·pause(SB),NOSPLIT,$0
 	PAUSE
 	RET
 
+TEXT ·guestSwitched(SB),NOSPLIT,$0
+	MOVQ	·guestSwitch(SB), AX
+	CALL	AX
+	RET
+
 TEXT ·halt(SB),NOSPLIT,$0
 	HLT
 	RET

@@ -163,6 +163,9 @@ func pick(c *pcpu, now int64) {
 		n.switches++
 		c.Stats.Switches++
 		c.cur = addr(n)
+		if c.virt[guestFPU] != 0 {
+			guestSwitched()
+		}
 		if rdcr3() != c.cr3 { // a PV guest's: its next entry brings them back
 			wrcr3(c.cr3)
 		}

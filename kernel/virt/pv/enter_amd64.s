@@ -15,6 +15,7 @@
 #define GS_GDTR		144	/* address of the host's pseudo-descriptor */
 #define GS_LDT		152	/* the selector in LDTR */
 #define GS_CR4		160	/* cr4Guest's bits as they are now */
+#define GS_FPU		168	/* the context whose x87 and AVX state is in the CPU; 0: none */
 
 // Registers in virt.Regs, which is at the start of the context.
 #define RAX	0
@@ -86,6 +87,33 @@ TEXT ·newRoot(SB),NOSPLIT,$0-8
 	CMPQ	CX, GS_CR3(GS)
 	JEQ	done
 	MOVQ	AX, CR3
+done:
+	POPFQ
+	RET
+
+// switched<> saves what a guest has in the CPU when its thread leaves it: GS_FPU is not 0,
+// interrupts are off. XMM registers and MXCSR are in the image already.
+TEXT switched<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	GS_FPU(GS), DI
+	MOVQ	$0, GS_FPU(GS)
+	MOVL	(FPU+24)(DI), R8	// which XSAVE overwrites with AVX's state
+	MOVQ	context_xsave(DI), AX
+	ANDQ	$~2, AX
+	MOVQ	AX, DX
+	SHRQ	$32, DX
+	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xa7; LONG $FPU	// xsave64 FPU(DI)
+	MOVL	R8, (FPU+24)(DI)
+	RET
+
+// func syncFPU(c *context)
+// It completes the image of a context whose vcpu's thread calls, or is on no CPU.
+TEXT ·syncFPU(SB),NOSPLIT,$0-8
+	MOVQ	c+0(FP), CX
+	PUSHFQ
+	CLI
+	CMPQ	CX, GS_FPU(GS)
+	JNE	done
+	CALL	switched<>(SB)
 done:
 	POPFQ
 	RET
@@ -162,9 +190,33 @@ noldt:
 	MOVQ	context_xsave(DI), AX
 	TESTQ	AX, AX
 	JEQ	fxin
+	CMPQ	DI, GS_FPU(GS)
+	JNE	whole
+	// Go uses SSE only: the rest is as the guest left it.
+	MOVUPS	(FPU+160)(DI), X0
+	MOVUPS	(FPU+176)(DI), X1
+	MOVUPS	(FPU+192)(DI), X2
+	MOVUPS	(FPU+208)(DI), X3
+	MOVUPS	(FPU+224)(DI), X4
+	MOVUPS	(FPU+240)(DI), X5
+	MOVUPS	(FPU+256)(DI), X6
+	MOVUPS	(FPU+272)(DI), X7
+	MOVUPS	(FPU+288)(DI), X8
+	MOVUPS	(FPU+304)(DI), X9
+	MOVUPS	(FPU+320)(DI), X10
+	MOVUPS	(FPU+336)(DI), X11
+	MOVUPS	(FPU+352)(DI), X12
+	MOVUPS	(FPU+368)(DI), X13
+	MOVUPS	(FPU+384)(DI), X14
+	MOVUPS	(FPU+400)(DI), X15
+	LDMXCSR	(FPU+24)(DI)
+	JMP	xcr0
+whole:
+	MOVQ	DI, GS_FPU(GS)
 	MOVQ	AX, DX
 	SHRQ	$32, DX
 	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xaf; LONG $FPU	// xrstor64 FPU(DI)
+xcr0:
 	MOVQ	context_xcr0(DI), AX
 	CMPQ	AX, context_xsave(DI)
 	JEQ	ts
@@ -456,14 +508,31 @@ fpu:
 	MOVQ	context_xsave(DI), AX
 	TESTQ	AX, AX
 	JEQ	fxout
+	CMPQ	AX, context_xcr0(DI)
+	JEQ	sse
 	MOVQ	AX, DX
 	SHRQ	$32, DX
-	CMPQ	AX, context_xcr0(DI)
-	JEQ	xsave
 	XORL	CX, CX
 	BYTE $0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv
-xsave:
-	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xa7; LONG $FPU	// xsave64 FPU(DI)
+sse:
+	MOVUPS	X0, (FPU+160)(DI)
+	MOVUPS	X1, (FPU+176)(DI)
+	MOVUPS	X2, (FPU+192)(DI)
+	MOVUPS	X3, (FPU+208)(DI)
+	MOVUPS	X4, (FPU+224)(DI)
+	MOVUPS	X5, (FPU+240)(DI)
+	MOVUPS	X6, (FPU+256)(DI)
+	MOVUPS	X7, (FPU+272)(DI)
+	MOVUPS	X8, (FPU+288)(DI)
+	MOVUPS	X9, (FPU+304)(DI)
+	MOVUPS	X10, (FPU+320)(DI)
+	MOVUPS	X11, (FPU+336)(DI)
+	MOVUPS	X12, (FPU+352)(DI)
+	MOVUPS	X13, (FPU+368)(DI)
+	MOVUPS	X14, (FPU+384)(DI)
+	MOVUPS	X15, (FPU+400)(DI)
+	STMXCSR	(FPU+24)(DI)
+	ORQ	$2, (FPU+512)(DI)	// XSTATE_BV: the image has SSE's state
 	JMP	saved
 fxout:
 	FXSAVE64	FPU(DI)
@@ -520,8 +589,8 @@ back:
 	XORL	BP, BP
 	RET
 
-// func entries() (trap, fault, iret, syscall, syscall32 uint64)
-TEXT ·entries(SB),NOSPLIT,$0-40
+// func entries() (trap, fault, iret, syscall, syscall32, switched uint64)
+TEXT ·entries(SB),NOSPLIT,$0-48
 	MOVQ	$trapped<>(SB), AX
 	MOVQ	AX, trap+0(FP)
 	MOVQ	$faulted<>(SB), AX
@@ -532,6 +601,8 @@ TEXT ·entries(SB),NOSPLIT,$0-40
 	MOVQ	AX, syscall+24(FP)
 	MOVQ	$syscalled32<>(SB), AX
 	MOVQ	AX, syscall32+32(FP)
+	MOVQ	$switched<>(SB), AX
+	MOVQ	AX, switched+40(FP)
 	RET
 
 // func hostXCR0() (on bool, xcr0 uint64)

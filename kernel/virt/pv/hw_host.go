@@ -39,6 +39,8 @@ func newRoot(uint64) {}
 
 func leaveRoot() {}
 
+func syncFPU(*context) {}
+
 // Enable implements virt.Machine.
 func (m *Machine) Enable() error { return ErrNoRings }
 

@@ -35,7 +35,8 @@ func enter(c *context)
 func setCPU(gdtr uint64)
 func newRoot(cr3 uint64)
 func leaveRoot()
-func entries() (trap, fault, iret, syscall, syscall32 uint64)
+func entries() (trap, fault, iret, syscall, syscall32, switched uint64)
+func syncFPU(c *context)
 func fxsave(p *[512 + 16]byte)
 func hostXCR0() (on bool, xcr0 uint64)
 
@@ -84,7 +85,7 @@ func (m *Machine) Enable() error {
 	if n >= uint64(len(m.gdt)) {
 		return virt.BadState("CPU", n, "the machine was made for fewer")
 	}
-	_, _, _, syscall, syscall32 := entries()
+	_, _, _, syscall, syscall32, _ := entries()
 	setCPU(baremetal.GDTR(n))
 	cpu.WriteMSR(msrSTAR, SelCode32<<48|kernelCS<<32)
 	cpu.WriteMSR(msrLSTAR, syscall)

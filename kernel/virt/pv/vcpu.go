@@ -117,7 +117,10 @@ func (v *vcpu) SetRoot(root mm.MFN) {
 }
 
 // Leave implements VCPU.
-func (v *vcpu) Leave() { leaveRoot() }
+func (v *vcpu) Leave() {
+	syncFPU(v.ctx)
+	leaveRoot()
+}
 
 // SetGDT implements VCPU.
 func (v *vcpu) SetGDT(frames []mm.MFN, _ int) {
@@ -275,10 +278,14 @@ func (v *vcpu) SetTSC(_, _ uint64) error { return nil }
 func (v *vcpu) FPUSize() int { return len(v.fpu) }
 
 // FPU implements virt.VCPU.
-func (v *vcpu) FPU(dst []byte) int { return copy(dst, v.fpu) }
+func (v *vcpu) FPU(dst []byte) int {
+	syncFPU(v.ctx)
+	return copy(dst, v.fpu)
+}
 
 // SetFPU implements virt.VCPU.
 func (v *vcpu) SetFPU(src []byte) error {
+	syncFPU(v.ctx)
 	return virt.SetFPUImage(v.fpu, src, v.m.features.XCR0, v.m.mxcsr)
 }
 
@@ -289,6 +296,7 @@ func (v *vcpu) Save(s *virt.State) {
 	for r := range virt.GDTR {
 		s.Seg[r] = v.Segment(r)
 	}
+	syncFPU(v.ctx)
 	s.FPU = append([]byte(nil), v.fpu...)
 }
 

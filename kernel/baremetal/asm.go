@@ -34,7 +34,9 @@ func unlock(p *uint32)
 func cli() uint64
 func restore(flags uint64)
 
-// guestSwitched calls what SetGuestEntry was told as switched.
+// guestSwitched saves what a PV guest has in the CPU of the FPU's state, but for XMM and
+// MXCSR, to the XSAVE image that pcpu.virt[guestFPU] is the address of, and clears that word.
+// Preconditions: it is not 0; interrupts are off; XCR0 is the host's.
 func guestSwitched()
 
 // Addresses of code that is never called from Go.

@@ -76,8 +76,14 @@ TEXT ·pause(SB),NOSPLIT,$0
 	RET
 
 TEXT ·guestSwitched(SB),NOSPLIT,$0
-	MOVQ	·guestSwitch(SB), AX
-	CALL	AX
+	MOVQ	(pcpu_virt+8*const_guestFPU)(GS), DI
+	MOVQ	$0, (pcpu_virt+8*const_guestFPU)(GS)
+	MOVL	24(DI), R8	// MXCSR, which XSAVE overwrites with AVX's state
+	XORL	CX, CX
+	BYTE	$0x0f; BYTE $0x01; BYTE $0xd0	// xgetbv
+	ANDL	$~2, AX
+	BYTE	$0x48; BYTE $0x0f; BYTE $0xae; BYTE $0x27	// xsave64 (rdi)
+	MOVL	R8, 24(DI)
 	RET
 
 TEXT ·halt(SB),NOSPLIT,$0

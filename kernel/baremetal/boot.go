@@ -166,19 +166,29 @@ func GDTPages(cpu int) [2]uint64 { return cpus[cpu].gdt }
 func GDTR(cpu uint64) uint64 { return addr(&cpus[cpu].gdtr) }
 
 // Where traps of PV guests go on; see SetGuestEntry.
-var guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32, guestSwitch uint64
+var guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32 uint64
 
 // SetGuestEntry tells where traps of a PV guest go on: trap, with the frame, the error
 // code and the vector on the stack, and only GS changed; fault, for one of the kernel's
 // own at the instruction iret, or while pcpu.risky is set. syscall and syscall32 are
-// where SYSCALL comes in. switched is called when a CPU changes threads and pcpu.virt[guestFPU]
-// is not 0. SetGuestEntry is called before a PV guest runs.
-func SetGuestEntry(trap, fault, iret, syscall, syscall32, switched uint64) {
-	guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32, guestSwitch = trap, fault, iret, syscall, syscall32, switched
+// where SYSCALL comes in. It is called before a PV guest runs.
+func SetGuestEntry(trap, fault, iret, syscall, syscall32 uint64) {
+	guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32 = trap, fault, iret, syscall, syscall32
 }
 
-// guestFPU is the word of pcpu.virt by which a PV guest's FPU state is in the CPU.
+// guestFPU is the word of pcpu.virt with the address of the XSAVE image of the PV guest whose
+// x87 and AVX state is in the CPU; 0: there is none. It is saved when the CPU changes threads.
 const guestFPU = 5
+
+// SaveGuestFPU completes an image, if its guest's state is in this CPU. The guest's thread
+// calls it, or the guest is on no CPU.
+func SaveGuestFPU(image uint64) {
+	f := cli()
+	if pcpuAt(cpuself()).virt[guestFPU] == image {
+		guestSwitched()
+	}
+	restore(f)
+}
 
 // putTable writes a pseudo-descriptor for LGDT or LIDT.
 func putTable(p, base, limit uint64) {

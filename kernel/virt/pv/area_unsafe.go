@@ -114,6 +114,9 @@ func pointers(v *[MaxVCPUs]table) (p []*table) {
 // contextAt is the context at the start of a page outside Go's heap.
 func contextAt(p unsafe.Pointer) *context { return (*context)(p) }
 
+// address is where an image lies.
+func address(image []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&image[0]))) }
+
 // image is the FPU's, behind it.
 func image(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(unsafe.Add(p, fpuOffset)), n) }
 

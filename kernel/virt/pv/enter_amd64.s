@@ -15,7 +15,7 @@
 #define GS_GDTR		144	/* address of the host's pseudo-descriptor */
 #define GS_LDT		152	/* the selector in LDTR */
 #define GS_CR4		160	/* cr4Guest's bits as they are now */
-#define GS_FPU		168	/* the context whose x87 and AVX state is in the CPU; 0: none */
+#define GS_FPU		168	/* the FPU image of the guest whose x87 and AVX state is in the CPU; 0: none */
 
 // Registers in virt.Regs, which is at the start of the context.
 #define RAX	0
@@ -87,33 +87,6 @@ TEXT ·newRoot(SB),NOSPLIT,$0-8
 	CMPQ	CX, GS_CR3(GS)
 	JEQ	done
 	MOVQ	AX, CR3
-done:
-	POPFQ
-	RET
-
-// switched<> saves what a guest has in the CPU when its thread leaves it: GS_FPU is not 0,
-// interrupts are off. XMM registers and MXCSR are in the image already.
-TEXT switched<>(SB),NOSPLIT|NOFRAME,$0
-	MOVQ	GS_FPU(GS), DI
-	MOVQ	$0, GS_FPU(GS)
-	MOVL	(FPU+24)(DI), R8	// which XSAVE overwrites with AVX's state
-	MOVQ	context_xsave(DI), AX
-	ANDQ	$~2, AX
-	MOVQ	AX, DX
-	SHRQ	$32, DX
-	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xa7; LONG $FPU	// xsave64 FPU(DI)
-	MOVL	R8, (FPU+24)(DI)
-	RET
-
-// func syncFPU(c *context)
-// It completes the image of a context whose vcpu's thread calls, or is on no CPU.
-TEXT ·syncFPU(SB),NOSPLIT,$0-8
-	MOVQ	c+0(FP), CX
-	PUSHFQ
-	CLI
-	CMPQ	CX, GS_FPU(GS)
-	JNE	done
-	CALL	switched<>(SB)
 done:
 	POPFQ
 	RET
@@ -190,7 +163,8 @@ noldt:
 	MOVQ	context_xsave(DI), AX
 	TESTQ	AX, AX
 	JEQ	fxin
-	CMPQ	DI, GS_FPU(GS)
+	LEAQ	FPU(DI), DX
+	CMPQ	DX, GS_FPU(GS)
 	JNE	whole
 	// Go uses SSE only: the rest is as the guest left it.
 	MOVUPS	(FPU+160)(DI), X0
@@ -212,7 +186,7 @@ noldt:
 	LDMXCSR	(FPU+24)(DI)
 	JMP	xcr0
 whole:
-	MOVQ	DI, GS_FPU(GS)
+	MOVQ	DX, GS_FPU(GS)
 	MOVQ	AX, DX
 	SHRQ	$32, DX
 	BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xaf; LONG $FPU	// xrstor64 FPU(DI)
@@ -589,8 +563,8 @@ back:
 	XORL	BP, BP
 	RET
 
-// func entries() (trap, fault, iret, syscall, syscall32, switched uint64)
-TEXT ·entries(SB),NOSPLIT,$0-48
+// func entries() (trap, fault, iret, syscall, syscall32 uint64)
+TEXT ·entries(SB),NOSPLIT,$0-40
 	MOVQ	$trapped<>(SB), AX
 	MOVQ	AX, trap+0(FP)
 	MOVQ	$faulted<>(SB), AX
@@ -601,8 +575,6 @@ TEXT ·entries(SB),NOSPLIT,$0-48
 	MOVQ	AX, syscall+24(FP)
 	MOVQ	$syscalled32<>(SB), AX
 	MOVQ	AX, syscall32+32(FP)
-	MOVQ	$switched<>(SB), AX
-	MOVQ	AX, switched+40(FP)
 	RET
 
 // func hostXCR0() (on bool, xcr0 uint64)

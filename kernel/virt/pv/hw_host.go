@@ -39,7 +39,7 @@ func newRoot(uint64) {}
 
 func leaveRoot() {}
 
-func syncFPU(*context) {}
+func syncFPU(*vcpu) {}
 
 // Enable implements virt.Machine.
 func (m *Machine) Enable() error { return ErrNoRings }

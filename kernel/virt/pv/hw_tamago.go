@@ -35,8 +35,7 @@ func enter(c *context)
 func setCPU(gdtr uint64)
 func newRoot(cr3 uint64)
 func leaveRoot()
-func entries() (trap, fault, iret, syscall, syscall32, switched uint64)
-func syncFPU(c *context)
+func entries() (trap, fault, iret, syscall, syscall32 uint64)
 func fxsave(p *[512 + 16]byte)
 func hostXCR0() (on bool, xcr0 uint64)
 
@@ -71,6 +70,9 @@ func mxcsrMask() uint32 {
 	return m
 }
 
+// syncFPU completes the FPU image of a vcpu, whose thread calls, or which is on no CPU.
+func syncFPU(v *vcpu) { baremetal.SaveGuestFPU(address(v.fpu)) }
+
 // hostCR4 returns those bits of CR4 that guests may have otherwise.
 func hostCR4() uint64 { return cpu.CR4() & cr4Guest }
 
@@ -85,7 +87,7 @@ func (m *Machine) Enable() error {
 	if n >= uint64(len(m.gdt)) {
 		return virt.BadState("CPU", n, "the machine was made for fewer")
 	}
-	_, _, _, syscall, syscall32, _ := entries()
+	_, _, _, syscall, syscall32 := entries()
 	setCPU(baremetal.GDTR(n))
 	cpu.WriteMSR(msrSTAR, SelCode32<<48|kernelCS<<32)
 	cpu.WriteMSR(msrLSTAR, syscall)

@@ -118,7 +118,7 @@ func (v *vcpu) SetRoot(root mm.MFN) {
 
 // Leave implements VCPU.
 func (v *vcpu) Leave() {
-	syncFPU(v.ctx)
+	syncFPU(v)
 	leaveRoot()
 }
 
@@ -279,13 +279,13 @@ func (v *vcpu) FPUSize() int { return len(v.fpu) }
 
 // FPU implements virt.VCPU.
 func (v *vcpu) FPU(dst []byte) int {
-	syncFPU(v.ctx)
+	syncFPU(v)
 	return copy(dst, v.fpu)
 }
 
 // SetFPU implements virt.VCPU.
 func (v *vcpu) SetFPU(src []byte) error {
-	syncFPU(v.ctx)
+	syncFPU(v)
 	return virt.SetFPUImage(v.fpu, src, v.m.features.XCR0, v.m.mxcsr)
 }
 
@@ -296,7 +296,7 @@ func (v *vcpu) Save(s *virt.State) {
 	for r := range virt.GDTR {
 		s.Seg[r] = v.Segment(r)
 	}
-	syncFPU(v.ctx)
+	syncFPU(v)
 	s.FPU = append([]byte(nil), v.fpu...)
 }
 

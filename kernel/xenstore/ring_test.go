@@ -58,9 +58,10 @@ func (g *guest) take() {
 	g.page.Store32(offRspCons, cons)
 }
 
-// next returns the next reply; watch events go to g.ev.
+// next returns the next reply; watch events go to g.ev. However many events come
+// first, it ends with the invalid type when round after round brings nothing.
 func (g *guest) next() (Header, string) {
-	for range 100 {
+	for idle := 0; idle < 100; idle++ {
 		g.take()
 		g.r.Poll()
 		if len(g.in) < HeaderSize {
@@ -76,6 +77,7 @@ func (g *guest) next() (Header, string) {
 			return h, body
 		}
 		g.ev = append(g.ev, strings.ReplaceAll(strings.TrimSuffix(body, "\x00"), "\x00", "|"))
+		idle = 0
 	}
 	return Header{Type: 0xffff}, ""
 }

@@ -2,7 +2,10 @@
 
 package baremetal
 
-import "nidus/sched"
+import (
+	"nidus/kernel/cpu"
+	"nidus/sched"
+)
 
 // thread is one of Go's Ms: its registers while it does not run, and what it
 // waits for. The register block's order is known to entry_amd64.s.
@@ -115,10 +118,9 @@ const (
 	// (arch-x86/xen.h, FIRST_RESERVED_GDT_ENTRY), is in force while their traps
 	// are taken: hence the selectors.
 	gdtReserved = 0xe000
-	selCode     = gdtReserved + 0x08
-	selData     = gdtReserved + 0x10
+	selCode     = cpu.KernelCode
+	selData     = cpu.KernelData
 	selTSS      = gdtReserved + 0x40
-	selLDT      = gdtReserved + 0x50
 	interruptOn = 0x202
 
 	unarmed = -1 // in pcpu.armed: the timer has fired, and must be set again

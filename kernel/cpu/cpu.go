@@ -7,6 +7,12 @@
 // Reference: AMD64 APM volume 3 (24594).
 package cpu
 
+// Selectors of ring 0's flat segments, the same in every GDT (kernel/baremetal).
+const (
+	KernelCode = 0xe008
+	KernelData = 0xe010
+)
+
 // ReadMSR executes RDMSR. An MSR that the processor doesn't have is a fault.
 func ReadMSR(msr uint32) uint64
 
@@ -39,6 +45,5 @@ func XCR0() uint64
 func SetXCR0(v uint64)
 
 // ClearBuffers executes VERW with a selector in memory, which on a processor that
-// says so (package spec) also overwrites its buffers. Preconditions: GDT[2] is a
-// writable data segment (kernel/baremetal).
+// says so (package spec) also overwrites its buffers.
 func ClearBuffers()

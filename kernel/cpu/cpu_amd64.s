@@ -1,5 +1,6 @@
 //go:build tamago
 
+#include "go_asm.h"
 #include "textflag.h"
 
 TEXT ·WriteMSR(SB),NOSPLIT,$0-16
@@ -60,6 +61,6 @@ TEXT ·SetXCR0(SB),NOSPLIT,$0-8
 	RET
 
 TEXT ·ClearBuffers(SB),NOSPLIT,$8-0
-	MOVW	$0x10, 0(SP)
+	MOVW	$const_KernelData, 0(SP)
 	BYTE	$0x0f; BYTE $0x00; BYTE $0x2c; BYTE $0x24	// verw word [rsp]
 	RET

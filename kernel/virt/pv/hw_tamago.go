@@ -23,8 +23,6 @@ const (
 
 	// What SYSCALL clears: all that the kernel doesn't want to begin with.
 	sfMask = 1<<8 | 1<<9 | 1<<10 | 3<<12 | 1<<14 | 1<<16 | 1<<18 // TF IF DF IOPL NT RF AC
-
-	kernelCS = 0xe008
 )
 
 // In enter_amd64.s.
@@ -89,7 +87,7 @@ func (m *Machine) Enable() error {
 	}
 	_, _, _, syscall, syscall32 := entries()
 	setCPU(baremetal.GDTR(n))
-	cpu.WriteMSR(msrSTAR, SelCode32<<48|kernelCS<<32)
+	cpu.WriteMSR(msrSTAR, SelCode32<<48|cpu.KernelCode<<32)
 	cpu.WriteMSR(msrLSTAR, syscall)
 	cpu.WriteMSR(msrCSTAR, syscall32)
 	cpu.WriteMSR(msrSFMask, sfMask)

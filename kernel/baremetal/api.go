@@ -198,6 +198,8 @@ func Store32(va uint64, v uint32) { st32(va, v) }
 const (
 	FirstDeviceVector = vecFirstDevice
 	LastDeviceVector  = vecLastDevice
+	// HypercallVector is among them, and no device's: 32-bit PV guests use it.
+	HypercallVector = vecHypercall
 )
 
 // CPU is the one that the caller runs on, or just ran on.

@@ -22,6 +22,9 @@ type irqRouter struct {
 // Preconditions: mu.
 func (r *irqRouter) vector() (uint8, error) {
 	v := max(r.next, baremetal.FirstDeviceVector)
+	if v == baremetal.HypercallVector {
+		v++ // an interrupt there would be taken for the call of a 32-bit PV guest
+	}
 	if v > baremetal.LastDeviceVector {
 		return 0, errors.New("all vectors are taken")
 	}

@@ -260,7 +260,7 @@ func (v *vcpu) Set(r virt.SysReg, x uint64) error {
 // Bits of CR0 and of the debug registers (APM vol. 2, 3.1.1 and 13.1.1). DR7.GD stays off:
 // a guest's accesses exit anyway.
 const (
-	hypercallVector = 0x82 // of 32-bit guests (arch-x86/xen-x86_32.h, TRAP_INSTR)
+	hypercallVector = 0x82 // of 32-bit guests (arch-x86/xen-x86_32.h, TRAP_INSTR), and no device's
 
 	cr0TS      = 1 << 3
 	cr4TSD     = 1 << 2

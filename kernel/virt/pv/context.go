@@ -30,11 +30,12 @@ type context struct {
 	hostView uint64 // 1: back to the host's page tables at exits
 	fsgsbase uint64 // 1: CR4.FSGSBASE is on
 
-	ts     uint64    // CR0.TS: the next use of the FPU is #NM
-	drLive uint64    // the guest has breakpoints on: load the debug registers
-	dr     [4]uint64 // DR0 to DR3
-	dr6    uint64
-	dr7    uint64
+	ts      uint64    // CR0.TS: the next use of the FPU is #NM
+	drLive  uint64    // the guest has breakpoints on: load the debug registers
+	dr      [4]uint64 // DR0 to DR3
+	dr6     uint64
+	dr7     uint64
+	hostDR7 uint64 // while drLive: under QEMU's TCG not that of reset (docs/exit.md)
 
 	reload uint64 // the TLB is to be emptied at the next entry
 	npages uint64 // or, if it is 0, of these pages only

@@ -229,6 +229,8 @@ debug:
 	BYTE $0x0f; BYTE $0x23; BYTE $0xd8	// mov dr3, rax
 	MOVQ	context_dr6(DI), AX
 	BYTE $0x0f; BYTE $0x23; BYTE $0xf0	// mov dr6, rax
+	BYTE $0x0f; BYTE $0x21; BYTE $0xf8	// mov rax, dr7
+	MOVQ	AX, context_hostDR7(DI)
 	MOVQ	context_dr7(DI), AX
 	BYTE $0x0f; BYTE $0x23; BYTE $0xf8	// mov dr7, rax
 selectors:
@@ -511,14 +513,14 @@ sse:
 fxout:
 	FXSAVE64	FPU(DI)
 saved:
-	CMPQ	context_vec(DI), $1	// DR6 says why
-	JEQ	dr6
+	CMPQ	context_vec(DI), $1
+	JNE	breakpoints
+	BYTE $0x0f; BYTE $0x21; BYTE $0xf0	// mov rax, dr6: why
+	MOVQ	AX, context_dr6(DI)
+breakpoints:
 	CMPQ	context_drLive(DI), $0
 	JEQ	nodebug
-dr6:
-	BYTE $0x0f; BYTE $0x21; BYTE $0xf0	// mov rax, dr6
-	MOVQ	AX, context_dr6(DI)
-	MOVL	$0x400, AX
+	MOVQ	context_hostDR7(DI), AX
 	BYTE $0x0f; BYTE $0x23; BYTE $0xf8	// mov dr7, rax
 nodebug:
 	CMPQ	context_hostView(DI), $0

@@ -44,6 +44,29 @@ func XCR0() uint64
 // SetXCR0 executes XSETBV. Preconditions: CR4.OSXSAVE.
 func SetXCR0(v uint64)
 
+// HostXCR0 returns the components of the FPU's state that XSAVE keeps; 0: CR4.OSXSAVE is off.
+func HostXCR0() uint64 {
+	const osxsave = 1 << 18
+	if CR4()&osxsave == 0 {
+		return 0
+	}
+	return XCR0()
+}
+
+// MXCSRMask returns MXCSR_MASK as FXSAVE tells it; 0 means the oldest processors'
+// mask (AMD64 APM volume 2, 11.5.6).
+func MXCSRMask() uint32 {
+	var b [512 + 16]byte
+	fxsave(&b)
+	m := uint32(b[28]) | uint32(b[29])<<8 | uint32(b[30])<<16 | uint32(b[31])<<24
+	if m == 0 {
+		return 0xffbf
+	}
+	return m
+}
+
+func fxsave(p *[512 + 16]byte)
+
 // ClearBuffers executes VERW with a selector in memory, which on a processor that
 // says so (package spec) also overwrites its buffers.
 func ClearBuffers()

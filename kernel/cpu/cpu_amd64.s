@@ -64,3 +64,14 @@ TEXT ·ClearBuffers(SB),NOSPLIT,$8-0
 	MOVW	$const_KernelData, 0(SP)
 	BYTE	$0x0f; BYTE $0x00; BYTE $0x2c; BYTE $0x24	// verw word [rsp]
 	RET
+
+// func fxsave(p *[512 + 16]byte)
+// The image goes to the first multiple of 16; its MXCSR_MASK is moved to where it is in p.
+TEXT ·fxsave(SB),NOSPLIT,$0-8
+	MOVQ	p+0(FP), DI
+	LEAQ	15(DI), SI
+	ANDQ	$~15, SI
+	FXSAVE64	(SI)
+	MOVL	28(SI), AX
+	MOVL	AX, 28(DI)
+	RET

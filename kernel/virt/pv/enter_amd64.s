@@ -578,30 +578,3 @@ TEXT ·entries(SB),NOSPLIT,$0-40
 	MOVQ	$syscalled32<>(SB), AX
 	MOVQ	AX, syscall32+32(FP)
 	RET
-
-// func hostXCR0() (on bool, xcr0 uint64)
-TEXT ·hostXCR0(SB),NOSPLIT,$0-16
-	MOVB	$0, on+0(FP)
-	MOVQ	$0, xcr0+8(FP)
-	MOVQ	CR4, AX
-	BTQ	$18, AX
-	JCC	off
-	XORL	CX, CX
-	BYTE $0x0f; BYTE $0x01; BYTE $0xd0	// xgetbv
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	MOVB	$1, on+0(FP)
-	MOVQ	AX, xcr0+8(FP)
-off:
-	RET
-
-// func fxsave(p *[512 + 16]byte)
-// Only MXCSR_MASK of the image is moved to p.
-TEXT ·fxsave(SB),NOSPLIT,$0-8
-	MOVQ	p+0(FP), DI
-	LEAQ	15(DI), SI
-	ANDQ	$~15, SI
-	FXSAVE64	(SI)
-	MOVL	28(SI), AX
-	MOVL	AX, 28(DI)
-	RET

@@ -34,13 +34,11 @@ func setCPU(gdtr uint64)
 func newRoot(cr3 uint64)
 func leaveRoot()
 func entries() (trap, fault, iret, syscall, syscall32 uint64)
-func fxsave(p *[512 + 16]byte)
-func hostXCR0() (on bool, xcr0 uint64)
 
 // hostFPU returns the components of the FPU's state that XSAVE keeps, 0 without XSAVE, and
 // the size of its image.
 func hostFPU() (xcr0 uint64, size int) {
-	if on, xcr0 := hostXCR0(); on {
+	if xcr0 := cpu.HostXCR0(); xcr0 != 0 {
 		_, b, _, _ := cpu.CPUID(0xd, 0)
 		return xcr0, int(b)
 	}
@@ -56,17 +54,7 @@ func entersyscall()
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()
 
-// mxcsrMask returns MXCSR_MASK as FXSAVE tells it; 0 means the oldest
-// processors' mask (APM vol. 2, 11.5.6).
-func mxcsrMask() uint32 {
-	var b [512 + 16]byte
-	fxsave(&b)
-	m := uint32(b[28]) | uint32(b[29])<<8 | uint32(b[30])<<16 | uint32(b[31])<<24
-	if m == 0 {
-		return 0xffbf
-	}
-	return m
-}
+func mxcsrMask() uint32 { return cpu.MXCSRMask() }
 
 // syncFPU completes the FPU image of a vcpu, whose thread calls, or which is on no CPU.
 func syncFPU(v *vcpu) { baremetal.SaveGuestFPU(address(v.fpu)) }

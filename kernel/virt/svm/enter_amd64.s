@@ -241,33 +241,6 @@ done:
 	STGI
 	RET
 
-// func hostXCR0() (on bool, xcr0 uint64)
-TEXT ·hostXCR0(SB),NOSPLIT,$0-16
-	MOVB	$0, on+0(FP)
-	MOVQ	$0, xcr0+8(FP)
-	MOVQ	CR4, AX
-	BTQ	$18, AX
-	JCC	off
-	XORL	CX, CX
-	BYTE $0x0f; BYTE $0x01; BYTE $0xd0	// xgetbv
-	SHLQ	$32, DX
-	ORQ	DX, AX
-	MOVB	$1, on+0(FP)
-	MOVQ	AX, xcr0+8(FP)
-off:
-	RET
-
-// func fxsave(p *[512 + 16]byte)
-// The image goes to the first multiple of 16 and is moved down to p.
-TEXT ·fxsave(SB),NOSPLIT,$0-8
-	MOVQ	p+0(FP), DI
-	LEAQ	15(DI), SI
-	ANDQ	$~15, SI
-	FXSAVE64	(SI)
-	MOVL	28(SI), AX	// MXCSR_MASK is all that is wanted
-	MOVL	AX, 28(DI)
-	RET
-
 // func setSavePage(pa uint64)
 TEXT ·setSavePage(SB),NOSPLIT,$0-8
 	MOVQ	pa+0(FP), AX

@@ -25,8 +25,6 @@ const (
 func interruptsOff() uint64
 func interruptsOn()
 func enter(c *context)
-func hostXCR0() (on bool, xcr0 uint64)
-func fxsave(p *[512 + 16]byte)
 func setSavePage(pa uint64)
 func setDR7(x uint64)
 
@@ -51,23 +49,14 @@ func identify() (id identity) {
 	id.spec = spec.Identify(cpu.CPUID, cpu.ReadMSR)
 	id.svmEAX, id.svmEBX, _, id.svmEDX = cpu.CPUID(0x8000000a, 0)
 	id.tcg = cpu.UnderTCG()
-	if id.osxsave, id.xcr0 = hostXCR0(); id.osxsave {
+	id.xcr0 = cpu.HostXCR0()
+	if id.osxsave = id.xcr0 != 0; id.osxsave {
 		_, id.xsaveSize, _, _ = cpu.CPUID(0xd, 0)
 	}
 	return id
 }
 
-// mxcsrMask returns MXCSR_MASK as FXSAVE tells it; 0 means the oldest
-// processors' mask (APM vol. 2, 11.5.6).
-func mxcsrMask() uint32 {
-	var b [512 + 16]byte
-	fxsave(&b)
-	m := uint32(b[28]) | uint32(b[29])<<8 | uint32(b[30])<<16 | uint32(b[31])<<24
-	if m == 0 {
-		return 0xffbf
-	}
-	return m
-}
+func mxcsrMask() uint32 { return cpu.MXCSRMask() }
 
 // Enable implements virt.Machine (15.4).
 func (m *Machine) Enable() error {

@@ -41,14 +41,13 @@ func (v *VCPU) copyPV(a mm.GuestVirt, b []byte, out bool) bool {
 
 // framePV is the machine address of a guest's address, if the code that runs may access it.
 func (v *VCPU) framePV(a mm.GuestVirt, write bool) (mm.GuestPhys, bool) {
-	const writable, user, frame = 1 << 1, 1 << 2, 0x000f_ffff_ffff_f000
-	e, ok := v.MMU.Translate(!v.PV.UserMode, a)
-	if !ok || write && e&writable == 0 {
+	m, ok := v.MMU.Translate(!v.PV.UserMode, a)
+	if !ok || write && !m.Write {
 		return 0, false
 	}
 	// A 32-bit kernel, in ring 1, needs no right of a user's.
-	if e&user == 0 && (v.PV.Width == xenabi.Guest64 || v.CPL() == 3) {
+	if !m.User && (v.PV.Width == xenabi.Guest64 || v.CPL() == 3) {
 		return 0, false
 	}
-	return mm.GuestPhys(e&frame | uint64(a)&mm.PageMask), true
+	return mm.GFN(m.Frame).Addr() + mm.GuestPhys(a&mm.PageMask), true
 }

@@ -33,18 +33,16 @@ func (m *pvMachine) dropLDT() {
 // fillLDT makes a page of the LDT present. It is false if the guest has none there, or one
 // that can't be of descriptors.
 func (m *pvMachine) fillLDT(page int) bool {
-	const present, frame = 1, 0x000ffffffffff000
 	c := m.v.PV
 	if uint32(page)*(mm.PageSize/8) >= c.LDTEntries || m.ldt[page] != 0 {
 		return false
 	}
-	e, ok := m.v.MMU.Lookup(true, c.LDT+mm.GuestVirt(page)<<mm.PageShift)
-	f := mm.MFN(e & frame >> mm.PageShift)
-	if !ok || e&present == 0 || m.v.Domain.PV.MMU.GetDescriptors(f) != nil {
+	f, ok := m.v.MMU.Translate(true, c.LDT+mm.GuestVirt(page)<<mm.PageShift)
+	if !ok || m.v.Domain.PV.MMU.GetDescriptors(f.Frame) != nil {
 		return false
 	}
-	m.ldt[page] = f
-	m.hv.MapLDT(page, f)
+	m.ldt[page] = f.Frame
+	m.hv.MapLDT(page, f.Frame)
 	return true
 }
 

@@ -205,12 +205,12 @@ func TestRoots(t *testing.T) {
 	g.is(g.m[0], L4, 1, 2)
 	root(nil, false, 0)
 	g.is(g.m[0], L4, 0, 1)
-	if _, ok := g.v.Lookup(true, 0); ok {
+	if _, ok := g.v.Translate(true, 0); ok {
 		t.Error("a page is mapped by an empty table")
 	}
 	root(nil, true, g.m[0])
-	if e, ok := g.v.Lookup(true, 0); !ok || entry(e) != to(g.m[4], user) {
-		t.Errorf("the entry is %#x, %v", e, ok)
+	if m, ok := g.v.Translate(true, 0); !ok || m != (Mapping{Frame: g.m[4], User: true}) {
+		t.Errorf("mapped is %+v, %v", m, ok)
 	}
 	g.want(nil, func() error { return g.v.UpdateVA(0x1000, uint64(to(g.m[5], writable))) })
 	g.is(g.m[5], Writable, 1, 2)

@@ -121,7 +121,7 @@ func (c *racer) step() {
 			c.f.Unclaim(m, 0)
 		}
 	default:
-		c.v.Lookup(val&2 == 0, mm.GuestVirt(slots[c.r.IntN(4)])<<12)
+		c.v.Translate(val&2 == 0, mm.GuestVirt(slots[c.r.IntN(4)])<<12)
 	}
 }
 

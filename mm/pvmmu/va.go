@@ -39,40 +39,36 @@ func (v *VCPU) UpdateVA(va mm.GuestVirt, val uint64) error {
 	return v.d.update(v, m, i, change{val: entry(val)}, &budget)
 }
 
-// Lookup returns the L1 entry for va, of the kernel's tables or the user's.
-func (v *VCPU) Lookup(kernel bool, va mm.GuestVirt) (e uint64, ok bool) {
-	m, i, ok := v.d.entryAddr(v.Root(kernel), va)
-	if !ok || !v.d.own(m) {
-		return 0, false
-	}
-	return uint64(load(v.d.mem.Table(m), i)), true
+// Mapping is what the page tables say of an address, with the rights of all levels.
+type Mapping struct {
+	Frame mm.MFN
+	// Write and User say whether it may be written, and whether a process may use it.
+	Write, User bool
 }
 
-// Translate is Lookup for an access by the hypervisor to data: the entry has the rights of
-// the whole way to it. It takes no reference: who uses the frame takes one, and with it makes sure that
-// it is the domain's.
-func (v *VCPU) Translate(kernel bool, va mm.GuestVirt) (e uint64, ok bool) {
+// Translate returns what is mapped at va, in the kernel's tables or the user's. It takes no
+// reference: who uses the frame takes one, and with it makes sure that it is the domain's.
+func (v *VCPU) Translate(kernel bool, va mm.GuestVirt) (Mapping, bool) {
 	d, root := v.d, v.Root(kernel)
 	if !d.mappable(va) || root == 0 {
-		return 0, false
+		return Mapping{}, false
 	}
-	const rights = writable | user
-	have := entry(rights)
+	rights := writable | user
 	for level := d.top().level(); ; level-- {
 		e := load(d.mem.Table(root), int(va>>(12+9*(level-1))&0x1ff))
 		if !e.is(present) {
-			return 0, false
+			return Mapping{}, false
 		}
 		if level < 3 || !d.pae { // an L3 entry of a PAE table gives no rights
-			have &= e
-		}
-		if level == 1 {
-			return uint64(e&^rights | have), true
-		}
-		if !d.own(e.frame()) {
-			return 0, false
+			rights &= e
 		}
 		root = e.frame()
+		if level == 1 {
+			return Mapping{root, rights.is(writable), rights.is(user)}, true
+		}
+		if !d.own(root) {
+			return Mapping{}, false
+		}
 	}
 }
 

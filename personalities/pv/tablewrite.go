@@ -67,13 +67,8 @@ func (v *vcpu) tableWrite(e virt.Event) bool {
 // table returns the machine address behind a guest's address, and whether it is in a page
 // table.
 func (v *vcpu) table(at mm.GuestVirt) (ptr uint64, ok bool) {
-	const present, frame = 1, 0x000ffffffffff000
-	e, ok := v.MMU.Lookup(true, at)
-	if !ok || e&present == 0 {
-		return 0, false
-	}
-	m := mm.MFN(e & frame >> mm.PageShift)
-	return e&frame | uint64(at&mm.PageMask), v.Domain.PV.MMU.IsL1(m)
+	m, ok := v.MMU.Translate(true, at)
+	return uint64(m.Frame)<<mm.PageShift | uint64(at&mm.PageMask), ok && v.Domain.PV.MMU.IsL1(m.Frame)
 }
 
 // Read implements emulate.Memory.

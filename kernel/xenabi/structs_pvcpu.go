@@ -135,11 +135,9 @@ type VCPUGuestContext struct {
 
 // Flags of VCPUGuestContext (arch-x86/xen.h, VGCF_*).
 const (
-	VGCFI387Valid             = 1 << 0
 	VGCFInKernel              = 1 << 2
 	VGCFFailsafeDisableEvents = 1 << 3
 	VGCFSyscallDisableEvents  = 1 << 4
-	VGCFOnline                = 1 << 5
 )
 
 func (s *VCPUGuestContext) layout(c *codec) {

@@ -58,18 +58,16 @@ const maxLinear = 1<<15 - 1
 type word uint64
 
 const (
-	typeShift         = 32
-	validated    word = 1 << 36 // a table whose entries are checked and hold references
-	changing     word = 1 << 37 // somebody makes another type of it; without references
-	pinned       word = 1 << 38 // one reference is the guest's own wish
-	linearShift       = 48
-	countMask    word = 1<<32 - 1
-	typeBits     word = 0xf << typeShift
-	linearUnit   word = 1 << linearShift
-	linearBits   word = 0xffff << linearShift
-	wordWithOne       = word(1)
-	noType       word = 0
-	writableWord      = word(Writable)<<typeShift | wordWithOne
+	typeShift        = 32
+	validated   word = 1 << 36 // a table whose entries are checked and hold references
+	changing    word = 1 << 37 // somebody makes another type of it; without references
+	pinned      word = 1 << 38 // one reference is the guest's own wish
+	linearShift      = 48
+	typeBits    word = 0xf << typeShift
+	linearUnit  word = 1 << linearShift
+	linearBits  word = 0xffff << linearShift
+	wordWithOne      = word(1)
+	noType      word = 0
 )
 
 func (w word) count() uint32 { return uint32(w) }
@@ -90,9 +88,6 @@ type FrameType struct {
 	// somebody's page tables: who was flushed later has no translation to it.
 	since atomic.Uint64
 }
-
-// FrameTypeSize is the size of FrameType in bytes.
-const FrameTypeSize = 16
 
 func (f *FrameType) load() word           { return word(f.w.Load()) }
 func (f *FrameType) store(w word)         { f.w.Store(uint64(w)) }

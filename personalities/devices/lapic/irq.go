@@ -80,10 +80,6 @@ func (a *APIC) HasPending() bool {
 	return ok
 }
 
-// PendingAny tells whether IRR holds anything, whatever TPR says: then the
-// vcpu must exit when its TPR falls. It may be asked from any thread.
-func (a *APIC) PendingAny() bool { return a.highestIRR() >= 0 }
-
 // Ack takes vector as injected: it moves from IRR to ISR. Only a vector that
 // PendingVector just returned may be acknowledged; another one is refused.
 func (a *APIC) Ack(vector uint8) (ok bool) {

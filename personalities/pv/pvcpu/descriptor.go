@@ -19,8 +19,6 @@ const (
 	descPresent    = 1 << 15
 	descLong       = 1 << 21
 	descBig        = 1 << 22
-	descTypeMask   = 0xf << 8
-	descCallGate   = 0xc << 8
 )
 
 // CheckDescriptor tells whether a guest may have the descriptor lo, hi in its GDT

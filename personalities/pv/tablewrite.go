@@ -48,7 +48,7 @@ func (v *vcpu) tableWrite(e virt.Event) bool {
 	w := &v.writer
 	*w = tableWriter{vcpu: v}
 	c := &v.CPU
-	v.toEmulator(c)
+	v.prepare(c)
 	c.Mem = w
 	_, err := emulate.Step(c, code[:n])
 	if w.err != nil {
@@ -56,7 +56,7 @@ func (v *vcpu) tableWrite(e virt.Event) bool {
 	}
 	switch err {
 	case nil:
-		v.fromEmulator(c)
+		c.StoreRegs(v.HV.Regs())
 		return true
 	case errRetry, pvmmu.ErrAgain:
 		return true
@@ -110,25 +110,13 @@ func word(p []byte) uint64 {
 	return binary.LittleEndian.Uint64(b[:])
 }
 
-// toEmulator and fromEmulator move the registers.
-func (v *vcpu) toEmulator(c *emulate.CPU) {
-	r := v.HV.Regs()
+// prepare gives c the state of the vcpu, but for memory.
+func (v *vcpu) prepare(c *emulate.CPU) {
 	c.Mode = v.Bits()
-	for i := range c.Regs {
-		c.Regs[i] = *r.GPR(uint8(i))
-	}
-	c.RIP, c.RFLAGS = r.RIP, r.RFLAGS
+	c.LoadRegs(v.HV.Regs())
 	for s := range virt.LDTR {
 		c.Segs[s] = emulate.Segment{Limit: ^uint32(0)}
 	}
 	c.Segs[emulate.FS].Base, c.Segs[emulate.GS].Base = v.HV.Segment(virt.FS).Base, v.HV.Segment(virt.GS).Base
 	c.Ports = nil
-}
-
-func (v *vcpu) fromEmulator(c *emulate.CPU) {
-	r := v.HV.Regs()
-	for i := range c.Regs {
-		*r.GPR(uint8(i)) = c.Regs[i]
-	}
-	r.RIP, r.RFLAGS = c.RIP, c.RFLAGS
 }

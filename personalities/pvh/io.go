@@ -69,10 +69,7 @@ func (v *vcpu) emulate() {
 	c.Mem, c.Ports = linear{v}, ports{v}
 	c.Mode = v.Bits()
 	r := v.HV.Regs()
-	for i := range c.Regs {
-		c.Regs[i] = *r.GPR(uint8(i))
-	}
-	c.RIP, c.RFLAGS = r.RIP, r.RFLAGS
+	c.LoadRegs(r)
 	for i, s := range [...]virt.SegReg{virt.ES, virt.CS, virt.SS, virt.DS, virt.FS, virt.GS} {
 		seg := v.HV.Segment(s)
 		c.Segs[i] = emulate.Segment{Base: seg.Base, Limit: seg.Limit}
@@ -80,15 +77,11 @@ func (v *vcpu) emulate() {
 	var code [15]byte
 	n := v.Fetch(code[:])
 	_, err := emulate.Step(c, code[:n])
-	for i := range c.Regs {
-		*r.GPR(uint8(i)) = c.Regs[i]
-	}
-	r.RFLAGS = c.RFLAGS
+	c.StoreRegs(r)
 	var pf *paging.Fault
 	var ex *emulate.Exception
 	switch {
 	case err == nil:
-		r.RIP = c.RIP
 		v.missing = 0
 		v.emulated()
 	case errors.As(err, &ex):

@@ -123,10 +123,15 @@ func (c *CPU) privileged(in insn.Insn) bool {
 // skip goes behind an instruction that was carried out.
 func (c *CPU) skip(n, bits int) error {
 	r := c.M.Regs()
-	trap := r.RFLAGS&virt.FlagTF != 0
 	r.RIP = virt.Advance(r.RIP, uint8(n), bits)
+	return c.retire()
+}
+
+// retire does what the processor does behind an instruction: the single-step trap.
+func (c *CPU) retire() error {
+	r := c.M.Regs()
 	r.RFLAGS &^= virt.FlagRF
-	if !trap {
+	if r.RFLAGS&virt.FlagTF == 0 {
 		return nil
 	}
 	c.M.Set(virt.DR6, c.M.Get(virt.DR6)|dr6Step)

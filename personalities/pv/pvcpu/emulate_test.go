@@ -270,6 +270,8 @@ func TestExceptions(t *testing.T) {
 				func(_ *CPU, f *fake) bool {
 					return f.saved(w) == text+7 && f.sys[virt.DR6]&dr6Step != 0 && f.regs.RFLAGS&virt.FlagTF == 0
 				}},
+			{"OUTSB, single step", []byte{0x6e}, func(c *CPU, f *fake) { c.IOPL = 1; f.regs.RSI = ramStart + 0x6000; f.regs.RFLAGS |= virt.FlagTF },
+				virt.Fault(virt.VectorGP, 0), handlerDB, func(_ *CPU, f *fake) bool { return f.saved(w) == text+1 && f.regs.RSI == ramStart+0x6001 }},
 			{"SYSENTER", []byte{0x0f, 0x34}, func(c *CPU, f *fake) { f.code32(c); c.Sysenter = c.Event; c.Sysenter.Address = 0x6666 }, virt.Fault(virt.VectorGP, 0), 0x6666, nil},
 			{"SYSENTER on AMD", []byte{0x0f, 0x34}, func(c *CPU, f *fake) { f.code32(c); c.Sysenter = c.Event; c.Sysenter.Address = 0x6666 }, virt.Fault(virt.VectorUD, 0), 0x6666, nil},
 			{"SYSENTER, not asked for", []byte{0x0f, 0x34}, func(c *CPU, f *fake) { f.code32(c) }, virt.Fault(virt.VectorGP, 0), denied, nil},

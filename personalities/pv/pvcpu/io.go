@@ -116,29 +116,18 @@ func (c access) Write(a mm.GuestVirt, p []byte) error { return c.M.CopyOut(a, p)
 // stringIO carries out INS or OUTS. A REP may need several goes: RIP stays.
 func (c *CPU) stringIO(code []byte, bits int) (done bool, err error) {
 	s, r := &c.step, c.M.Regs()
-	s.Mode, s.RIP, s.RFLAGS = bits, r.RIP, r.RFLAGS
-	s.Mem, s.Ports = access{c}, access{c}
-	for i := range s.Regs {
-		s.Regs[i] = *r.GPR(uint8(i))
-	}
+	s.Mode, s.Mem, s.Ports = bits, access{c}, access{c}
+	s.LoadRegs(r)
 	for i := range s.Segs {
 		s.Segs[i] = c.segment(virt.SegReg(i))
 	}
-	trap := r.RFLAGS&virt.FlagTF != 0
 	res, err := emulate.Step(s, code)
-	for i := range s.Regs { // of a REP, what was done
-		*r.GPR(uint8(i)) = s.Regs[i]
-	}
+	s.StoreRegs(r)
 	if err != nil {
 		return c.stringFault(err)
 	}
-	if res.Done && !trap {
-		r.RFLAGS &^= virt.FlagRF
-		r.RIP = s.RIP
-		return true, nil
-	}
 	if res.Done {
-		return true, c.skip(res.Len, bits)
+		return true, c.retire()
 	}
 	return true, nil
 }

@@ -11,24 +11,10 @@ import (
 	"nidus/personalities/paging"
 )
 
-// A PVH guest has no devices at ports, but looks for some.
-const (
-	portPIT0   = 0x40
-	portPIT2   = 0x42
-	portDebug  = 0xe9
-	portAllBit = 0xffffffff
-)
+// portDebug is the debug console of old, all that a PVH guest has at ports.
+const portDebug = 0xe9
 
-// in reads a port. The PIT's counters stand at 0: Linux then gives up calibrating
-// against them at once, instead of after 100,000 reads.
-func (v *vcpu) in(port uint16, size uint8) uint32 {
-	if port >= portPIT0 && port <= portPIT2 {
-		return 0
-	}
-	return portAllBit >> (32 - 8*uint32(size))
-}
-
-// out writes a port: nothing is there but the debug console of old.
+// out writes a port.
 func (v *vcpu) out(port uint16, size uint8, val uint32) {
 	if port == portDebug && size == 1 {
 		v.Domain.Emergency.Write([]byte{byte(val)})
@@ -44,21 +30,12 @@ func (v *vcpu) io() {
 	r := v.HV.Regs()
 	if !e.In {
 		if v.skip() {
-			v.out(e.Port, e.Size, uint32(r.RAX)&(portAllBit>>(32-8*uint32(e.Size))))
+			v.out(e.Port, e.Size, uint32(r.RAX&(1<<(8*e.Size)-1)))
 		}
 		return
 	}
-	if !v.skip() {
-		return
-	}
-	val := uint64(v.in(e.Port, e.Size))
-	switch e.Size {
-	case 1:
-		r.RAX = r.RAX&^0xff | val
-	case 2:
-		r.RAX = r.RAX&^0xffff | val
-	default:
-		r.RAX = val
+	if v.skip() {
+		emulate.SetIn(r, int(e.Size), emulate.ReadAbsent(e.Port, int(e.Size)))
 	}
 }
 
@@ -208,7 +185,7 @@ func (v *vcpu) writePhys(a mm.GuestPhys, p []byte) {
 type ports struct{ v *vcpu }
 
 // In implements emulate.Ports.
-func (p ports) In(port uint16, size int) (uint32, error) { return p.v.in(port, uint8(size)), nil }
+func (p ports) In(port uint16, size int) (uint32, error) { return emulate.ReadAbsent(port, size), nil }
 
 // Out implements emulate.Ports.
 func (p ports) Out(port uint16, size int, val uint32) error {

@@ -11,22 +11,6 @@ import (
 	"nidus/personalities/paging"
 )
 
-// The PIT's counters.
-const (
-	portPIT0 = 0x40
-	portPIT2 = 0x42
-)
-
-// read is what a port that may be accessed reads as: none is a guest's, so all ones. The
-// PIT's counters stand at 0: Linux then gives up measuring by them, which takes it 100,000
-// reads else.
-func read(port uint16, size int) uint32 {
-	if port >= portPIT0 && port <= portPIT2 {
-		return 0
-	}
-	return uint32(1<<(8*size) - 1)
-}
-
 // ioAllowed tells whether what runs may access size ports from port on: by the I/O
 // privilege level or by the bitmap (physdev.h, PHYSDEVOP_set_iobitmap).
 func (c *CPU) ioAllowed(port uint16, size int) bool {
@@ -70,17 +54,8 @@ func (c *CPU) portIO(code []byte, p prefix) bool {
 	if p.badRepl || !c.ioAllowed(port, size) {
 		return false
 	}
-	if op&2 != 0 { // OUT
-		return true
-	}
-	v := uint64(read(port, size))
-	switch size {
-	case 1:
-		r.RAX = r.RAX&^0xff | v
-	case 2:
-		r.RAX = r.RAX&^0xffff | v
-	default:
-		r.RAX = v
+	if op&2 == 0 { // IN
+		emulate.SetIn(r, size, emulate.ReadAbsent(port, size))
 	}
 	return true
 }
@@ -96,7 +71,7 @@ func (c access) In(port uint16, size int) (uint32, error) {
 	if !c.ioAllowed(port, size) {
 		return 0, errPort
 	}
-	return read(port, size), nil
+	return emulate.ReadAbsent(port, size), nil
 }
 
 // Out implements emulate.Ports.

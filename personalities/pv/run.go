@@ -12,7 +12,6 @@ import (
 
 	"nidus/kernel/domain"
 	"nidus/kernel/hypercall"
-	"nidus/kernel/machine/mca"
 	"nidus/kernel/virt"
 	hw "nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
@@ -130,10 +129,7 @@ func (v *vcpu) due() bool { return v.PV.EventDue() || v.NMIPending() && v.PV.NMI
 func (v *vcpu) exception(e virt.Event) error {
 	switch e.Vector {
 	case virt.VectorMC:
-		h := v.Domain.Host
-		if h.MachineCheck != nil && h.MachineCheck(v.Domain.ID) != mca.GoOn {
-			v.Domain.Crash(v.VCPU, "the hardware reports damaged memory that it used; replace the memory, or find it with memtest86+")
-		}
+		v.MachineCheck()
 		return nil
 	case virt.VectorPF:
 		if v.tableWrite(e) {

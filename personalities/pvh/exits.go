@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"nidus/kernel/console"
-	"nidus/kernel/machine/mca"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/personalities/cpuid"
@@ -52,7 +50,7 @@ func (v *vcpu) handle() {
 		v.fault(virt.VectorUD, 0)
 	case virt.ReasonException:
 		if e.Event.Vector == virt.VectorMC {
-			v.machineCheck()
+			v.MachineCheck()
 			return
 		}
 		v.event(e.Event)
@@ -102,15 +100,6 @@ func (v *vcpu) tripleFault() {
 		reason = xenabi.ShutdownCrash
 	}
 	v.Domain.Fail(v.VCPU, "triple fault", uint32(reason))
-}
-
-// machineCheck is the hardware's word that memory or a processor is damaged.
-func (v *vcpu) machineCheck() {
-	h := v.Domain.Host
-	h.Log.Printf(console.LevelError, "machine check while d%dv%d ran", v.Domain.ID, v.ID)
-	if h.MachineCheck != nil && h.MachineCheck(v.Domain.ID) != mca.GoOn {
-		v.Domain.Crash(v.VCPU, "the hardware reports damaged memory that it used; replace the memory, or find it with memtest86+")
-	}
 }
 
 func (v *vcpu) cpuid() {

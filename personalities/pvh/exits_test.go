@@ -6,6 +6,7 @@ import (
 
 	"nidus/kernel/domain"
 	"nidus/kernel/domain/domaintest"
+	"nidus/kernel/machine/mca"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -180,6 +181,18 @@ func TestTripleFaultAndMachineCheck(t *testing.T) {
 		g.Domain.SetParam(xenabi.HVMParamTripleFaultReason, param)
 		if g.does(virt.Exit{Reason: virt.ReasonShutdown}); !g.Domain.Ended() || g.Domain.Reason() != want {
 			t.Errorf("reason %d for %d", g.Domain.Reason(), param)
+		}
+	}
+	for verdict, ends := range map[mca.Verdict]bool{mca.GoOn: false, mca.EndDomain: true} {
+		g := newGuest(t)
+		g.Domain.Host.MachineCheck = func(running mm.DomID) mca.Verdict {
+			if running != g.Domain.ID {
+				t.Errorf("d%d ran", running)
+			}
+			return verdict
+		}
+		if g.does(virt.Exit{Reason: virt.ReasonException, Event: virt.Fault(virt.VectorMC, 0)}); g.Domain.Ended() != ends {
+			t.Errorf("verdict %d: ended is %v", verdict, !ends)
 		}
 	}
 	g := newGuest(t)

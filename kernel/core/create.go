@@ -12,9 +12,9 @@ import (
 	"nidus/kernel/gnttab"
 	"nidus/mm"
 	"nidus/personalities/cpuid"
+	"nidus/personalities/create"
 	"nidus/personalities/image"
 	"nidus/personalities/pv/start"
-	"nidus/personalities/pvh"
 	"nidus/personalities/pvh/startinfo"
 	"nidus/rpc/control"
 )
@@ -169,7 +169,7 @@ func (c *Core) build(ctx context.Context, id mm.DomID, group uint16, cfg *contro
 	if err != nil {
 		return nil, false, err
 	}
-	d, err = c.buildType(ctx, cfg.Type, pvh.Config{
+	d, err = c.buildType(ctx, cfg.Type, create.Config{
 		Params: p, Name: cfg.Name, Memory: cfg.MemoryBytes, MaxMemory: cfg.MaxMemoryBytes,
 		OnlineVCPUs: cfg.VCPUs, Kernel: kernel, Cmdline: cfg.Cmdline, Modules: modules,
 		Progress: func(done, all uint64) error {

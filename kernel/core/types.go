@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"nidus/kernel/domain"
+	"nidus/personalities/create"
 	"nidus/personalities/image"
 	"nidus/personalities/pv"
 	"nidus/personalities/pv/start"
@@ -96,7 +97,7 @@ func checkKernel(t control.DomainType, k *image.Kernel) error {
 }
 
 // buildType makes a domain of a type, which checkType has seen.
-func (c *Core) buildType(ctx context.Context, t control.DomainType, b pvh.Config) (*domain.Domain, error) {
+func (c *Core) buildType(ctx context.Context, t control.DomainType, b create.Config) (*domain.Domain, error) {
 	if t == control.PV {
 		return c.buildPV(ctx, b)
 	}
@@ -112,15 +113,12 @@ func runOf(t control.DomainType) func(*domain.VCPU) {
 }
 
 // buildPV makes a PV domain.
-func (c *Core) buildPV(ctx context.Context, b pvh.Config) (*domain.Domain, error) {
+func (c *Core) buildPV(ctx context.Context, b create.Config) (*domain.Domain, error) {
 	if err := checkKernel(control.PV, b.Kernel); err != nil {
 		return nil, err
 	}
 	if c.Host.PV == nil {
 		return nil, control.Errorf(control.ErrNotYet, "type=\"pv\": this host has no ring 3 for guests; dmesg says why")
 	}
-	return pv.Build(ctx, c.Host, pv.Config{
-		Params: b.Params, Name: b.Name, Memory: b.Memory, MaxMemory: b.MaxMemory, OnlineVCPUs: b.OnlineVCPUs,
-		Kernel: b.Kernel, Cmdline: b.Cmdline, Modules: b.Modules, Progress: b.Progress, Published: b.Published,
-	})
+	return pv.Build(ctx, c.Host, b)
 }

@@ -8,32 +8,14 @@ import (
 	"nidus/kernel/domain"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
-	"nidus/kernel/xenstore"
 	"nidus/mm"
 	"nidus/mm/pvmmu"
-	"nidus/personalities/image"
+	"nidus/personalities/create"
 	"nidus/personalities/pv/start"
 )
 
-// Config is what a PV domain is made of, besides domain.Params.
-type Config struct {
-	domain.Params
-	Name        string
-	Memory      uint64 // bytes at the start
-	MaxMemory   uint64 // bytes that it can have
-	OnlineVCPUs int
-	Kernel      *image.Kernel
-	Cmdline     string
-	Modules     []image.Module // the first is the ramdisk
-	// Progress hears how much of the memory is there, in bytes; may be nil. Its error ends
-	// Build.
-	Progress func(done, all uint64) error
-	// Published is called when others are about to see the domain's number; may be nil.
-	Published func()
-}
-
 // Build makes a domain that only needs Start. If it fails nothing is left.
-func Build(ctx context.Context, h *domain.Host, c Config) (*domain.Domain, error) {
+func Build(ctx context.Context, h *domain.Host, c create.Config) (*domain.Domain, error) {
 	plan, err := start.Layout(start.Params{
 		Kernel: c.Kernel, Pages: c.Memory >> mm.PageShift, Cmdline: c.Cmdline, Modules: c.Modules,
 	})
@@ -42,17 +24,7 @@ func Build(ctx context.Context, h *domain.Host, c Config) (*domain.Domain, error
 	}
 	c.Params.PV = plan.Width()
 	c.Params.MaxPages = c.MaxMemory >> mm.PageShift
-	d, err := domain.New(h, c.Params)
-	if err != nil {
-		return nil, err
-	}
-	if err := fill(ctx, d, &c, plan); err != nil {
-		if e := d.Destroy(); e != nil {
-			return nil, fmt.Errorf("%w (and then: %v)", err, e)
-		}
-		return nil, err
-	}
-	return d, nil
+	return c.Domain(h, func(d *domain.Domain) error { return fill(ctx, d, &c, plan) })
 }
 
 // memory is the domain's memory as package start writes it.
@@ -65,7 +37,7 @@ type memory struct {
 func (m *memory) Frame(pfn start.PFN) mm.MFN { return mm.MFN(m.frames[pfn]) }
 
 // fill gives the domain its memory and puts everything into it.
-func fill(ctx context.Context, d *domain.Domain, c *Config, plan *start.Plan) error {
+func fill(ctx context.Context, d *domain.Domain, c *create.Config, plan *start.Plan) error {
 	m := &memory{Space: d.Space}
 	if err := m.populate(ctx, d, c); err != nil {
 		return err
@@ -82,32 +54,21 @@ func fill(ctx context.Context, d *domain.Domain, c *Config, plan *start.Plan) er
 	binary.LittleEndian.PutUint32(e[16:], 1) // E820_RAM
 	d.MemoryMap = [][20]byte{e}
 	d.MaxGFN = mm.GFN(c.MaxMemory >> mm.PageShift)
-	if c.Published != nil {
-		c.Published()
-	}
-	consoleMFN, storeMFN := m.Frame(plan.Console), m.Frame(plan.Store)
-	consolePort, storePort, err := d.Connect(mm.GFN(consoleMFN), mm.GFN(storeMFN))
+	rings, err := c.Connect(d, mm.GFN(m.Frame(plan.Console)), mm.GFN(m.Frame(plan.Store)))
 	if err != nil {
 		return err
 	}
-	if err := plan.Write(m, start.Live{SharedInfo: d.SharedInfo(), StorePort: storePort, ConsolePort: consolePort}); err != nil {
+	if err := plan.Write(m, start.Live{SharedInfo: d.SharedInfo(), StorePort: rings.StorePort, ConsolePort: rings.ConsolePort}); err != nil {
 		return err
 	}
-	nodes := xenstore.DomainPaths{
-		Dom: d.ID, Name: c.Name, UUID: d.UUIDString(), TargetKiB: c.Memory >> 10, StaticMaxKiB: c.MaxMemory >> 10,
-		VCPUs: c.OnlineVCPUs, MaxVCPUs: c.VCPUs, ConsolePort: consolePort, ConsoleRef: uint64(consoleMFN),
-		StorePort: storePort, StoreRef: uint64(storeMFN),
-	}
-	conn := d.Host.Store.Open(0)
-	defer conn.Close()
-	if err := nodes.Write(ctx, conn); err != nil {
+	if err := c.Publish(ctx, d, rings); err != nil {
 		return err
 	}
 	return boot(d, plan, m.Frame(plan.Tables.First))
 }
 
 // populate makes all the memory, in blocks of 2 MiB where there are such.
-func (m *memory) populate(ctx context.Context, d *domain.Domain, c *Config) error {
+func (m *memory) populate(ctx context.Context, d *domain.Domain, c *create.Config) error {
 	const large = 9
 	n := c.Memory >> mm.PageShift
 	m.frames = make([]uint32, 0, n)
@@ -129,13 +90,8 @@ func (m *memory) populate(ctx context.Context, d *domain.Domain, c *Config) erro
 			m.frames = append(m.frames, uint32(f+i))
 		}
 		if len(m.frames)%(1<<large) == 0 {
-			if err := ctx.Err(); err != nil {
+			if err := c.Populated(ctx, uint64(len(m.frames))<<mm.PageShift); err != nil {
 				return err
-			}
-			if c.Progress != nil {
-				if err := c.Progress(uint64(len(m.frames))<<mm.PageShift, c.Memory); err != nil {
-					return err
-				}
 			}
 		}
 	}

@@ -9,33 +9,15 @@ import (
 	"nidus/kernel/hypercall"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
-	"nidus/kernel/xenstore"
 	"nidus/mm"
 	"nidus/personalities/acpi"
+	"nidus/personalities/create"
 	"nidus/personalities/image"
 	"nidus/personalities/pvh/startinfo"
 )
 
-// Config is what a PVH domain is made of, besides domain.Params.
-type Config struct {
-	domain.Params
-	Name        string
-	Memory      uint64 // bytes at the start
-	MaxMemory   uint64 // bytes that it can have; what is beyond Memory is populated on demand
-	OnlineVCPUs int
-	Kernel      *image.Kernel
-	Cmdline     string
-	Modules     []image.Module // the first is the ramdisk
-	// Progress hears how much of the memory is there, in bytes; may be nil. Its
-	// error ends Build.
-	Progress func(done, all uint64) error
-	// Published is called when others are about to see the domain's number; may be
-	// nil.
-	Published func()
-}
-
 // Build makes a domain that only needs Start. If it fails nothing is left.
-func Build(ctx context.Context, h *domain.Host, c Config) (*domain.Domain, error) {
+func Build(ctx context.Context, h *domain.Host, c create.Config) (*domain.Domain, error) {
 	if err := c.Kernel.CheckPVH(); err != nil {
 		return nil, err
 	}
@@ -50,20 +32,10 @@ func Build(ctx context.Context, h *domain.Host, c Config) (*domain.Domain, error
 	// the special pages come on top of the memory
 	c.Params.MaxPages = c.MaxMemory>>mm.PageShift + plan.Special.Pages.Size>>mm.PageShift
 	c.Params.Constant = hypercall.Constant
-	d, err := domain.New(h, c.Params)
-	if err != nil {
-		return nil, err
-	}
-	if err := fill(ctx, d, &c, plan); err != nil {
-		if e := d.Destroy(); e != nil {
-			return nil, fmt.Errorf("%w (and then: %v)", err, e)
-		}
-		return nil, err
-	}
-	return d, nil
+	return c.Domain(h, func(d *domain.Domain) error { return fill(ctx, d, &c, plan) })
 }
 
-func layout(c *Config) (*startinfo.Plan, error) {
+func layout(c *create.Config) (*startinfo.Plan, error) {
 	lo, hi := c.Kernel.Span()
 	p := startinfo.Params{Memory: c.MaxMemory, KernelStart: lo, KernelEnd: hi, Cmdline: c.Cmdline}
 	for _, m := range c.Modules {
@@ -89,7 +61,7 @@ func layout(c *Config) (*startinfo.Plan, error) {
 }
 
 // fill gives the domain its memory and puts everything into it.
-func fill(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan) error {
+func fill(ctx context.Context, d *domain.Domain, c *create.Config, plan *startinfo.Plan) error {
 	if err := populate(ctx, d, c, plan); err != nil {
 		return err
 	}
@@ -118,36 +90,26 @@ func fill(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan
 	for _, r := range plan.RAM {
 		d.MaxGFN = max(d.MaxGFN, r.End().Frame())
 	}
-	if c.Published != nil {
-		c.Published()
-	}
-	consolePort, storePort, err := d.Connect(plan.Special.Console, plan.Special.Xenstore)
+	rings, err := c.Connect(d, plan.Special.Console, plan.Special.Xenstore)
 	if err != nil {
 		return err
 	}
 	for i, v := range map[uint32]uint64{
-		xenabi.HVMParamConsolePFN: uint64(plan.Special.Console), xenabi.HVMParamConsoleEvtchn: uint64(consolePort),
-		xenabi.HVMParamStorePFN: uint64(plan.Special.Xenstore), xenabi.HVMParamStoreEvtchn: uint64(storePort),
+		xenabi.HVMParamConsolePFN: uint64(rings.Console), xenabi.HVMParamConsoleEvtchn: uint64(rings.ConsolePort),
+		xenabi.HVMParamStorePFN: uint64(rings.Store), xenabi.HVMParamStoreEvtchn: uint64(rings.StorePort),
 		xenabi.HVMParamIdentPT: uint64(plan.Special.IdentPT.Addr()), xenabi.HVMParamPAEEnabled: 1,
 		xenabi.HVMParamTripleFaultReason: xenabi.ShutdownReboot,
 	} {
 		d.SetParam(i, v)
 	}
-	nodes := xenstore.DomainPaths{
-		Dom: d.ID, Name: c.Name, UUID: d.UUIDString(), TargetKiB: c.Memory >> 10, StaticMaxKiB: c.MaxMemory >> 10,
-		VCPUs: c.OnlineVCPUs, MaxVCPUs: c.VCPUs, ConsolePort: consolePort, ConsoleRef: uint64(plan.Special.Console),
-		StorePort: storePort, StoreRef: uint64(plan.Special.Xenstore),
-	}
-	conn := d.Host.Store.Open(0)
-	defer conn.Close()
-	if err := nodes.Write(ctx, conn); err != nil {
+	if err := c.Publish(ctx, d, rings); err != nil {
 		return err
 	}
 	return boot(d, c.Kernel, plan)
 }
 
 // populate makes the memory: all of it, or what is there at the start.
-func populate(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.Plan) error {
+func populate(ctx context.Context, d *domain.Domain, c *create.Config, plan *startinfo.Plan) error {
 	done := uint64(0)
 	special := plan.Special.Pages
 	if err := d.Space.Populate(special.Start.Frame(), special.Size>>mm.PageShift, nil); err != nil {
@@ -161,13 +123,7 @@ func populate(ctx context.Context, d *domain.Domain, c *Config, plan *startinfo.
 		if n > 0 {
 			base := done
 			err := d.Space.Populate(r.Start.Frame(), n>>mm.PageShift, func(pages uint64) error {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if c.Progress == nil {
-					return nil
-				}
-				return c.Progress(base+pages<<mm.PageShift, c.Memory)
+				return c.Populated(ctx, base+pages<<mm.PageShift)
 			})
 			if err != nil {
 				return fmt.Errorf("%d MiB of memory: %w", c.Memory>>20, err)

@@ -12,6 +12,7 @@ import (
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
+	"nidus/personalities/create"
 	"nidus/personalities/image"
 	"nidus/personalities/pvh/startinfo"
 )
@@ -74,16 +75,16 @@ func kernel(t *testing.T, at, size uint64, entry uint32) *image.Kernel {
 }
 
 // config is a domain of 8 MiB with two vcpus.
-func config(t *testing.T, m *domaintest.Machine) Config {
+func config(t *testing.T, m *domaintest.Machine) create.Config {
 	t.Helper()
-	return Config{
+	return create.Config{
 		Params: m.Params(t, 1, 2), Name: "g", Memory: 8 * mib, MaxMemory: 8 * mib, OnlineVCPUs: 2,
 		Kernel: kernel(t, kernelAt, mib, kernelEntry), Cmdline: "console=hvc0", Modules: []image.Module{{Name: "initrd", Data: []byte(strings.Repeat("ramdisk ", 1000))}, {Name: "m", Data: []byte("module"), Cmdline: "a b"}},
 	}
 }
 
 // built makes a domain that goes at the test's end, and leaves nothing.
-func built(t *testing.T, m *domaintest.Machine, c Config) guest {
+func built(t *testing.T, m *domaintest.Machine, c create.Config) guest {
 	t.Helper()
 	d, err := Build(context.Background(), m.Host, c)
 	if err != nil {
@@ -267,32 +268,32 @@ func TestBuildErrors(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		frames int // of the machine; 0: enough
-		change func(c *Config)
+		change func(c *create.Config)
 		want   error
 		text   string
 	}{
-		{"no PVH note", 0, func(c *Config) { c.Kernel = kernel(t, kernelAt, mib, 0) }, image.ErrNoPVHEntry, "PHYS32_ENTRY"},
-		{"entry outside", 0, func(c *Config) { c.Kernel = kernel(t, kernelAt, mib, kernelAt+mib) }, image.ErrNoPVHEntry, "outside"},
-		{"kernel in the first MiB", 0, func(c *Config) { c.Kernel = kernel(t, 0x10000, mib, 0x10000) }, startinfo.ErrParams, "first MiB"},
-		{"kernel behind the memory", 0, func(c *Config) { c.Kernel = kernel(t, 7*mib, 2*mib, 7*mib) }, startinfo.ErrMemory, "memory="},
-		{"kernel in memory on demand", 0, func(c *Config) { c.MaxMemory, c.Kernel = 64*mib, kernel(t, 7*mib, 2*mib, 7*mib) }, startinfo.ErrMemory, "raise memory="},
-		{"kernel above 4 GiB", 0, func(c *Config) { c.MaxMemory, c.Kernel = 1<<33, kernel(t, 1<<32-mib, 2*mib, 1<<32-mib) }, image.ErrNoPVHEntry, "4 GiB"},
-		{"too little memory", 0, func(c *Config) { c.Memory = 4*mib - mm.PageSize }, startinfo.ErrMemory, "at least 4 MiB"},
-		{"half a page", 0, func(c *Config) { c.Memory -= 2048 }, startinfo.ErrMemory, "whole pages"},
-		{"half a page on demand", 0, func(c *Config) { c.MaxMemory += 2048 }, startinfo.ErrParams, "whole pages"},
-		{"maxmem less than memory", 0, func(c *Config) { c.MaxMemory -= mib }, startinfo.ErrMemory, "maxmem="},
-		{"maxmem without bounds", 0, func(c *Config) { c.MaxMemory = 1 << 47 }, startinfo.ErrParams, "GiB"},
-		{"ramdisk larger than the memory", 0, func(c *Config) { c.Modules[0].Data = make([]byte, 8*mib) }, startinfo.ErrMemory, "at least 11 MiB"},
-		{"ramdisk a byte too large", 0, func(c *Config) { c.Modules[0].Data = make([]byte, 5*mib+1) }, startinfo.ErrMemory, "initrd"},
-		{"ramdisk in memory on demand", 0, func(c *Config) { c.MaxMemory, c.Modules[0].Data = 64*mib, make([]byte, 5*mib+1) }, startinfo.ErrMemory, "raise memory="},
-		{"empty ramdisk", 0, func(c *Config) { c.Modules[0].Data = []byte{} }, startinfo.ErrParams, "empty"},
-		{"long command line", 0, func(c *Config) { c.Cmdline = strings.Repeat("x", startinfo.MaxCmdline+1) }, startinfo.ErrParams, "command line"},
-		{"zero in the command line", 0, func(c *Config) { c.Cmdline = "a\x00b" }, startinfo.ErrParams, "zero byte"},
+		{"no PVH note", 0, func(c *create.Config) { c.Kernel = kernel(t, kernelAt, mib, 0) }, image.ErrNoPVHEntry, "PHYS32_ENTRY"},
+		{"entry outside", 0, func(c *create.Config) { c.Kernel = kernel(t, kernelAt, mib, kernelAt+mib) }, image.ErrNoPVHEntry, "outside"},
+		{"kernel in the first MiB", 0, func(c *create.Config) { c.Kernel = kernel(t, 0x10000, mib, 0x10000) }, startinfo.ErrParams, "first MiB"},
+		{"kernel behind the memory", 0, func(c *create.Config) { c.Kernel = kernel(t, 7*mib, 2*mib, 7*mib) }, startinfo.ErrMemory, "memory="},
+		{"kernel in memory on demand", 0, func(c *create.Config) { c.MaxMemory, c.Kernel = 64*mib, kernel(t, 7*mib, 2*mib, 7*mib) }, startinfo.ErrMemory, "raise memory="},
+		{"kernel above 4 GiB", 0, func(c *create.Config) { c.MaxMemory, c.Kernel = 1<<33, kernel(t, 1<<32-mib, 2*mib, 1<<32-mib) }, image.ErrNoPVHEntry, "4 GiB"},
+		{"too little memory", 0, func(c *create.Config) { c.Memory = 4*mib - mm.PageSize }, startinfo.ErrMemory, "at least 4 MiB"},
+		{"half a page", 0, func(c *create.Config) { c.Memory -= 2048 }, startinfo.ErrMemory, "whole pages"},
+		{"half a page on demand", 0, func(c *create.Config) { c.MaxMemory += 2048 }, startinfo.ErrParams, "whole pages"},
+		{"maxmem less than memory", 0, func(c *create.Config) { c.MaxMemory -= mib }, startinfo.ErrMemory, "maxmem="},
+		{"maxmem without bounds", 0, func(c *create.Config) { c.MaxMemory = 1 << 47 }, startinfo.ErrParams, "GiB"},
+		{"ramdisk larger than the memory", 0, func(c *create.Config) { c.Modules[0].Data = make([]byte, 8*mib) }, startinfo.ErrMemory, "at least 11 MiB"},
+		{"ramdisk a byte too large", 0, func(c *create.Config) { c.Modules[0].Data = make([]byte, 5*mib+1) }, startinfo.ErrMemory, "initrd"},
+		{"ramdisk in memory on demand", 0, func(c *create.Config) { c.MaxMemory, c.Modules[0].Data = 64*mib, make([]byte, 5*mib+1) }, startinfo.ErrMemory, "raise memory="},
+		{"empty ramdisk", 0, func(c *create.Config) { c.Modules[0].Data = []byte{} }, startinfo.ErrParams, "empty"},
+		{"long command line", 0, func(c *create.Config) { c.Cmdline = strings.Repeat("x", startinfo.MaxCmdline+1) }, startinfo.ErrParams, "command line"},
+		{"zero in the command line", 0, func(c *create.Config) { c.Cmdline = "a\x00b" }, startinfo.ErrParams, "zero byte"},
 		{"no memory", 1500, nil, mm.ErrNoMemory, "8 MiB"},
 		{"no memory for anything", 1, nil, mm.ErrNoMemory, ""},
 		{"no memory for the tables", 12, nil, mm.ErrNoMemory, ""},
-		{"interrupted", 0, func(c *Config) { c.Progress = func(done, all uint64) error { return errProgress } }, errProgress, ""},
-		{"cancelled meanwhile", 0, func(c *Config) {
+		{"interrupted", 0, func(c *create.Config) { c.Progress = func(done, all uint64) error { return errProgress } }, errProgress, ""},
+		{"cancelled meanwhile", 0, func(c *create.Config) {
 			c.Progress = func(done, all uint64) error { cancel(); return nil }
 		}, context.Canceled, ""},
 		{"cancelled before", 0, nil, context.Canceled, ""},

@@ -223,7 +223,7 @@ func (h *host) Info() control.HostInfo {
 	return control.HostInfo{
 		Hostname: hostname, Release: "Nidus", Version: "1", Machine: "x86_64",
 		CPUs: baremetal.NumCPU(), MaxCPUID: baremetal.NumCPU() - 1, Nodes: 1, CoresPerSocket: baremetal.NumCPU(), ThreadsPerCore: 1,
-		CPUHz: baremetal.TSCHz(), HWCaps: [8]uint32{edx, ecx, xd, xc, 0, b7}, VirtCaps: []string{"hvm", "hap"},
+		CPUHz: baremetal.TSCHz(), HWCaps: [8]uint32{edx, ecx, xd, xc, 0, b7},
 		Compiler: runtime.Version(), PlatformParams: "virt_start=0xffff800000000000",
 		TotalMemoryBytes: h.usable(), CommandLine: h.Machine.Info.CommandLine,
 		Addresses: h.addresses(),

@@ -43,6 +43,26 @@ type Host struct {
 	MachineCheck func(running mm.DomID) mca.Verdict
 }
 
+// Kinds of guests in xen_version's list (version.h, XENVER_capabilities).
+const (
+	capabilitiesPV  = "xen-3.0-x86_64 xen-3.0-x86_32p "
+	capabilitiesHVM = "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 "
+)
+
+// Capabilities names the kinds of guests that there can be on this machine, with a space
+// behind each.
+func (h *Host) Capabilities() string {
+	switch {
+	case h.PV != nil && h.Virt != nil:
+		return capabilitiesPV + capabilitiesHVM
+	case h.PV != nil:
+		return capabilitiesPV
+	case h.Virt != nil:
+		return capabilitiesHVM
+	}
+	return ""
+}
+
 // Clock is the host's time.
 type Clock interface {
 	// Now is the time since boot in ns: Xen's system time.

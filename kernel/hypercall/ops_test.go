@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"nidus/kernel/domain"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -21,7 +22,18 @@ func TestXenVersion(t *testing.T) {
 			}
 		}
 		text(xenabi.XenVerExtraversion, ".nidus")
-		text(xenabi.XenVerCapabilities, capabilities)
+		// Which kinds of guests there can be.
+		const hvm = "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 "
+		h := g.m.Host
+		text(xenabi.XenVerCapabilities, hvm)
+		h.PV = new(domain.PVHost)
+		text(xenabi.XenVerCapabilities, "xen-3.0-x86_64 xen-3.0-x86_32p "+hvm)
+		v := h.Virt
+		h.Virt = nil
+		text(xenabi.XenVerCapabilities, "xen-3.0-x86_64 xen-3.0-x86_32p ")
+		h.PV = nil
+		text(xenabi.XenVerCapabilities, "")
+		h.Virt = v
 		text(xenabi.XenVerChangeset, "nidus")
 		text(xenabi.XenVerCommandline, "<denied>")
 		text(xenabi.XenVerCompileInfo, "Go")

@@ -13,7 +13,6 @@ const (
 	versionMajor = 4
 	versionMinor = 17
 	extraversion = ".nidus"
-	capabilities = "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 "
 	changeset    = "nidus"
 	denied       = "<denied>"
 )
@@ -63,7 +62,7 @@ func xenVersion(c *call) int64 {
 		copy(b[64:], "nidus")
 		return c.out(arg, b)
 	case xenabi.XenVerCapabilities:
-		return c.text(arg, capabilities, capabilitiesSize)
+		return c.text(arg, c.d.Host.Capabilities(), capabilitiesSize)
 	case xenabi.XenVerChangeset:
 		return c.text(arg, changeset, changesetSize)
 	case xenabi.XenVerPlatformParameters:

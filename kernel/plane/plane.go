@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,7 +86,13 @@ func (p *Plane) HostInfo(context.Context) (control.HostInfo, error) {
 	i := p.machine.Info()
 	i.FreeMemoryBytes = p.core.FreeMemory()
 	i.XenMajor, i.XenMinor, i.XenExtra = core.ABIMajor, core.ABIMinor, ".nidus"
-	i.XenCaps = []string{"hvm-3.0-x86_32", "hvm-3.0-x86_32p", "hvm-3.0-x86_64"}
+	if p.core.Host.PV != nil {
+		i.VirtCaps = append(i.VirtCaps, "pv")
+	}
+	if p.core.Host.Virt != nil {
+		i.VirtCaps = append(i.VirtCaps, "hvm", "hap")
+	}
+	i.XenCaps = strings.Fields(p.core.Host.Capabilities())
 	i.Scheduler = schedulerName
 	i.PageSizeBytes = mm.PageSize
 	i.Uptime = p.now()

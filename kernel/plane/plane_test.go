@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nidus/kernel/core"
+	"nidus/kernel/domain"
 	"nidus/kernel/domain/domaintest"
 	"nidus/kernel/xenabi"
 	"nidus/rpc/control"
@@ -210,6 +211,27 @@ func TestEventLost(t *testing.T) {
 		}
 		if lost := ev.Kind == control.EventLost; lost != (i == streamLen) {
 			t.Fatalf("event %d: %+v", i, ev)
+		}
+	}
+}
+
+func TestCapabilities(t *testing.T) {
+	h := newHost(t)
+	p, _ := h.plane()
+	for _, x := range []struct {
+		pv         *domain.PVHost
+		virt, want string
+	}{
+		{nil, "hvm hap", "hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64"},
+		{new(domain.PVHost), "pv hvm hap", "xen-3.0-x86_64 xen-3.0-x86_32p hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64"},
+	} {
+		h.m.Host.PV = x.pv
+		i, err := p.HostInfo(context.Background())
+		if got := strings.Join(i.XenCaps, " "); err != nil || got != x.want {
+			t.Errorf("%q, %v; want %q", got, err, x.want)
+		}
+		if got := strings.Join(i.VirtCaps, " "); got != x.virt {
+			t.Errorf("%q, want %q", got, x.virt)
 		}
 	}
 }

@@ -19,6 +19,27 @@ func TestDirectFrames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, narrow := range []bool{false, true} {
+		e := m2p.Extents(narrow)
+		if len(e) != 1 {
+			t.Fatalf("%d extents", len(e))
+		}
+		const m, pfn = 1023, 0x5678
+		m2p.Set(m, pfn)
+		at, got := m*8, uint64(0)
+		if narrow {
+			at = m * 4
+		}
+		if pg := k.Page(e[0] + MFN(at>>PageShift)); narrow {
+			got = uint64(pg.Load32(at & PageMask))
+		} else {
+			got = pg.Load64(at & PageMask)
+		}
+		if got != pfn {
+			t.Errorf("narrow %v: %#x in the extent", narrow, got)
+		}
+		m2p.Set(m, InvalidM2P)
+	}
 	s, err := NewSpace(SpaceConfig{Owner: 7, Memory: k, Flusher: k, Format: NPT, MaxOrder: 9, MaxTables: 1, MaxPages: 20,
 		Direct: &Direct{Types: openTypes{}, M2P: m2p}})
 	if err != nil {

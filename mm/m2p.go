@@ -125,6 +125,15 @@ func (t *M2P) Entries32() (e []uint64) {
 	return e
 }
 
+// Extents are the first frames of the table's parts of 2 MiB each, in order; with narrow, of
+// the table of 32-bit guests. Nobody may change them.
+func (t *M2P) Extents(narrow bool) []MFN {
+	if narrow {
+		return t.narrow
+	}
+	return t.blocks
+}
+
 // Frames is one more than the highest frame that the table has.
 func (t *M2P) Frames() MFN { return t.frames }
 

@@ -13,7 +13,7 @@ import (
 func FuzzPVHypercall(f *testing.F) {
 	const callSize = 1 + 6*2 + 16
 	for nr := range byte(56) {
-		for _, cmd := range []byte{0, 1, 6, 9, 11} {
+		for _, cmd := range []byte{0, 1, 5, 6, 9, 11} {
 			one := []byte{nr, 0, cmd, 1, 0, 1, 0}
 			f.Add(append([]byte{nr & 1}, append(one, make([]byte, 2*callSize-len(one))...)...))
 		}

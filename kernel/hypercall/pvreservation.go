@@ -27,6 +27,8 @@ type pvFrames interface {
 	owns(m mm.MFN) bool
 	// note makes pfn what the machine-to-physical table says of m.
 	note(m mm.MFN, pfn uint64)
+	// extents are where that table is, or that of 32-bit guests (mm.M2P.Extents).
+	extents(narrow bool) []mm.MFN
 }
 
 // directFrames implements pvFrames for a domain.
@@ -47,6 +49,8 @@ func (f directFrames) owns(m mm.MFN) bool {
 }
 
 func (f directFrames) note(m mm.MFN, pfn uint64) { f.d.PV.M2P.Set(m, pfn) }
+
+func (f directFrames) extents(narrow bool) []mm.MFN { return f.d.PV.M2P.Extents(narrow) }
 
 // memAddressBits is the width of machine addresses that a request allows (memory.h,
 // XENMEMF_address_bits); 0: any.

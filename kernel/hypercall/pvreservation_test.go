@@ -24,6 +24,17 @@ func newFrames(t *testing.T) *fakeFrames {
 	return &fakeFrames{t: t, next: 0x400, left: 1 << 20, quota: 1 << 20, own: map[mm.MFN]uint64{}, fresh: map[mm.MFN]bool{}, claimed: map[mm.MFN]bool{}}
 }
 
+// fakeExtents are the machine-to-physical table's of a machine of 3 GiB, and behind them those
+// of its compat form.
+var fakeExtents = []mm.MFN{0x200, 0x600, 0x123400, 0x800, 0xfffffe00}
+
+func (f *fakeFrames) extents(narrow bool) []mm.MFN {
+	if narrow {
+		return fakeExtents[3:]
+	}
+	return fakeExtents[:3]
+}
+
 func (f *fakeFrames) Charge(n uint64) error {
 	if n > f.quota {
 		return mm.ErrQuota

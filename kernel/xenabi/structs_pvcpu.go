@@ -60,6 +60,20 @@ func (s *MachphysMapping) layout(c *codec) {
 	c.word(&s.MaxMFN)
 }
 
+// MachphysMFNList is the argument of XENMEM_machphys_mfn_list and of
+// XENMEM_machphys_compat_mfn_list (memory.h, struct xen_machphys_mfn_list).
+type MachphysMFNList struct {
+	MaxExtents  uint32
+	ExtentStart uint64 // where the list goes
+	NrExtents   uint32
+}
+
+func (s *MachphysMFNList) layout(c *codec) {
+	c.u32(&s.MaxExtents)
+	c.word(&s.ExtentStart)
+	c.u32(&s.NrExtents)
+}
+
 // MemoryExchange is the argument of XENMEM_exchange (memory.h, struct
 // xen_memory_exchange).
 type MemoryExchange struct {

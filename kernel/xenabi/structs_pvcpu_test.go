@@ -23,6 +23,7 @@ func pvPlaces(c *VCPUGuestContext) []pvPlace {
 		{name: "struct callback_register", size64: 16, size32: 12},
 		{name: "struct physdev_set_iobitmap", size64: 16, size32: 8},
 		{name: "struct xen_machphys_mapping", size64: 24, size32: 12},
+		{name: "struct xen_machphys_mfn_list", size64: 24, size32: 12},
 		{name: "struct xen_memory_exchange", size64: 72, size32: 44},
 		{name: vgc, field: "flags", off64: 512, off32: 512, value: func() uint64 { return c.Flags }},
 		{name: vgc, field: "user_regs.eip", off64: 648, off32: 548, value: func() uint64 { return c.Regs.RIP }},
@@ -95,7 +96,7 @@ func TestGuestContext(t *testing.T) {
 	}
 	for s, sizes := range map[Struct][2]int{
 		&VCPUGuestContext{}: {5168, 2800}, &TrapInfo{}: {16, 8}, &CallbackRegister{}: {16, 12},
-		&PhysdevSetIOBitmap{}: {16, 8}, &MachphysMapping{}: {24, 12}, &MemoryExchange{}: {72, 44},
+		&PhysdevSetIOBitmap{}: {16, 8}, &MachphysMapping{}: {24, 12}, &MachphysMFNList{}: {24, 12}, &MemoryExchange{}: {72, 44},
 	} {
 		if n, m := Size(Guest64, s), Size(Guest32, s); n != sizes[0] || m != sizes[1] {
 			t.Errorf("%T has %d and %d bytes", s, n, m)

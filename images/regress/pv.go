@@ -155,7 +155,7 @@ func pv32SMP(t *T) error {
 	if m.Groups[1] != "PASS" {
 		return fmt.Errorf("the guest says: %s", m.Groups[0])
 	}
-	for _, want := range []string{"online 3", "events 3000", "answers 3000", "total 300000"} {
+	for _, want := range []string{"online 3", "events 3000", "answers 3000", "own TSC_AUX 3", "total 300000"} {
 		if !contains(m.Before, `PV32-SMP `+want+` \r*\n`) {
 			return fmt.Errorf("no %q in %q", want, m.Before)
 		}

@@ -190,6 +190,27 @@ func SaveGuestFPU(image uint64) {
 	restore(f)
 }
 
+// guestTSCAux is the word of pcpu.virt with what a guest has in this CPU's TSC_AUX, in its low
+// half; 0: nobody knows. The kernel itself doesn't use the register.
+const (
+	guestTSCAux = 6
+
+	tscAuxKnown = 1 << 32
+	msrTSCAux   = 0xc0000103
+)
+
+// SetTSCAux loads TSC_AUX of this CPU with 32 bits of a guest's, unless they are there. Interrupts
+// are off, and the CPU has RDTSCP.
+//
+//go:nosplit
+func SetTSCAux(v uint64) {
+	w := &pcpuAt(cpuself()).virt[guestTSCAux]
+	if v &= tscAuxKnown - 1; *w != v|tscAuxKnown {
+		*w = v | tscAuxKnown
+		cpu.WriteMSR(msrTSCAux, v)
+	}
+}
+
 // putTable writes a pseudo-descriptor for LGDT or LIDT.
 func putTable(p, base, limit uint64) {
 	st8(p, byte(limit))

@@ -2,17 +2,15 @@ package cpuid
 
 // pvHidden is what a PV guest is not told of although others are (arch-x86/
 // cpufeatureset.h, the features without A): its kernel is not in ring 0, has no page
-// tables of its own making, and no local APIC. Nor has it TSC_AUX, which is not the vcpu's
-// own here, and so neither RDTSCP nor RDPID. A row is by leaf, subleaf and register.
+// tables of its own making, and no local APIC. A row is by leaf, subleaf and register.
 var pvHidden = []Entry{
-	{1, 0, Regs{C: set(17, 24) | ecxX2APIC, D: set(1, 3, 12, 13, 17)}},                 // PCID deadline x2APIC; VME PSE MTRR PGE PSE36
-	{7, 0, Regs{B: set(1, 10) | SMEP | SMAP, C: set(2, 22)}},                           // TSC_ADJUST INVPCID SMEP SMAP; UMIP RDPID
-	{0x80000001, 0, Regs{C: set(4, 22), D: set(1, 3, 12, 13, 17) | ext1G | extRDTSCP}}, // CR8 TOPOEXT; leaf 1's, 1 GiB pages
-	{0xb, 0, Regs{all, all, all, all}}, {0xb, 1, Regs{all, all, all, all}},             // x2APIC's topology
+	{1, 0, Regs{C: set(17, 24) | ecxX2APIC, D: set(1, 3, 12, 13, 17)}},     // PCID deadline x2APIC; VME PSE MTRR PGE PSE36
+	{7, 0, Regs{B: set(1, 10) | SMEP | SMAP, C: set(2)}},                   // TSC_ADJUST INVPCID SMEP SMAP; UMIP
+	{0x80000001, 0, Regs{C: set(4, 22), D: set(1, 3, 12, 13, 17) | ext1G}}, // CR8 TOPOEXT; leaf 1's, 1 GiB pages
+	{0xb, 0, Regs{all, all, all, all}}, {0xb, 1, Regs{all, all, all, all}}, // x2APIC's topology
 	{0x8000001d, 0, Regs{all, all, all, all}}, {0x8000001d, 1, Regs{all, all, all, all}}, // with TOPOEXT
 	{0x8000001d, 2, Regs{all, all, all, all}}, {0x8000001d, 3, Regs{all, all, all, all}},
 	{0x8000001e, 0, Regs{all, all, all, all}},
-	{xenTime, 0, Regs{A: timeRDTSCP}},
 	{xenHVM, 0, Regs{all, all, all, all}},
 }
 

@@ -23,7 +23,7 @@ func TestPV(t *testing.T) {
 				{"SVM", 0x80000001, 0, 2, 2, false}, {"1 GiB", 0x80000001, 0, 3, 26, false}, {"PGE", 0x80000001, 0, 3, 13, false},
 				{"TOPOEXT", 0x80000001, 0, 2, 22, false},
 				{"hypervisor", 1, 0, 2, 31, true}, {"FXSR", 1, 0, 3, 24, true}, {"PAE", 1, 0, 3, 6, true}, {"XSAVE", 1, 0, 2, 26, true},
-				{"NX", 0x80000001, 0, 3, 20, true}, {"RDTSCP", 0x80000001, 0, 3, 27, false}, {"RDPID", 7, 0, 2, 22, false}, {"RDTSCP", 0x40000003, 0, 0, 2, false},
+				{"NX", 0x80000001, 0, 3, 20, true}, {"RDTSCP", 0x80000001, 0, 3, 27, true}, {"RDPID", 7, 0, 2, 22, true}, {"RDTSCP", 0x40000003, 0, 0, 2, true},
 				{"LM", 0x80000001, 0, 3, 29, !pv32}, {"FSGSBASE", 7, 0, 1, 0, !pv32},
 			} {
 				a, b, c, d := p.CPUID(v, x.leaf, x.sub)

@@ -1,6 +1,6 @@
 # A 32-bit PV guest with VCPUS vcpus. vcpu 0 starts the others by VCPUOP_initialise, sends
 # each IPIS events and waits for the answer to each, has them count together, and sees them
-# end. It prints what it counted, and "PV32-SMP PASS" or "PV32-SMP FAIL". With the word
+# end. Each has its number in TSC_AUX, and finds it there by RDTSCP at the end. It prints what it counted, and "PV32-SMP PASS" or "PV32-SMP FAIL". With the word
 # "tick" it says each second that it lives, woken by the timer.
 #
 # References: those of asm/pv32.S; vcpu.h, event_channel.h, callback.h.
@@ -13,6 +13,7 @@
 	.set	VCPUOP_DOWN, 2
 	.set	VCPUOP_IS_UP, 3
 	.set	VIRQ_TIMER, 0
+	.set	MSR_TSC_AUX, 0xc0000103
 	.set	CTX_FLAGS, 512			# struct vcpu_guest_context
 	.set	CTX_EDI, 516+16
 	.set	CTX_EIP, 516+32
@@ -138,6 +139,9 @@ main:	mov	start_info, %esi
 	inc	%edi
 	cmp	$VCPUS, %edi
 	jb	9b
+	mov	auxes, %eax
+	mov	$s_auxes, %edx
+	call	said
 	mov	total, %eax
 	mov	$s_total, %edx
 	call	said
@@ -264,6 +268,10 @@ context_of:
 other:	mov	%edi, %ebp
 	shl	$6, %ebp			# its struct vcpu_info
 	lock incl online
+	mov	$MSR_TSC_AUX, %ecx
+	mov	%edi, %eax
+	xor	%edx, %edx
+	wrmsr
 1:	movb	$1, shared+MASK(%ebp)		# what comes after the look at go ends the block
 	cmpl	$0, go
 	jne	3f
@@ -272,7 +280,11 @@ other:	mov	%edi, %ebp
 3:	mov	$ADDS, %ecx
 2:	lock incl total
 	loop	2b
-	lock incl done
+	rdtscp
+	cmp	%edi, %ecx
+	jne	4f
+	lock incl auxes
+4:	lock incl done
 	HC	HC_VCPU_OP, $VCPUOP_DOWN, %edi, $0
 	ud2
 
@@ -328,6 +340,7 @@ failsafe_callback: .short 1, 0
 s_online: .asciz "PV32-SMP online "
 s_ipis:	.asciz	"PV32-SMP events "
 s_answers: .asciz "PV32-SMP answers "
+s_auxes: .asciz	"PV32-SMP own TSC_AUX "
 s_total: .asciz	"PV32-SMP total "
 s_tick:	.asciz	"NIDUS-GUEST-TICK "
 s_fail:	.asciz	"PV32-SMP FAIL "
@@ -345,4 +358,5 @@ timer:	.skip	4				# the port of the timer, if it is used
 online:	.skip	4
 go:	.skip	4
 done:	.skip	4
+auxes:	.skip	4				# vcpus that found their TSC_AUX
 total:	.skip	4

@@ -10,6 +10,7 @@ type processor interface {
 	cpu() uint64
 	// takeInterrupt is told what came while the guest ran.
 	takeInterrupt(vector uint64)
+	setTSCAux(v uint64)
 }
 
 var simulated processor
@@ -33,6 +34,11 @@ func enter(c *context) { simulated.enter(c) }
 
 //go:nosplit
 func takeInterrupt(vector uint64) { simulated.takeInterrupt(vector) }
+
+//go:nosplit
+func setTSCAux(v uint64) { simulated.setTSCAux(v) }
+
+func hostTSCAux() bool { return true }
 
 //go:nosplit
 func newRoot(uint64) {}

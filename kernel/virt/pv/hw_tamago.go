@@ -48,6 +48,15 @@ func hostFPU() (xcr0 uint64, size int) {
 //go:nosplit
 func takeInterrupt(vector uint64) { baremetal.TakeInterrupt(vector) }
 
+//go:nosplit
+func setTSCAux(v uint64) { baremetal.SetTSCAux(v) }
+
+// hostTSCAux tells whether the processor has RDTSCP (APM vol. 3, CPUID 8000_0001 EDX).
+func hostTSCAux() bool {
+	_, _, _, d := cpu.CPUID(0x80000001, 0)
+	return d>>27&1 != 0
+}
+
 //go:linkname entersyscall runtime.entersyscall
 func entersyscall()
 

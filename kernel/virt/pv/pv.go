@@ -47,7 +47,7 @@ type Machine struct {
 // New makes the machine for CPUs 0 to CPUs-1; each must call Enable before it runs a
 // guest.
 func New(c Config) (*Machine, error) {
-	m := &Machine{cfg: c, mxcsr: mxcsrMask(), features: virt.Features{Name: "PV", Nested: virt.FormatAMD64, TSCAux: true}}
+	m := &Machine{cfg: c, mxcsr: mxcsrMask(), features: virt.Features{Name: "PV", Nested: virt.FormatAMD64, TSCAux: hostTSCAux()}}
 	if m.features.XCR0, m.fpuSize = hostFPU(); m.fpuSize > maxFPU {
 		return nil, fmt.Errorf("the FPU's state takes %d bytes, and there is room for %d", m.fpuSize, maxFPU)
 	}

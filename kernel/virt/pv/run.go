@@ -68,6 +68,9 @@ func (v *vcpu) before(cpu uint64) {
 		c.reload = 1
 	}
 	c.regs.RFLAGS = c.regs.RFLAGS&flagsUser | virt.FlagIF | 2
+	if v.m.features.TSCAux {
+		setTSCAux(v.sys[virt.TSCAux])
+	}
 	if v.lastCPU != cpu {
 		v.lastCPU = cpu
 		// No CPU has the old one in its TLB: a thread that leaves a CPU leaves the

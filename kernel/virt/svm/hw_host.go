@@ -10,6 +10,7 @@ type processor interface {
 	enter(*context)
 	cpu() uint64
 	writeMSR(msr uint32, v uint64)
+	setTSCAux(v uint64)
 	clearBuffers()
 }
 
@@ -30,6 +31,9 @@ func enter(c *context) { simulated.enter(c) }
 
 //go:nosplit
 func writeMSR(msr uint32, v uint64) { simulated.writeMSR(msr, v) }
+
+//go:nosplit
+func setTSCAux(v uint64) { simulated.setTSCAux(v) }
 
 //go:nosplit
 func clearBuffers() { simulated.clearBuffers() }

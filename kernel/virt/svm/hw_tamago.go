@@ -5,6 +5,7 @@ package svm
 import (
 	_ "unsafe" // for go:linkname
 
+	"nidus/kernel/baremetal"
 	"nidus/kernel/cpu"
 	"nidus/kernel/virt"
 	"nidus/kernel/virt/spec"
@@ -30,6 +31,9 @@ func setDR7(x uint64)
 
 //go:nosplit
 func writeMSR(msr uint32, v uint64) { cpu.WriteMSR(msr, v) }
+
+//go:nosplit
+func setTSCAux(v uint64) { baremetal.SetTSCAux(v) }
 
 //go:nosplit
 func clearBuffers() { cpu.ClearBuffers() }

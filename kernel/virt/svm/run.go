@@ -77,12 +77,12 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 	if flush {
 		b.TLBControl = tlbFlushAll
 	}
+	if v.m.features.TSCAux {
+		setTSCAux(v.tscAux) // a PV guest's may be there
+	}
 	if v.lastCPU != cpu || p.loaded != v.id {
 		v.lastCPU, p.loaded = cpu, v.id
 		v.clean = 0
-		if v.m.features.TSCAux {
-			writeMSR(msrTSCAux, v.tscAux)
-		}
 		if v.m.features.TSCScaling {
 			writeMSR(msrTSCRatio, v.tscRatio)
 		}

@@ -11,16 +11,18 @@ import (
 
 // fakeCPU plays the processor: each entry runs the next step.
 type fakeCPU struct {
-	v     *vcpu
-	on    uint64
-	steps []func(b *VMCB)
-	msrs  map[uint32]uint64
-	runs  int
-	verws int // since the last entry
+	v      *vcpu
+	on     uint64
+	steps  []func(b *VMCB)
+	msrs   map[uint32]uint64
+	runs   int
+	tscAux uint64
+	verws  int // since the last entry
 }
 
 func (f *fakeCPU) cpu() uint64                   { return f.on }
 func (f *fakeCPU) writeMSR(msr uint32, v uint64) { f.msrs[msr] = v }
+func (f *fakeCPU) setTSCAux(v uint64)            { f.tscAux = v }
 func (f *fakeCPU) clearBuffers()                 { f.verws++ }
 func (f *fakeCPU) enter(*context) {
 	b := f.v.vmcb

@@ -186,7 +186,7 @@ func TestMSRs(t *testing.T) {
 			{"GS base", msrGSBase, only64(0x1111), 0xffff880000000000, only64(0xffff880000000000)},
 			{"kernel GS base", msrKernelGSBase, only64(0x2222), 0x7000, only64(0x7000)},
 			{"kernel GS base, bad", msrKernelGSBase, only64(0x2222), 1 << 63, gp},
-			{"TSC_AUX", msrTSCAux, 0, 7, gp},
+			{"TSC_AUX", msrTSCAux, 0, 0x1234567, 0x1234567}, {"TSC_AUX, AMD drops the high half", msrTSCAux, 0, 1<<32 | 7, 7},
 			{"LSTAR", 0xc0000082, gp, 0x1000, gp},
 			{"STAR", 0xc0000081, gp, 0x1000, gp},
 			{"SYSENTER_EIP", 0x176, gp, 0x1000, gp},

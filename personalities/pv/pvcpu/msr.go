@@ -94,7 +94,7 @@ func (c *CPU) wrmsr() bool {
 			return false
 		}
 		fallthrough
-	case msrUcode, msrUcodeUpdate, msrMiscEnable, msrMCGCap, msrMCGStatus:
+	case msrUcode, msrUcodeUpdate, msrMiscEnable, msrTSCAux, msrMCGCap, msrMCGStatus:
 		return c.MSR.Write(index, v) == msr.None
 	}
 	if index >= msrAMDFirst && index <= msrAMDLast {
@@ -146,6 +146,8 @@ func (m msrs) Set(r msr.Reg, v uint64) {
 		m.setBase(virt.GS, v)
 	case msr.KernelGSBase:
 		m.M.Set(virt.KernelGSBase, v)
+	case msr.TSCAux:
+		m.M.Set(virt.TSCAux, v)
 	}
 }
 

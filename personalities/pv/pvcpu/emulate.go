@@ -64,6 +64,11 @@ func (c *CPU) Emulate() (done bool, err error) {
 	case insn.CPUID: // faulting CPUID
 		done = true
 		c.cpuid()
+	case insn.LMSW:
+		if in.Memory && c.Kernel() {
+			return c.lmswMemory(code, p, in, bits)
+		}
+		fallthrough
 	default:
 		done = c.Kernel() && c.privileged(in)
 	}
@@ -102,12 +107,7 @@ func (c *CPU) privileged(in insn.Insn) bool {
 		c.setTS(false)
 		return true
 	case insn.LMSW:
-		if in.Memory {
-			return false
-		}
-		// It sets PE, MP, EM and TS, and can't clear PE (APM vol. 3).
-		const lmsw = 0xe
-		return c.writeCR(0, c.cr0()&^lmsw|*r.GPR(in.GPR)&lmsw)
+		return c.lmsw(*r.GPR(in.GPR))
 	case insn.RDMSR:
 		return c.rdmsr()
 	case insn.WRMSR:

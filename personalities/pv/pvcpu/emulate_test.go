@@ -1,6 +1,7 @@
 package pvcpu
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"nidus/kernel/virt"
@@ -57,6 +58,21 @@ func TestEmulate(t *testing.T) {
 			{"LMSW", []byte{0x0f, 0x01, 0xf0}, 0, func(_ *CPU, f *fake) { f.regs.RAX = 0x3b }, 3,
 				func(c *CPU, _ *fake) bool { return c.TS }},
 			{"LMSW, EM", []byte{0x0f, 0x01, 0xf0}, 0, func(_ *CPU, f *fake) { f.regs.RAX = 0x37 }, 0, nil},
+			{"LMSW of memory", []byte{0x0f, 0x01, 0x33}, 0, func(_ *CPU, f *fake) { f.operand(0x3b); f.regs.RAX = 0x555 }, 3,
+				func(c *CPU, f *fake) bool { return c.TS && f.regs.RAX == 0x555 }},
+			{"LMSW of memory clears TS", []byte{0x0f, 0x01, 0x33}, 0, func(c *CPU, f *fake) { c.setTS(true); f.operand(0xfff3) }, 3,
+				func(c *CPU, _ *fake) bool { return !c.TS }},
+			{"LMSW of memory, EM", []byte{0x0f, 0x01, 0x33}, 0, func(_ *CPU, f *fake) { f.operand(0x37) }, 0,
+				func(c *CPU, _ *fake) bool { return !c.TS }},
+			{"LMSW of 16 bits, SIB, displacement", []byte{0x66, 0x0f, 0x01, 0x74, 0x13, 0x10}, 0,
+				func(_ *CPU, f *fake) { f.operand(0x3b); f.regs.RBX -= 0x20; f.regs.RDX = 0x10 }, 6, func(c *CPU, _ *fake) bool { return c.TS }},
+			{"LMSW, REX.WRB", []byte{0x4d, 0x0f, 0x01, 0x32}, xenabi.Guest64, func(_ *CPU, f *fake) { f.operand(0x3b); f.regs.R10, f.regs.RAX, f.regs.R8 = f.regs.RBX, 0x33, 0x33 }, 4,
+				func(c *CPU, f *fake) bool { return c.TS && f.regs.R8 == 0x33 }},
+			{"LMSW behind RIP", []byte{0x0f, 0x01, 0x35, 0, 0x10, 0, 0}, xenabi.Guest64, func(_ *CPU, f *fake) { f.ram[text-ramStart+0x1007] = 0x3b }, 7,
+				func(c *CPU, _ *fake) bool { return c.TS }},
+			{"LMSW of a process", []byte{0x0f, 0x01, 0x33}, 0, func(c *CPU, f *fake) { f.operand(0x3b); f.user(c) }, 0,
+				func(c *CPU, _ *fake) bool { return !c.TS }},
+			{"LMSW, not canonical", []byte{0x0f, 0x01, 0x33}, xenabi.Guest64, func(_ *CPU, f *fake) { f.regs.RBX = 1 << 47 }, 0, nil},
 			{"MOV to DR0", []byte{0x0f, 0x23, 0xc0}, 0, func(_ *CPU, f *fake) { f.regs.RAX = 0x777 }, 3,
 				func(_ *CPU, f *fake) bool { return f.sys[virt.DR0] == 0x777 }},
 			{"MOV to DR0 in the hole", []byte{0x0f, 0x23, 0xc0}, xenabi.Guest64, func(_ *CPU, f *fake) { f.regs.RAX = holeStart }, 0, nil},
@@ -135,6 +151,24 @@ func TestEmulate(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLMSWFault: where no memory is, it is a page fault.
+func TestLMSWFault(t *testing.T) {
+	for _, w := range []xenabi.Width{xenabi.Guest64, xenabi.Guest32} {
+		c, f := guest(w)
+		f.pageFaults, f.regs.RBX = true, 0x70000000
+		f.run(t, c, 0x0f, 0x01, 0x33)
+		if f.regs.RIP != handlerPF || f.cr2 != f.regs.RBX || c.TS {
+			t.Errorf("%d bits: RIP %#x, CR2 %#x", w.Bits(), f.regs.RIP, f.cr2)
+		}
+	}
+}
+
+// operand makes v the 16 bits at RBX.
+func (f *fake) operand(v uint16) {
+	f.regs.RBX = ramStart + 0x6000
+	binary.LittleEndian.PutUint16(f.ram[0x6000:], v)
 }
 
 // code32 puts the guest into a process, whose code is the flat segment's.

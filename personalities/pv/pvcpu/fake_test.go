@@ -10,6 +10,7 @@ import (
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 	"nidus/personalities/msr"
+	"nidus/personalities/paging"
 )
 
 // Where the fake guest's memory is: 64 KiB, the same in all its page tables.
@@ -23,19 +24,20 @@ const (
 
 // fake is a Machine in Go's memory.
 type fake struct {
-	regs    virt.Regs
-	seg     [virt.NumSegRegs]virt.Segment
-	sys     [virt.NumSysRegs]uint64
-	ram     [ramSize]byte
-	gdt     [mm.PageSize]byte // machine frame 7
-	pending bool
-	mask    bool
-	cr2     uint64
-	root    mm.MFN
-	base    mm.MFN
-	tsc     uint64
-	leaves  map[uint32][4]uint32
-	unknown []uint32
+	pageFaults bool // what is wrong with an address outside ram; else it is no exception
+	regs       virt.Regs
+	seg        [virt.NumSegRegs]virt.Segment
+	sys        [virt.NumSysRegs]uint64
+	ram        [ramSize]byte
+	gdt        [mm.PageSize]byte // machine frame 7
+	pending    bool
+	mask       bool
+	cr2        uint64
+	root       mm.MFN
+	base       mm.MFN
+	tsc        uint64
+	leaves     map[uint32][4]uint32
+	unknown    []uint32
 }
 
 var errFake = errors.New("bad address")
@@ -78,6 +80,9 @@ func (f *fake) NewRoot(root mm.MFN, user bool) error {
 func (f *fake) CopyIn(a mm.GuestVirt, dst []byte) error {
 	b := f.at(a, len(dst))
 	if b == nil {
+		if f.pageFaults {
+			return &paging.Fault{Kind: paging.PageFault, Addr: a}
+		}
 		return errFake
 	}
 	copy(dst, b)

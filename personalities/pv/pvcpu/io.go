@@ -90,16 +90,11 @@ func (c access) Write(a mm.GuestVirt, p []byte) error { return c.M.CopyOut(a, p)
 
 // stringIO carries out INS or OUTS. A REP may need several goes: RIP stays.
 func (c *CPU) stringIO(code []byte, bits int) (done bool, err error) {
-	s, r := &c.step, c.M.Regs()
-	s.Mode, s.Mem, s.Ports = bits, access{c}, access{c}
-	s.LoadRegs(r)
-	for i := range s.Segs {
-		s.Segs[i] = c.segment(virt.SegReg(i))
-	}
+	s := c.stepper(bits)
 	res, err := emulate.Step(s, code)
-	s.StoreRegs(r)
+	s.StoreRegs(c.M.Regs())
 	if err != nil {
-		return c.stringFault(err)
+		return c.accessFault(err)
 	}
 	if res.Done {
 		return true, c.retire()
@@ -107,8 +102,19 @@ func (c *CPU) stringIO(code []byte, bits int) (done bool, err error) {
 	return true, nil
 }
 
-// stringFault makes the error of an access the guest's. False: it is its #GP.
-func (c *CPU) stringFault(err error) (done bool, _ error) {
+// stepper is package emulate's processor in this one's state.
+func (c *CPU) stepper(bits int) *emulate.CPU {
+	s := &c.step
+	s.Mode, s.Mem, s.Ports = bits, access{c}, access{c}
+	s.LoadRegs(c.M.Regs())
+	for i := range s.Segs {
+		s.Segs[i] = c.segment(virt.SegReg(i))
+	}
+	return s
+}
+
+// accessFault makes the error of an access the guest's. False: it is its #GP.
+func (c *CPU) accessFault(err error) (done bool, _ error) {
 	var f *paging.Fault
 	if errors.As(err, &f) && f.Kind == paging.PageFault {
 		c.M.Set(virt.CR2, uint64(f.Addr))

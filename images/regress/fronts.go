@@ -101,11 +101,11 @@ func frontBreaches(t *T) error {
 	if err := h.ticks("g", 2, 20*time.Second); err != nil {
 		return err
 	}
-	if now, err := h.guestFrames(); err != nil || now != frames {
-		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, frames, err)
+	if err := h.framesAgain(frames); err != nil {
+		return err
 	}
-	if now, err := h.goroutines(); err != nil || now > goroutines+2 {
-		return fmt.Errorf("%d goroutines before, %d after: %v", goroutines, now, err)
+	if err := h.goroutinesAgain(goroutines); err != nil {
+		return err
 	}
 	return h.powerOff()
 }

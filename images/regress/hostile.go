@@ -64,28 +64,12 @@ func hostileGuest(t *T) error {
 	if err != nil {
 		return err
 	}
-	if _, err := h.mustDo("xl create good.cfg"); err != nil {
-		return err
-	}
-	if err := h.ticks("good", 2, time.Minute); err != nil {
-		return err
-	}
-	free, err := h.info("free_memory")
+	before, err := h.besideGood()
 	if err != nil {
 		return err
 	}
-	goroutines, err := h.goroutines()
-	if err != nil {
+	if err := h.attackedBy(attacks, before); err != nil {
 		return err
-	}
-	frames, err := h.guestFrames()
-	if err != nil {
-		return err
-	}
-	for _, a := range attacks {
-		if err := h.attacked(a, free, frames, goroutines); err != nil {
-			return fmt.Errorf("attack %s: %w", a.word, err)
-		}
 	}
 	return h.powerOff()
 }
@@ -95,9 +79,30 @@ func hostileGuest(t *T) error {
 // guest's own is counted exactly.
 const attackSlack = 8
 
+// besideGood starts the guest good, which ticks, and counts what is in use then.
+func (h *Host) besideGood() (holdings, error) {
+	if _, err := h.mustDo("xl create good.cfg"); err != nil {
+		return holdings{}, err
+	}
+	if err := h.ticks("good", 2, time.Minute); err != nil {
+		return holdings{}, err
+	}
+	return h.holdings()
+}
+
+// attackedBy lets guests do one attack after the other.
+func (h *Host) attackedBy(list []attack, before holdings) error {
+	for _, a := range list {
+		if err := h.attacked(a, before); err != nil {
+			return fmt.Errorf("attack %s: %w", a.word, err)
+		}
+	}
+	return nil
+}
+
 // attacked lets a guest do one attack; then its neighbour ticks on, and nothing of
 // it is left.
-func (h *Host) attacked(a attack, free int, frames string, goroutines int) error {
+func (h *Host) attacked(a attack, before holdings) error {
 	if _, err := h.mustDo("xl dmesg -c"); err != nil {
 		return err
 	}
@@ -117,36 +122,13 @@ func (h *Host) attacked(a attack, free int, frames string, goroutines int) error
 	if err := h.ticks("good", 2, 20*time.Second); err != nil {
 		return err
 	}
-	if now, err := h.guestFrames(); err != nil || now != frames {
-		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, frames, err)
-	}
-	if err := h.freeAgain(free - attackSlack); err != nil {
+	if err := h.framesAgain(before.frames); err != nil {
 		return err
 	}
-	if now, err := h.goroutines(); err != nil || now > goroutines+2 {
-		return fmt.Errorf("%d goroutines before, %d after: %v", goroutines, now, err)
+	if err := h.freeAgain(before.freeMiB - attackSlack); err != nil {
+		return err
 	}
-	return nil
-}
-
-var guestKinds = regexp.MustCompile(`frames: .*(guest \d+, special \d+), .*(table \d+)`)
-
-// guestFrames tells how many frames are guests': memory, shared pages, nested page
-// tables (debug key m).
-func (h *Host) guestFrames() (string, error) {
-	if _, err := h.mustDo("xl debug-keys m"); err != nil {
-		return "", err
-	}
-	out, err := h.mustDo("xl dmesg")
-	if err != nil {
-		return "", err
-	}
-	all := guestKinds.FindAllStringSubmatch(out, -1)
-	if len(all) == 0 {
-		return "", fmt.Errorf("%w: debug key m printed no frames", errNotYet)
-	}
-	last := all[len(all)-1]
-	return last[1] + ", " + last[2], nil
+	return h.goroutinesAgain(before.goroutines)
 }
 
 // starved is how long the emulator's threads have wanted to run and could not, as

@@ -6,7 +6,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"time"
 
 	"nidus/images/builder"
@@ -58,28 +57,10 @@ func createDestroy(t *T, n int) error {
 	if err := h.freeAgain(free); err != nil {
 		return err
 	}
-	if now, err := h.goroutines(); err != nil || now > goroutines+2 {
-		return fmt.Errorf("%d goroutines before, %d after: %v", goroutines, now, err)
+	if err := h.goroutinesAgain(goroutines); err != nil {
+		return err
 	}
 	return h.powerOff()
-}
-
-var goroutineCount = regexp.MustCompile(`goroutines: (\d+)`)
-
-// goroutines counts the image's goroutines by debug key g.
-func (h *Host) goroutines() (int, error) {
-	if _, err := h.mustDo("xl debug-keys g"); err != nil {
-		return 0, err
-	}
-	out, err := h.mustDo("xl dmesg")
-	if err != nil {
-		return 0, err
-	}
-	all := goroutineCount.FindAllStringSubmatch(out, -1)
-	if len(all) == 0 {
-		return 0, fmt.Errorf("%w: debug key g printed no line \"goroutines: N\"", errNotYet)
-	}
-	return strconv.Atoi(all[len(all)-1][1])
 }
 
 // badKernels asks for what cannot be. The message names the file.

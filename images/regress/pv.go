@@ -99,8 +99,8 @@ func forkStorm(t *T) error {
 	if err := h.gone("g", 20*time.Second); err != nil {
 		return err
 	}
-	if now, err := h.guestFrames(); err != nil || now != before {
-		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, before, err)
+	if err := h.framesAgain(before); err != nil {
+		return err
 	}
 	return h.powerOff()
 }
@@ -132,8 +132,8 @@ func pvBalloon(t *T) error {
 		if err := h.gone("g", 20*time.Second); err != nil {
 			return err
 		}
-		if now, err := h.guestFrames(); err != nil || now != frames {
-			return fmt.Errorf("frames of guests are now %q, %q before: %v", now, frames, err)
+		if err := h.framesAgain(frames); err != nil {
+			return err
 		}
 	}
 	return h.powerOff()
@@ -219,8 +219,8 @@ func pvMixed(t *T) error {
 	if err := h.gone("forks", 20*time.Second); err != nil {
 		return err
 	}
-	if now, err := h.guestFrames(); err != nil || now != frames {
-		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, frames, err)
+	if err := h.framesAgain(frames); err != nil {
+		return err
 	}
 	if err := tick(); err != nil {
 		return err

@@ -153,26 +153,6 @@ func clockOf(h *Host) error {
 	return nil
 }
 
-// heapSlack is what Go's heap may have grown by since, in MiB. A frame that is
-// really lost is lost again each time: create-destroy-200 finds it.
-const heapSlack = 6
-
-// freeAgain checks that the host has the free memory back that it had.
-func (h *Host) freeAgain(before int) error {
-	var now int
-	for range 20 {
-		var err error
-		if now, err = h.info("free_memory"); err != nil {
-			return err
-		}
-		if now >= before-heapSlack {
-			return nil
-		}
-		time.Sleep(250 * time.Millisecond)
-	}
-	return fmt.Errorf("%d MiB are free, %d were before the domain", now, before)
-}
-
 func twoDomains(t *T) error {
 	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 1536}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
 		"a.cfg": linux("a", builder.Vmlinux, 1, "tick"), "b.cfg": linux("b", builder.Vmlinux, 1, "tick")})

@@ -43,21 +43,7 @@ func pvHostile(t *T) error {
 	if err != nil {
 		return err
 	}
-	if _, err := h.mustDo("xl create good.cfg"); err != nil {
-		return err
-	}
-	if err := h.ticks("good", 2, time.Minute); err != nil {
-		return err
-	}
-	free, err := h.info("free_memory")
-	if err != nil {
-		return err
-	}
-	goroutines, err := h.goroutines()
-	if err != nil {
-		return err
-	}
-	frames, err := h.guestFrames()
+	before, err := h.besideGood()
 	if err != nil {
 		return err
 	}
@@ -77,10 +63,8 @@ func pvHostile(t *T) error {
 	if err := h.gone("bad", 20*time.Second); err != nil {
 		return err
 	}
-	for _, a := range pvAttacks {
-		if err := h.attacked(a, free, frames, goroutines); err != nil {
-			return fmt.Errorf("attack %s: %w", a.word, err)
-		}
+	if err := h.attackedBy(pvAttacks, before); err != nil {
+		return err
 	}
 	return h.powerOff()
 }

@@ -2,8 +2,6 @@ package regress
 
 import (
 	"fmt"
-	"regexp"
-	"strings"
 	"time"
 
 	"nidus/images/builder"
@@ -116,53 +114,4 @@ func (h *Host) soakKill(i int) error {
 	}
 	_, err := h.inGuest(oldest, "", `NIDUS-GUEST-TICK \d+ sent [1-9]`, soakLimit)
 	return err
-}
-
-// holdings are what of a host is in use.
-type holdings struct {
-	freeMiB    int
-	frames     string // of guests
-	things     string // event channels, grants, xenstore
-	goroutines int
-}
-
-var thingsInUse = regexp.MustCompile(`in use: ([^\n]*)`)
-
-// holdings counts what is in use (debug keys e, g and m).
-func (h *Host) holdings() (u holdings, err error) {
-	if u.goroutines, err = h.goroutines(); err != nil {
-		return u, err
-	}
-	if u.frames, err = h.guestFrames(); err != nil {
-		return u, err
-	}
-	if _, err = h.mustDo("xl debug-keys e"); err != nil {
-		return u, err
-	}
-	out, err := h.mustDo("xl dmesg")
-	if err != nil {
-		return u, err
-	}
-	all := thingsInUse.FindAllStringSubmatch(out, -1)
-	if len(all) == 0 {
-		return u, fmt.Errorf("%w: debug key e printed nothing", errNotYet)
-	}
-	u.things = strings.TrimSpace(all[len(all)-1][1])
-	u.freeMiB, err = h.info("free_memory")
-	return u, err
-}
-
-// left says what is in use after that was not before.
-func (u holdings) left(after holdings) error {
-	switch {
-	case after.frames != u.frames:
-		return fmt.Errorf("frames of guests are now %q, %q before", after.frames, u.frames)
-	case after.things != u.things:
-		return fmt.Errorf("in use are now %q, %q before", after.things, u.things)
-	case after.goroutines > u.goroutines+2:
-		return fmt.Errorf("%d goroutines, %d before", after.goroutines, u.goroutines)
-	case after.freeMiB < u.freeMiB-heapSlack:
-		return fmt.Errorf("%d MiB are free, %d before", after.freeMiB, u.freeMiB)
-	}
-	return nil
 }

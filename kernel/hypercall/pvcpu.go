@@ -164,7 +164,7 @@ func pvNMIOp(c *call) int64 {
 		if !ok {
 			return errno(xenabi.EFAULT)
 		}
-		return result(c.v.PV.Register(&xenabi.CallbackRegister{Type: xenabi.CallbackTypeNMI, Address: at, CS: pvcpu.Flat32KernelCS}))
+		return result(c.v.PV.Register(&xenabi.CallbackRegister{Type: xenabi.CallbackTypeNMI, Address: at, CS: xenabi.FlatKernelCS32}))
 	case nmiUnregisterCallback:
 		return result(c.v.PV.Unregister(xenabi.CallbackTypeNMI))
 	default:

@@ -28,7 +28,7 @@ func TestPVTrapTable(t *testing.T) {
 		}
 		put(200, xenabi.TrapInfo{})
 		g.want(0, nr, argAt)
-		cs := uint16(pvcpu.Flat64CS)
+		cs := uint16(xenabi.FlatKernelCS64)
 		if g.bits == 32 {
 			cs = 0x11 // not ring 0
 		}
@@ -55,12 +55,12 @@ func TestPVCallbacks(t *testing.T) {
 		const nr = xenabi.HypercallCallbackOp
 		reg := func(want any, typ uint16, flags uint16, at uint64) {
 			t.Helper()
-			g.want(want, nr, xenabi.CallbackOpRegister, g.arg(&xenabi.CallbackRegister{Type: typ, Flags: flags, CS: pvcpu.Flat32KernelCS, Address: at}))
+			g.want(want, nr, xenabi.CallbackOpRegister, g.arg(&xenabi.CallbackRegister{Type: typ, Flags: flags, CS: xenabi.FlatKernelCS32, Address: at}))
 		}
 		p := g.v.PV
-		cs := uint16(pvcpu.Flat64CS)
+		cs := uint16(xenabi.FlatKernelCS64)
 		if g.bits == 32 {
-			cs = pvcpu.Flat32KernelCS
+			cs = xenabi.FlatKernelCS32
 		}
 		for typ, at := range map[uint16]*pvcpu.Callback{
 			xenabi.CallbackTypeEvent: &p.Event, xenabi.CallbackTypeFailsafe: &p.Failsafe, xenabi.CallbackTypeSyscall: &p.Syscall64,
@@ -199,8 +199,8 @@ func TestPVRegisters(t *testing.T) {
 		if g.v.HV.Segment(virt.GS).Selector != 0 || g.v.HV.Get(virt.KernelGSBase) != 0 {
 			t.Error("a bad selector is not null")
 		}
-		g.want(0, nr, 3, pvcpu.Flat64SS)
-		if g.v.HV.Segment(virt.GS).Selector != pvcpu.Flat64SS || g.v.HV.Segment(virt.GS).Base != 0xffff880000003000 {
+		g.want(0, nr, 3, xenabi.FlatKernelSS64)
+		if g.v.HV.Segment(virt.GS).Selector != xenabi.FlatKernelSS64 || g.v.HV.Segment(virt.GS).Base != 0xffff880000003000 {
 			t.Error("the process's selector is not loaded, or the kernel's base changed")
 		}
 		g.want(xenabi.EINVAL, nr, 4, 0)
@@ -308,11 +308,11 @@ func TestPVInitialise(t *testing.T) {
 		good := func() *xenabi.VCPUGuestContext {
 			c := &xenabi.VCPUGuestContext{Flags: xenabi.VGCFInKernel}
 			c.Regs.RIP, c.Regs.RSP, c.Regs.RDI = 0x1000, 0x2000, 0x77
-			c.Regs.CS, c.Regs.SS = pvcpu.Flat32KernelCS, pvcpu.Flat32KernelSS
+			c.Regs.CS, c.Regs.SS = xenabi.FlatKernelCS32, xenabi.FlatKernelSS32
 			c.CR[3] = 5 << 12
 			c.GDTFrames[0], c.GDTEntries = 6, 512
-			c.Traps[13] = xenabi.TrapInfo{Vector: 13, CS: pvcpu.Flat32KernelCS, Address: 0x3000}
-			c.EventEIP, c.EventCS = 0x4000, pvcpu.Flat32KernelCS
+			c.Traps[13] = xenabi.TrapInfo{Vector: 13, CS: xenabi.FlatKernelCS32, Address: 0x3000}
+			c.EventEIP, c.EventCS = 0x4000, xenabi.FlatKernelCS32
 			c.KernelSP = 0x5000
 			return c
 		}
@@ -403,7 +403,7 @@ func TestPVNoAllocations(t *testing.T) {
 	g.words(argAt, 1, 2, 3, 0, 0x1000, 0x30, 0x202, 0x2000, 0x28)
 	for _, x := range [][4]uint64{
 		{xenabi.HypercallStackSwitch, 0x2b, 0x9000}, {xenabi.HypercallFPUTaskswitch, 1}, {xenabi.HypercallSetSegmentBase, 0, 0x1000},
-		{xenabi.HypercallSetSegmentBase, 3, pvcpu.Flat64SS}, {xenabi.HypercallSetDebugreg, 7, 0x400}, {xenabi.HypercallIret},
+		{xenabi.HypercallSetSegmentBase, 3, xenabi.FlatKernelSS64}, {xenabi.HypercallSetDebugreg, 7, 0x400}, {xenabi.HypercallIret},
 		{xenabi.HypercallMulticall, dataAt, 2}, {xenabi.HypercallVMAssist, 0, 2},
 	} {
 		g.once(x[0], x[1], x[2], x[3])

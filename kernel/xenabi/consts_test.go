@@ -498,6 +498,7 @@ var cConsts = []struct {
 	{"arch-x86/cpuid.h", "XEN_HVM_CPUID_EXT_DEST_ID", CPUIDHVMExtDestID},
 	{"arch-x86/cpuid.h", "XEN_HVM_CPUID_UPCALL_VECTOR", CPUIDHVMUpcallVector},
 	{"xen.h", "MAX_GUEST_CMDLINE", MaxGuestCmdline},
+	{"xen.h", "FIRST_RESERVED_GDT_PAGE", FirstReservedGDTPage},
 	{"xen.h", "SIF_PRIVILEGED", SIFPrivileged},
 	{"xen.h", "SIF_INITDOMAIN", SIFInitDomain},
 	{"xen.h", "SIF_MULTIBOOT_MOD", SIFMultibootMod},

@@ -139,6 +139,9 @@ func TestAgainstHeaders(t *testing.T) {
 		for _, c := range cConsts {
 			check(c.name, c.value)
 		}
+		for name, v := range widthConsts[w] {
+			check(name, int64(v))
+		}
 		for _, s := range cStructs {
 			size, offs := s.size64, s.offs64
 			if w == Guest32 {

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"nidus/kernel/xenabi"
 	"nidus/mm"
 )
 
@@ -17,9 +18,9 @@ const (
 	MaxVCPUs   = 512     // what one table of the second level holds
 	ldtOffset  = 64 << 10
 
-	// GDTFrames is how many of a GDT's pages are the guest's (arch-x86/xen.h,
-	// FIRST_RESERVED_GDT_PAGE); LDTFrames is the same of an LDT.
-	GDTFrames = 14
+	// GDTFrames is how many of a GDT's pages are the guest's; LDTFrames is the same of an
+	// LDT.
+	GDTFrames = xenabi.FirstReservedGDTPage
 	LDTFrames = 16
 )
 

@@ -1,6 +1,10 @@
 package pv
 
-import "nidus/kernel/virt"
+import (
+	"nidus/kernel/virt"
+	"nidus/kernel/xenabi"
+	"nidus/mm"
+)
 
 // context is what the entry code shares with Go: the start of a page outside Go's
 // heap, without Go pointers. The FPU image follows at fpuOffset.
@@ -18,7 +22,7 @@ type context struct {
 	_        [3]uint16
 	gdtLimit uint16 // pseudo-descriptor for LGDT: the limit ends where the base begins
 	gdtBase  uint64
-	ldt      uint64 // selLDT, or 0
+	ldt      uint64 // selOwnLDT, or 0
 
 	xsave    uint64 // 0: FXSAVE; else XSAVE of these components: the host's XCR0
 	xcr0     uint64 // the guest's, if xsave isn't 0
@@ -72,13 +76,13 @@ const (
 // takes ring 1 for the supervisor.
 const cr4Guest = 1<<2 | 1<<20 | 1<<21
 
-// Selectors of the hypervisor's in every GDT (arch-x86/xen-x86_64.h, FLAT_*).
+// Selectors of the hypervisor's in every GDT, as the entry code calls them.
 const (
-	SelCode32    = 0xe023
-	SelData      = 0xe02b
-	SelCode64    = 0xe033
-	selKernel32  = 0xe019
-	selStack32   = 0xe021
-	gdtOwnPage   = 14 // the page of a GDT that is the CPU's
-	gdtOwnOffset = 0xe000
+	SelCode32    = xenabi.FlatCompatCS64
+	SelData      = xenabi.FlatKernelSS64
+	SelCode64    = xenabi.FlatKernelCS64
+	selKernel32  = xenabi.FlatKernelCS32
+	selStack32   = xenabi.FlatKernelSS32
+	gdtOwnPage   = GDTFrames // the page of a GDT that is the CPU's
+	gdtOwnOffset = gdtOwnPage * mm.PageSize
 )

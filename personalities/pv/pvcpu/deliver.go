@@ -134,8 +134,8 @@ func (c *CPU) enter64(n entry) error {
 		return err
 	}
 	r.RSP, r.RIP = sp, n.at.Address
-	c.setSelector(virt.CS, Flat64CS)
-	c.setSelector(virt.SS, Flat64SS)
+	c.setSelector(virt.CS, xenabi.FlatKernelCS64)
+	c.setSelector(virt.SS, xenabi.FlatKernelSS64)
 	c.entered(n.at.MaskEvents)
 	return nil
 }

@@ -30,7 +30,7 @@ func TestDeliverFrames64(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(t, "rsp", f.regs.RSP, stackTop-272-64)
-		f.frame(t, w, 0xc, 0xb, 0x18, text, Flat64CS&^3, fl|virt.FlagTF|flagNT|virt.FlagRF, sp, Flat64SS)
+		f.frame(t, w, 0xc, 0xb, 0x18, text, xenabi.FlatKernelCS64&^3, fl|virt.FlagTF|flagNT|virt.FlagRF, sp, xenabi.FlatKernelSS64)
 		check(t, "rip", f.regs.RIP, handlerGP)
 		check(t, "rflags", f.regs.RFLAGS, fl)
 		if f.mask || c.UserMode {
@@ -50,8 +50,8 @@ func TestDeliverFrames64(t *testing.T) {
 		check(t, "root", uint64(f.root), 1)
 		check(t, "gs", f.seg[virt.GS].Base, 0x1111)
 		check(t, "the other gs", f.sys[virt.KernelGSBase], 0x2222)
-		check(t, "cs", uint64(f.seg[virt.CS].Selector), Flat64CS)
-		check(t, "ss", uint64(f.seg[virt.SS].Selector), Flat64SS)
+		check(t, "cs", uint64(f.seg[virt.CS].Selector), xenabi.FlatKernelCS64)
+		check(t, "ss", uint64(f.seg[virt.SS].Selector), xenabi.FlatKernelSS64)
 		if !f.mask {
 			t.Error("its trap masks events")
 		}
@@ -62,7 +62,7 @@ func TestDeliverFrames64(t *testing.T) {
 		if err := c.Deliver(virt.Fault(virt.VectorPF, 2|pfUser)); err != nil {
 			t.Fatal(err)
 		}
-		f.frame(t, w, 0xc, 0xb, 2, text, 1<<32|Flat64CS&^3, fl&^virt.FlagIF)
+		f.frame(t, w, 0xc, 0xb, 2, text, 1<<32|xenabi.FlatKernelCS64&^3, fl&^virt.FlagIF)
 	})
 	t.Run("event", func(t *testing.T) {
 		c, f := guest(w)
@@ -77,7 +77,7 @@ func TestDeliverFrames64(t *testing.T) {
 		if done, err := c.DeliverEvent(); !done || err != nil {
 			t.Fatal("no event", err)
 		}
-		f.frame(t, w, 0xc, 0xb, text, Flat64CS&^3, fl, stackTop-256, Flat64SS)
+		f.frame(t, w, 0xc, 0xb, text, xenabi.FlatKernelCS64&^3, fl, stackTop-256, xenabi.FlatKernelSS64)
 		check(t, "rip", f.regs.RIP, handlerEvent)
 		if !f.mask {
 			t.Error("events are not masked in the callback")
@@ -103,7 +103,7 @@ func TestDeliverFrames64(t *testing.T) {
 		if err := c.Syscall(false); err != nil {
 			t.Fatal(err)
 		}
-		f.frame(t, w, 0xc, 0xb, text, Flat64CS, fl|flagDF, userTop, Flat64SS)
+		f.frame(t, w, 0xc, 0xb, text, xenabi.FlatKernelCS64, fl|flagDF, userTop, xenabi.FlatKernelSS64)
 		check(t, "rip", f.regs.RIP, handlerSys)
 		check(t, "rflags", f.regs.RFLAGS, fl)
 		if !f.mask || c.UserMode {
@@ -126,7 +126,7 @@ func TestDeliverFrames64(t *testing.T) {
 		if err := c.Deliver(virt.Fault(virt.VectorUD, 0)); err != nil {
 			t.Fatal(err)
 		}
-		f.frame(t, w, 0xc, 0xb, text, Flat64CS&^3, fl|1<<ioplShift)
+		f.frame(t, w, 0xc, 0xb, text, xenabi.FlatKernelCS64&^3, fl|1<<ioplShift)
 	})
 }
 
@@ -157,13 +157,13 @@ func TestDeliverBad(t *testing.T) {
 		t.Error(err)
 	}
 	c, f = guest(xenabi.Guest32)
-	c.Traps[virt.VectorGP].CS = Flat32UserCS
+	c.Traps[virt.VectorGP].CS = xenabi.FlatUserCS32
 	if err := c.Deliver(virt.Fault(virt.VectorGP, 0)); err == nil || !strings.Contains(err.Error(), "ring 1") {
 		t.Error(err)
 	}
 	c, f = guest(xenabi.Guest32)
 	f.user(c)
-	c.KernelSS = Flat32UserSS
+	c.KernelSS = xenabi.FlatUserSS32
 	if err := c.Deliver(virt.Fault(virt.VectorGP, 0)); err == nil || !strings.Contains(err.Error(), "stack segment") {
 		t.Error(err)
 	}
@@ -177,7 +177,7 @@ func TestDeliverFrames32(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(t, "esp", f.regs.RSP, stackTop-256-16)
-	f.frame(t, w, 0x18, text, Flat32KernelCS, fl)
+	f.frame(t, w, 0x18, text, xenabi.FlatKernelCS32, fl)
 	check(t, "eip", f.regs.RIP, handlerGP)
 
 	c, f = guest(w)
@@ -189,8 +189,8 @@ func TestDeliverFrames32(t *testing.T) {
 	}
 	check(t, "esp", f.regs.RSP, stackTop-24)
 	f.frame(t, w, pfUser, text, 0x73|1<<16, fl&^virt.FlagIF, userTop, 0x7b)
-	check(t, "cs", uint64(f.seg[virt.CS].Selector), Flat32KernelCS)
-	check(t, "ss", uint64(f.seg[virt.SS].Selector), Flat32KernelSS)
+	check(t, "cs", uint64(f.seg[virt.CS].Selector), xenabi.FlatKernelCS32)
+	check(t, "ss", uint64(f.seg[virt.SS].Selector), xenabi.FlatKernelSS32)
 
 	c, f = guest(w)
 	for i, s := range dataSegments {

@@ -63,23 +63,23 @@ const (
 func (c *CPU) flat(sel uint16) (uint64, bool) {
 	if c.Width == xenabi.Guest32 {
 		switch sel &^ 7 {
-		case Flat32KernelCS &^ 7:
+		case xenabi.FlatKernelCS32 &^ 7:
 			return ring1Code, true
-		case Flat32KernelSS &^ 7:
+		case xenabi.FlatKernelSS32 &^ 7:
 			return ring1Data, true
-		case Flat32UserCS &^ 7:
+		case xenabi.FlatUserCS32 &^ 7:
 			return flatCode32, true
-		case Flat32UserSS &^ 7:
+		case xenabi.FlatUserSS32 &^ 7:
 			return flatData, true
 		}
 		return 0, false
 	}
 	switch sel &^ 7 {
-	case Flat64CS &^ 7:
+	case xenabi.FlatKernelCS64 &^ 7:
 		return flatCode64, true
-	case Flat64CS32 &^ 7:
+	case xenabi.FlatCompatCS64 &^ 7:
 		return flatCode32, true
-	case Flat64SS &^ 7:
+	case xenabi.FlatKernelSS64 &^ 7:
 		return flatData, true
 	}
 	return 0, false

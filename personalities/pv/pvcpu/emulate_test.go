@@ -174,9 +174,9 @@ func (f *fake) operand(v uint16) {
 // code32 puts the guest into a process, whose code is the flat segment's.
 func (f *fake) code32(c *CPU) {
 	f.user(c)
-	f.seg[virt.CS].Selector, f.seg[virt.SS].Selector = Flat64CS, Flat64SS
+	f.seg[virt.CS].Selector, f.seg[virt.SS].Selector = xenabi.FlatKernelCS64, xenabi.FlatKernelSS64
 	if c.Width == xenabi.Guest32 {
-		f.seg[virt.CS].Selector, f.seg[virt.SS].Selector = Flat32UserCS, Flat32UserSS
+		f.seg[virt.CS].Selector, f.seg[virt.SS].Selector = xenabi.FlatUserCS32, xenabi.FlatUserSS32
 	}
 }
 
@@ -242,7 +242,7 @@ func TestMSRs(t *testing.T) {
 				f.regs.RSP, f.regs.RCX = stackTop-256, uint64(x.index)|0xabc<<32
 				f.run(t, c, 0x0f, 0x32)
 				if f.regs.RIP == denied {
-					f.seg[virt.CS].Selector = map[xenabi.Width]uint16{8: Flat64CS, 4: Flat32KernelCS}[w]
+					f.seg[virt.CS].Selector = map[xenabi.Width]uint16{8: xenabi.FlatKernelCS64, 4: xenabi.FlatKernelCS32}[w]
 					return gp
 				}
 				return f.regs.RDX<<32 | f.regs.RAX
@@ -390,7 +390,7 @@ func TestTables(t *testing.T) {
 	for _, x := range []struct {
 		sel uint16
 		ok  bool
-	}{{0x13, true}, {0x10, true}, {0x1b, false}, {7, true}, {0xf, false}, {0xdfff, false}, {Flat64SS, true}, {Flat64CS, true}, {0xffff, false}, {0xe019, false}} {
+	}{{0x13, true}, {0x10, true}, {0x1b, false}, {7, true}, {0xf, false}, {0xdfff, false}, {xenabi.FlatKernelSS64, true}, {xenabi.FlatKernelCS64, true}, {0xffff, false}, {0xe019, false}} {
 		d, ok := c.descriptor(x.sel)
 		if ok != x.ok || x.sel < 0x20 && ok && d != data {
 			t.Errorf("selector %#x: %#x %v", x.sel, d, ok)

@@ -142,12 +142,12 @@ const (
 func guest(w xenabi.Width) (*CPU, *fake) {
 	f := &fake{root: 1, tsc: 0x123456789a, leaves: map[uint32][4]uint32{1: {1, 2, 3, 4}}}
 	c := New(f, 0, w, new(atomic.Uint64), msr.Features{AMD: true, PhysBits: 40, LongMode: true, NX: true, RDTSCP: true, SYSCALL: true})
-	cs := uint16(Flat64CS)
-	f.seg[virt.SS].Selector = Flat64SS
+	cs := uint16(xenabi.FlatKernelCS64)
+	f.seg[virt.SS].Selector = xenabi.FlatKernelSS64
 	if w == xenabi.Guest32 {
-		cs = Flat32KernelCS
+		cs = xenabi.FlatKernelCS32
 		for _, r := range [...]virt.SegReg{virt.SS, virt.DS, virt.ES} {
-			f.seg[r].Selector = Flat32KernelSS
+			f.seg[r].Selector = xenabi.FlatKernelSS32
 		}
 	}
 	f.seg[virt.CS].Selector = cs
@@ -159,7 +159,7 @@ func guest(w xenabi.Width) (*CPU, *fake) {
 	c.Event = Callback{Address: handlerEvent, CS: cs}
 	c.Failsafe = Callback{Address: handlerSafe, CS: cs, MaskEvents: true}
 	c.Syscall64 = Callback{Address: handlerSys, CS: cs, MaskEvents: true}
-	c.KernelSP, c.KernelSS = stackTop, Flat32KernelSS
+	c.KernelSP, c.KernelSS = stackTop, xenabi.FlatKernelSS32
 	c.Root, c.UserRoot = 1, 2
 	f.regs = virt.Regs{RCX: 0xc, R11: 0xb, RSP: stackTop - 256, RIP: text, RFLAGS: virt.FlagIF | flagFixed | 1}
 	f.seg[virt.GS].Base = 0x1111

@@ -37,7 +37,7 @@ func (c *CPU) Iret() error {
 	ss := uint16(get(b, 8)) | 3
 	cs |= 3
 	if get(b, 3)&inSyscall != 0 { // as SYSRET leaves them
-		cs, ss = Flat64CS, Flat64SS
+		cs, ss = xenabi.FlatKernelCS64, xenabi.FlatKernelSS64
 		r.RCX, r.R11 = r.RIP, r.RFLAGS
 	} else {
 		r.R11, r.RCX = get(b, 1), get(b, 2)

@@ -19,11 +19,11 @@ func TestIret64(t *testing.T) {
 		wantRCX, wantR11, rip2 uint64
 	}{
 		{"to a process", 0, 0x7777, 0x33, 0x246, 0x2b, true, 0x33, 0x2b, 0xcc, 0xbb, 0x7777},
-		{"to a process, as SYSRET", inSyscall, 0x7777, 0x33, 0x246, 0x2b, true, Flat64CS, Flat64SS, 0x7777, 0x246, 0x7777},
+		{"to a process, as SYSRET", inSyscall, 0x7777, 0x33, 0x246, 0x2b, true, xenabi.FlatKernelCS64, xenabi.FlatKernelSS64, 0x7777, 0x246, 0x7777},
 		{"to the kernel", 0, 0x7777, 0x30, 0x246, 0x28, false, 0x33, 0x2b, 0xcc, 0xbb, 0x7777},
 		{"to the kernel of ring 1", 0, 0x7777, 0x31, 0x46, 0x29, false, 0x33, 0x2b, 0xcc, 0xbb, 0x7777},
 		{"bad flags", 0, 0x7777, 0x33, ^uint64(0), 0x2b, true, 0x33, 0x2b, 0xcc, 0xbb, 0x7777},
-		{"to no address", 0, 1 << 47, Flat64CS &^ 3, 0x246, Flat64SS, false, Flat64CS, Flat64SS, 0xcc, 0xbb, handlerGP},
+		{"to no address", 0, 1 << 47, xenabi.FlatKernelCS64 &^ 3, 0x246, xenabi.FlatKernelSS64, false, xenabi.FlatKernelCS64, xenabi.FlatKernelSS64, 0xcc, 0xbb, handlerGP},
 	} {
 		c, f := guest(w)
 		c.NMIMasked, f.mask = true, true
@@ -122,14 +122,14 @@ func TestEntryFault(t *testing.T) {
 
 func TestFailsafe64(t *testing.T) {
 	c, f := guest(xenabi.Guest64)
-	f.seg[virt.DS].Selector, f.seg[virt.ES].Selector = 0x2b, Flat64SS // the first is not there
+	f.seg[virt.DS].Selector, f.seg[virt.ES].Selector = 0x2b, xenabi.FlatKernelSS64 // the first is not there
 	f.user(c)
 	if err := c.BadEntry(); err != nil {
 		t.Fatal(err)
 	}
-	f.frame(t, c.Width, 0xc, 0xb, 0x2b, Flat64SS, 0, 0, text, 0x33, f.word(f.regs.RSP, 8, c.Width), userTop, 0x2b)
+	f.frame(t, c.Width, 0xc, 0xb, 0x2b, xenabi.FlatKernelSS64, 0, 0, text, 0x33, f.word(f.regs.RSP, 8, c.Width), userTop, 0x2b)
 	check(t, "ds", uint64(f.seg[virt.DS].Selector), 0)
-	check(t, "es", uint64(f.seg[virt.ES].Selector), Flat64SS)
+	check(t, "es", uint64(f.seg[virt.ES].Selector), xenabi.FlatKernelSS64)
 	check(t, "rip", f.regs.RIP, handlerSafe)
 	if !f.mask {
 		t.Error("events are not masked")
@@ -154,7 +154,7 @@ func TestIret32(t *testing.T) {
 	if err := c.Iret(); err != nil {
 		t.Fatal(err)
 	}
-	if f.regs.RSP != sp+16 || f.regs.RIP != 0x7777 || f.seg[virt.SS].Selector != Flat32KernelSS || !f.mask || !c.Kernel() {
+	if f.regs.RSP != sp+16 || f.regs.RIP != 0x7777 || f.seg[virt.SS].Selector != xenabi.FlatKernelSS32 || !f.mask || !c.Kernel() {
 		t.Errorf("%+v", f.regs)
 	}
 	for _, x := range []struct {
@@ -168,7 +168,7 @@ func TestIret32(t *testing.T) {
 		{"can't be read", func(f *fake) { f.regs.RSP = 0xfffffff8 }},
 		{"can't be read", func(f *fake) { f.regs.RSP = ramStart + ramSize - 16; f.put(f.regs.RSP, w, 0, 0, 0x73, 0) }},
 		{"stack segment", func(f *fake) { f.seg[virt.SS].Selector = 0x61 }},
-		{"stack segment", func(f *fake) { f.seg[virt.SS].Selector = Flat32KernelCS }},
+		{"stack segment", func(f *fake) { f.seg[virt.SS].Selector = xenabi.FlatKernelCS32 }},
 	} {
 		c, f := guest(w)
 		x.set(f)

@@ -88,24 +88,11 @@ type Machine interface {
 // Numbers of the descriptor tables (arch-x86/xen.h).
 const (
 	// GDTFrames is how many pages of the GDT are the guest's.
-	GDTFrames = 14
+	GDTFrames = xenabi.FirstReservedGDTPage
 	// MaxGDTEntries is how many descriptors they hold.
 	MaxGDTEntries = GDTFrames * mm.PageSize / 8
 	// MaxLDTEntries is how many an LDT can have.
 	MaxLDTEntries = 8192
-)
-
-// Selectors of the flat segments that every GDT has: arch-x86/xen-x86_64.h, and
-// for 32-bit guests, whose last page is another one, xen-x86_32.h.
-const (
-	Flat64CS32 = 0xe023
-	Flat64SS   = 0xe02b
-	Flat64CS   = 0xe033
-
-	Flat32KernelCS = 0xe019
-	Flat32KernelSS = 0xe021
-	Flat32UserCS   = 0xe02b
-	Flat32UserSS   = 0xe033
 )
 
 // The hypervisor's addresses in 64-bit guests (xen-x86_64.h,

@@ -11,12 +11,12 @@ import (
 func (c *CPU) Syscall(compat bool) error {
 	n := entry{at: c.Syscall64}
 	// What the processor had there is lost: the kernel gets the flat segments.
-	cs, ss := uint16(Flat64CS), uint16(Flat64SS)
+	cs, ss := uint16(xenabi.FlatKernelCS64), uint16(xenabi.FlatKernelSS64)
 	if compat || c.Width == xenabi.Guest32 {
 		n.at = c.Syscall32
-		cs = Flat64CS32
+		cs = xenabi.FlatCompatCS64
 		if c.Width == xenabi.Guest32 {
-			cs, ss = Flat32UserCS, Flat32UserSS
+			cs, ss = xenabi.FlatUserCS32, xenabi.FlatUserSS32
 		}
 		if n.at.Address == 0 {
 			c.M.Regs().RIP -= syscallLen

@@ -9,7 +9,7 @@ import (
 // flat segment, whatever they name, and 32-bit ones not in ring 0.
 func (c *CPU) codeSelector(sel uint16) uint16 {
 	if c.Width == xenabi.Guest64 {
-		return Flat64CS
+		return xenabi.FlatKernelCS64
 	}
 	if sel&3 == 0 {
 		sel |= 1

@@ -46,7 +46,7 @@ func TestXenVersion(t *testing.T) {
 		g.want(xenabi.ENODATA, nr, xenabi.XenVerBuildID)
 		g.want(0, nr, xenabi.XenVerPlatformParameters, argAt)
 		var p xenabi.PlatformParameters
-		if g.result(&p); g.bits == 32 && p.VirtStart != virtStart32 || g.bits == 64 && p.VirtStart != virtStart64 {
+		if g.result(&p); g.bits == 32 && p.VirtStart != xenabi.HypervisorVirtStart32 || g.bits == 64 && p.VirtStart != xenabi.HypervisorVirtStart64 {
 			t.Errorf("virt_start %#x", p.VirtStart)
 		}
 		f := xenabi.FeatureInfo{}

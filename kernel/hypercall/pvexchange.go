@@ -113,5 +113,5 @@ func (c *call) mayBe(list, n uint64) bool {
 		return end <= 1<<32
 	}
 	top := int64(end) >> 47
-	return end >= list && (top == 0 || top == -1) && (list >= holeEnd64 || end <= m2pStart64)
+	return end >= list && (top == 0 || top == -1) && (list >= xenabi.HypervisorVirtEnd64 || end <= xenabi.HypervisorVirtStart64)
 }

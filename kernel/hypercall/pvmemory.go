@@ -6,14 +6,6 @@ import (
 	"nidus/kernel/xenabi"
 )
 
-// Where a guest finds the machine-to-physical table (arch-x86/xen-x86_64.h,
-// xen-x86_32.h).
-const (
-	m2pStart64, m2pEnd64 = 0xffff800000000000, 0xffff804000000000
-	m2pStart32, m2pEnd32 = 0xf5800000, 0xf6800000
-	holeEnd64            = 0xffff880000000000 // of the hypervisor's addresses, which begin with it
-)
-
 // pvMemoryOp does a memory_op that is another one for PV guests; known is false if it
 // isn't.
 func (c *call) pvMemoryOp(cmd uint32) (res int64, known bool) {
@@ -25,9 +17,9 @@ func (c *call) pvMemoryOp(cmd uint32) (res int64, known bool) {
 	case xenabi.XenMemMaximumRamPage:
 		return int64(c.d.Host.Memory.Frames().End()) - 1, true
 	case xenabi.XenMemMachphysMapping:
-		m := xenabi.MachphysMapping{VStart: m2pStart64, VEnd: m2pEnd64}
+		m := xenabi.MachphysMapping{VStart: xenabi.Mach2PhysVirtStart64, VEnd: xenabi.Mach2PhysVirtEnd64}
 		if c.w == xenabi.Guest32 {
-			m.VStart, m.VEnd = m2pStart32, m2pEnd32
+			m.VStart, m.VEnd = xenabi.Mach2PhysVirtStart32, xenabi.Mach2PhysVirtEnd32
 		}
 		m.MaxMFN = (m.VEnd-m.VStart)/uint64(c.w) - 1
 		return c.write(c.arg[1], &m), true

@@ -28,13 +28,6 @@ const (
 	changesetSize    = 64
 )
 
-// Where the hypervisor would be in a PV guest's addresses (version.h,
-// xen_platform_parameters).
-const (
-	virtStart64 = 0xffff800000000000
-	virtStart32 = 0xf5800000
-)
-
 const hvmFeatures = 1<<xenabi.XenFeatWritablePageTables |
 	1<<xenabi.XenFeatAutoTranslatedPhysmap |
 	1<<xenabi.XenFeatHVMCallbackVector |
@@ -66,9 +59,9 @@ func xenVersion(c *call) int64 {
 	case xenabi.XenVerChangeset:
 		return c.text(arg, changeset, changesetSize)
 	case xenabi.XenVerPlatformParameters:
-		p := &xenabi.PlatformParameters{VirtStart: virtStart64}
+		p := &xenabi.PlatformParameters{VirtStart: xenabi.HypervisorVirtStart64}
 		if c.w == xenabi.Guest32 {
-			p.VirtStart = virtStart32
+			p.VirtStart = xenabi.HypervisorVirtStart32
 		}
 		return c.write(arg, p)
 	case xenabi.XenVerGetFeatures:

@@ -9,6 +9,14 @@ const (
 	HypervisorVirtStart32 = 0xf5800000
 )
 
+// Where a PV guest finds the machine-to-physical table (the same headers).
+const (
+	Mach2PhysVirtStart64 = 0xffff8000_00000000
+	Mach2PhysVirtEnd64   = 0xffff8040_00000000
+	Mach2PhysVirtStart32 = 0xf5800000
+	Mach2PhysVirtEnd32   = 0xf6800000
+)
+
 // FirstReservedGDTPage is how many pages of a PV guest's GDT, of its 16, are its own
 // (arch-x86/xen.h, FIRST_RESERVED_GDT_PAGE).
 const FirstReservedGDTPage = 14

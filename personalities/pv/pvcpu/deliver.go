@@ -164,7 +164,7 @@ func (c *CPU) flags(masked bool) uint64 {
 // push writes a frame. A stack that can't take it has no way to tell the guest.
 func (c *CPU) push(sp uint64, b []byte) error {
 	end := sp + uint64(len(b)) - 1
-	if !canonical(sp) || !canonical(end) || sp < holeEnd && end >= holeStart || c.M.CopyOut(mm.GuestVirt(sp), b) != nil {
+	if !canonical(sp) || !canonical(end) || sp < xenabi.HypervisorVirtEnd64 && end >= xenabi.HypervisorVirtStart64 || c.M.CopyOut(mm.GuestVirt(sp), b) != nil {
 		return fmt.Errorf("the stack of the guest's kernel can't be written at %#x, where %d bytes are to go (rip %#x)",
 			sp, len(b), c.M.Regs().RIP)
 	}

@@ -140,7 +140,7 @@ func TestDeliverBad(t *testing.T) {
 			{"stack nowhere", "can't be written", func(_ *CPU, f *fake) { f.regs.RSP = 64 }},
 			{"stack at 0", "can't be written", func(_ *CPU, f *fake) { f.regs.RSP = 0 }},
 			{"kernel's stack nowhere", "can't be written", func(c *CPU, f *fake) { f.user(c); c.KernelSP = 0 }},
-			{"stack in the hole", "can't be", func(_ *CPU, f *fake) { f.regs.RSP = holeStart + 0x2000 }},
+			{"stack in the hole", "can't be", func(_ *CPU, f *fake) { f.regs.RSP = xenabi.HypervisorVirtStart64 + 0x2000 }},
 			{"stack not canonical", "can't be", func(_ *CPU, f *fake) { f.regs.RSP = 1 << 47 }},
 			{"stack across the canonical end", "can't be", func(_ *CPU, f *fake) { f.regs.RSP = 1<<47 + 16 }},
 		} {

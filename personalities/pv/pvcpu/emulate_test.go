@@ -75,7 +75,7 @@ func TestEmulate(t *testing.T) {
 			{"LMSW, not canonical", []byte{0x0f, 0x01, 0x33}, xenabi.Guest64, func(_ *CPU, f *fake) { f.regs.RBX = 1 << 47 }, 0, nil},
 			{"MOV to DR0", []byte{0x0f, 0x23, 0xc0}, 0, func(_ *CPU, f *fake) { f.regs.RAX = 0x777 }, 3,
 				func(_ *CPU, f *fake) bool { return f.sys[virt.DR0] == 0x777 }},
-			{"MOV to DR0 in the hole", []byte{0x0f, 0x23, 0xc0}, xenabi.Guest64, func(_ *CPU, f *fake) { f.regs.RAX = holeStart }, 0, nil},
+			{"MOV to DR0 in the hole", []byte{0x0f, 0x23, 0xc0}, xenabi.Guest64, func(_ *CPU, f *fake) { f.regs.RAX = xenabi.HypervisorVirtStart64 }, 0, nil},
 			{"MOV to DR7, GD", []byte{0x0f, 0x23, 0xf8}, 0, func(_ *CPU, f *fake) { f.regs.RAX = dr7GD }, 0, nil},
 			{"MOV from DR7", []byte{0x0f, 0x21, 0xf8}, 0, func(_ *CPU, f *fake) { f.sys[virt.DR7] = 0x455 }, 3,
 				func(_ *CPU, f *fake) bool { return f.regs.RAX == 0x455 }},

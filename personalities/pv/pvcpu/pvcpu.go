@@ -95,13 +95,6 @@ const (
 	MaxLDTEntries = 8192
 )
 
-// The hypervisor's addresses in 64-bit guests (xen-x86_64.h,
-// __HYPERVISOR_VIRT_START and _END).
-const (
-	holeStart = 0xffff800000000000
-	holeEnd   = 0xffff880000000000
-)
-
 // Trap is an entry of the trap table (arch-x86/xen.h, trap_info). Address 0: none.
 type Trap struct {
 	Address uint64

@@ -117,4 +117,6 @@ func (c *CPU) SetIOBitmap(b *xenabi.PhysdevSetIOBitmap) xenabi.Errno {
 
 // outside tells whether n bytes at a are none of the hypervisor's in a 64-bit guest, and
 // don't wrap.
-func outside(a, n uint64) bool { return a+n >= a && (a >= holeEnd || a+n <= holeStart) }
+func outside(a, n uint64) bool {
+	return a+n >= a && (a >= xenabi.HypervisorVirtEnd64 || a+n <= xenabi.HypervisorVirtStart64)
+}

@@ -173,3 +173,11 @@ func (g *guest) tree(flags entry) {
 	}
 	g.put(g.m[3], 0, to(g.m[4], flags))
 }
+
+// AllocAtFor takes a frame for another domain.
+func (k *machine) AllocAtFor(m mm.MFN, d mm.DomID) {
+	k.Helper()
+	if s := k.f.AllocAt(m, 0, mm.FrameGuest, d); s != mm.FrameOK {
+		k.Fatal(s)
+	}
+}

@@ -87,6 +87,18 @@ func linux32() spec {
 	}}
 }
 
+// grub64 and grub32 ask for next to nothing, as GRUB's images for Xen: they are where their
+// addresses say.
+func grub64() spec {
+	return spec{at: 0x100000, size: 0x9000, notes: map[image.NoteType][]byte{
+		image.NoteEntry: imagetest.U64(0x100000), image.NoteXenVersion: []byte("xen-3.0\x00"),
+	}}
+}
+
+func grub32() spec {
+	return linux32().with(image.NoteVirtBase, nil).with(image.NoteEntry, imagetest.U32(0x400000)).with(image.NoteHypercallPage, nil)
+}
+
 // with replaces a note.
 func (s spec) with(t image.NoteType, desc []byte) spec {
 	if s.notes[t] = desc; desc == nil {

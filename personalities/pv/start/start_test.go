@@ -3,7 +3,6 @@ package start
 import (
 	"bytes"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 
@@ -29,16 +28,14 @@ func TestStart(t *testing.T) {
 		"list by its address":  {plain64().with(image.NoteInitP2M, imagetest.U64(0xffffffff_40000000)), 64 * mib, nil},
 		"list next to it":      {plain64().with(image.NoteInitP2M, imagetest.U64(0xffffffff_7fff0000)), 32 * mib, nil},
 		"ramdisk by its frame": {plain64().with(image.NoteModStartPFN, imagetest.U32(1)), 64 * mib, one},
-		"identity": {spec{at: 0x100000, size: 0x9000, notes: map[image.NoteType][]byte{
-			image.NoteEntry: imagetest.U64(0x100000), image.NoteXenVersion: []byte("xen-3.0\x00"),
-		}}, 8 * mib, nil},
-		"NetBSD":             {netbsd64(), 16 * mib, one},
-		"NetBSD, 32 bits":    {netbsd32(), 16 * mib, one},
-		"as Linux, 32 bits":  {linux32(), 64 * mib, one},
-		"identity, 32 bits":  {linux32().with(image.NoteVirtBase, nil).with(image.NoteEntry, imagetest.U32(0x400000)).with(image.NoteHypercallPage, nil), 16 * mib, one},
-		"list, 32 bits":      {linux32().with(image.NoteInitP2M, imagetest.U32(0x80000000)), 16 * mib, nil}, // which has no such note
-		"at 3 GiB - 4 MiB":   {spec{is32: true, at: 0x1000, size: 0x9000, legacy: "XEN_VER=xen-3.0,VIRT_BASE=0xbfc00000,ELF_PADDR_OFFSET=0,VIRT_ENTRY=0xbfc01000,PAE=bimodal"}, 8 * mib, one},
-		"__xen_guest, entry": {spec{at: 0x40000000, size: 0x9000, legacy: "XEN_VER=xen-3.0,VIRT_BASE=0x40000000,HYPERCALL_PAGE=0x2"}, 8 * mib, nil},
+		"identity":             {grub64(), 8 * mib, nil},
+		"NetBSD":               {netbsd64(), 16 * mib, one},
+		"NetBSD, 32 bits":      {netbsd32(), 16 * mib, one},
+		"as Linux, 32 bits":    {linux32(), 64 * mib, one},
+		"identity, 32 bits":    {grub32(), 16 * mib, one},
+		"list, 32 bits":        {linux32().with(image.NoteInitP2M, imagetest.U32(0x80000000)), 16 * mib, nil}, // which has no such note
+		"at 3 GiB - 4 MiB":     {spec{is32: true, at: 0x1000, size: 0x9000, legacy: "XEN_VER=xen-3.0,VIRT_BASE=0xbfc00000,ELF_PADDR_OFFSET=0,VIRT_ENTRY=0xbfc01000,PAE=bimodal"}, 8 * mib, one},
+		"__xen_guest, entry":   {spec{at: 0x40000000, size: 0x9000, legacy: "XEN_VER=xen-3.0,VIRT_BASE=0x40000000,HYPERCALL_PAGE=0x2"}, 8 * mib, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := c.spec.kernel(t)
@@ -68,34 +65,27 @@ func TestStart(t *testing.T) {
 	}
 }
 
-// TestRealKernels starts kernels that the regressions use, those that have been fetched.
-func TestRealKernels(t *testing.T) {
+// TestKinds shows where kernels lie that ask for what real ones ask for, and whether they
+// have a hypercall page.
+func TestKinds(t *testing.T) {
 	for name, c := range map[string]struct {
+		spec      spec
 		bits      int
 		base      mm.GuestVirt
 		hypercall bool
 	}{
-		"vmlinux":  {64, 0xffffffff_80000000, false},
-		"vmlinuz":  {64, 0xffffffff_80000000, false},
-		"pvgrub64": {64, 0, false},
-		"pvgrub32": {32, 0, false},
-		"gnumach":  {32, 0xc0000000, true},
+		"Linux":                        {linux64(), 64, 0xffffffff_80000000, true},
+		"Linux without hypercall page": {linux64().with(image.NoteHypercallPage, nil), 64, 0xffffffff_80000000, false},
+		"GRUB":                         {grub64(), 64, 0, false},
+		"GRUB, 32 bits":                {grub32(), 32, 0, false},
+		"NetBSD":                       {netbsd64(), 64, 0xffffffff_80000000, true},
+		"NetBSD, 32 bits":              {netbsd32(), 32, 0xc0000000, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			data, err := os.ReadFile("../../../out/guest/" + name)
-			if err != nil {
-				t.Skip("no such kernel: ", err)
-			}
-			k, err := image.Decode(name, data, image.Limits{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			g, s := start(t, Params{Kernel: k, Pages: 128 * mib, Cmdline: "console=hvc0", Modules: []Module{{Name: "r", Data: []byte("ramdisk")}}})
+			g, s := start(t, Params{Kernel: c.spec.kernel(t), Pages: 128 * mib, Cmdline: "console=hvc0", Modules: []Module{{Name: "r", Data: []byte("ramdisk")}}})
 			if g.p.Bits != c.bits || g.p.VirtBase != c.base || g.p.guest.hasHypercalls != c.hypercall || string(g.ramdisk(&s)) != "ramdisk" {
 				t.Errorf("%d bits at %#x, hypercall page %v", g.p.Bits, g.p.VirtBase, g.p.guest.hasHypercalls)
 			}
-			t.Logf("%s: %#x-%#x, entry %#x, tables %+v, list %+v, its tables %+v, ramdisk %+v", k.Format, g.p.VirtBase, g.p.VirtEnd, g.p.Entry,
-				g.p.Tables, g.p.P2M, g.p.P2MTables, g.p.Ramdisk)
 		})
 	}
 }

@@ -8,41 +8,6 @@ import (
 	"nidus/personalities/image/imagetest"
 )
 
-// elfSpec describes an ELF file for tests to build.
-type elfSpec struct {
-	is64     bool
-	machine  Machine // 0: the right one
-	entry    uint64
-	segs     []segSpec
-	notes    []byte // a PT_NOTE segment, if any
-	sections []sectionSpec
-}
-
-type segSpec struct {
-	paddr, vaddr uint64
-	data         []byte
-	memsz        uint64 // 0: len(data)
-	flags        uint32
-}
-
-type sectionSpec struct {
-	name string
-	typ  uint32
-	data []byte
-}
-
-// build lays the file out.
-func (s elfSpec) build() []byte {
-	e := imagetest.ELF{Is64: s.is64, Machine: uint16(s.machine), Entry: s.entry, Notes: s.notes}
-	for _, g := range s.segs {
-		e.Segments = append(e.Segments, imagetest.Segment{Paddr: g.paddr, Vaddr: g.vaddr, Data: g.data, Memsz: g.memsz, Flags: g.flags})
-	}
-	for _, c := range s.sections {
-		e.Sections = append(e.Sections, imagetest.Section{Name: c.name, Type: c.typ, Data: c.data})
-	}
-	return e.Build()
-}
-
 func note(t NoteType, desc []byte) []byte { return imagetest.Note(uint32(t), desc) }
 
 func namedNote(name string, t NoteType, desc []byte) []byte {
@@ -60,14 +25,14 @@ func tinyKernel() []byte {
 		code = append(code, 0xe8)
 		code = le.AppendUint32(code, uint32(0x4000-5*i))
 	}
-	return elfSpec{
-		is64: true, entry: 0xffffffff81000000,
-		segs: []segSpec{
-			{paddr: 0x1000000, vaddr: 0xffffffff81000000, data: code, flags: 5},
-			{paddr: 0x1002000, vaddr: 0xffffffff81002000, data: bytes.Repeat([]byte("nidus tiny kernel "), 40), memsz: 0x3000, flags: 6},
+	return imagetest.ELF{
+		Is64: true, Entry: 0xffffffff81000000,
+		Segments: []imagetest.Segment{
+			{Paddr: 0x1000000, Vaddr: 0xffffffff81000000, Data: code, Flags: 5},
+			{Paddr: 0x1002000, Vaddr: 0xffffffff81002000, Data: bytes.Repeat([]byte("nidus tiny kernel "), 40), Memsz: 0x3000, Flags: 6},
 		},
-		notes: note(NotePhys32Entry, u32(0x1000040)),
-	}.build()
+		Notes: note(NotePhys32Entry, u32(0x1000040)),
+	}.Build()
 }
 
 // bzSpec describes a bzImage for tests to build.

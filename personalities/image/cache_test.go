@@ -8,13 +8,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"nidus/personalities/image/imagetest"
 )
 
 // packedKernel returns a gzip'd kernel of about size bytes, different for
 // each n.
 func packedKernel(n, size int) []byte {
 	data := bytes.Repeat([]byte(strconv.Itoa(n)+" kernel "), size/10)
-	return gzipped(elfSpec{is64: true, segs: []segSpec{{paddr: 0x100000, data: data}}, notes: note(NotePhys32Entry, u32(0x100000))}.build())
+	return gzipped(imagetest.ELF{Is64: true, Segments: []imagetest.Segment{{Paddr: 0x100000, Data: data}}, Notes: note(NotePhys32Entry, u32(0x100000))}.Build())
 }
 
 func TestCache(t *testing.T) {
@@ -57,7 +59,7 @@ func TestCache(t *testing.T) {
 // A file that is not packed is its own unpacked copy.
 func TestCachePlain(t *testing.T) {
 	c := NewCache(1 << 20)
-	data := elfSpec{is64: true, segs: []segSpec{{paddr: 0x100000, data: []byte("kernel")}}, notes: note(NotePhys32Entry, u32(0x100000))}.build()
+	data := imagetest.ELF{Is64: true, Segments: []imagetest.Segment{{Paddr: 0x100000, Data: []byte("kernel")}}, Notes: note(NotePhys32Entry, u32(0x100000))}.Build()
 	k, warm, err := c.Decode("module 1", "plain", data, Limits{})
 	if err != nil || !warm || k.Name != "plain" || k.Held != 0 {
 		t.Fatal(k, warm, err)

@@ -3,6 +3,8 @@ package image
 import (
 	"slices"
 	"testing"
+
+	"nidus/personalities/image/imagetest"
 )
 
 // fuzzLimits keep a fuzzer's bombs small.
@@ -45,9 +47,9 @@ func FuzzELF(f *testing.F) {
 	f.Add(bsdKernel(true, "yes\x00", 2).Build())
 	f.Add(bsdKernel(false, "yes\x00", 2).Build())
 	f.Add(tinyKernel())
-	f.Add(elfSpec{segs: code, notes: linuxNotes()}.build())
-	f.Add(elfSpec{is64: true, segs: code, sections: []sectionSpec{{".notes", shtNote, linuxNotes()}}}.build())
-	f.Add(elfSpec{segs: code, sections: []sectionSpec{{"__xen_guest", 1, []byte("VIRT_BASE=0xc0000000,LOADER=generic")}}}.build())
+	f.Add(imagetest.ELF{Segments: code, Notes: linuxNotes()}.Build())
+	f.Add(imagetest.ELF{Is64: true, Segments: code, Sections: []imagetest.Section{{Name: ".notes", Type: shtNote, Data: linuxNotes()}}}.Build())
+	f.Add(imagetest.ELF{Segments: code, Sections: []imagetest.Section{{Name: "__xen_guest", Type: 1, Data: []byte("VIRT_BASE=0xc0000000,LOADER=generic")}}}.Build())
 	f.Add([]byte("\x7fELF"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if k, err := Decode("fuzz", data, fuzzLimits); err == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"nidus/mm"
+	"nidus/personalities/image/imagetest"
 )
 
 // testdata holds tinyKernel, packed by Debian's gzip, bzip2, xz, lzop, lz4 and
@@ -117,14 +118,14 @@ func TestDecodeAliasesThePlainFile(t *testing.T) {
 }
 
 func TestDecodeELF32(t *testing.T) {
-	k := mustDecode(t, elfSpec{
-		entry: 0x100000,
-		segs: []segSpec{
-			{paddr: 0x200000, vaddr: 0xc0200000, data: []byte("second"), memsz: 0x1000, flags: 6},
-			{paddr: 0x100000, vaddr: 0xc0100000, data: []byte("first"), flags: 5},
+	k := mustDecode(t, imagetest.ELF{
+		Entry: 0x100000,
+		Segments: []imagetest.Segment{
+			{Paddr: 0x200000, Vaddr: 0xc0200000, Data: []byte("second"), Memsz: 0x1000, Flags: 6},
+			{Paddr: 0x100000, Vaddr: 0xc0100000, Data: []byte("first"), Flags: 5},
 		},
-		notes: note(NotePhys32Entry, u32(0x100000)),
-	}.build())
+		Notes: note(NotePhys32Entry, u32(0x100000)),
+	}.Build())
 	if k.Class != 32 || k.Machine != Machine386 || k.Entry != 0x100000 || k.Format != "ELF32" {
 		t.Errorf("%+v", k)
 	}
@@ -142,7 +143,7 @@ func TestDecodeErrors(t *testing.T) {
 		copy(c[at:], b)
 		return c
 	}
-	one := segSpec{paddr: 0x1000, data: []byte("x")}
+	one := imagetest.Segment{Paddr: 0x1000, Data: []byte("x")}
 	old := bzSpec{version: 0x0204, payload: tiny}.build()
 	empty := bzSpec{version: 0x0208}.build()
 	cut := bzImage(readTestdata(t, "tiny.xz"))
@@ -163,18 +164,18 @@ func TestDecodeErrors(t *testing.T) {
 		{"segment cut", tiny[:4000], ErrTruncated, "segment 0 ends at byte 4732 and the file at byte 4000: 732 bytes are missing"},
 		{"big endian", patch(5, 2), ErrMachine, "big-endian"},
 		{"bad class", patch(4, 7), ErrFormat, "class 7"},
-		{"arm64", elfSpec{is64: true, machine: 183, segs: []segSpec{one}}.build(), ErrMachine, "this kernel is for arm64"},
-		{"x32", elfSpec{machine: MachineAMD64, segs: []segSpec{one}}.build(), ErrMachine, "x86-64"},
+		{"arm64", imagetest.ELF{Is64: true, Machine: 183, Segments: []imagetest.Segment{one}}.Build(), ErrMachine, "this kernel is for arm64"},
+		{"x32", imagetest.ELF{Machine: uint16(MachineAMD64), Segments: []imagetest.Segment{one}}.Build(), ErrMachine, "x86-64"},
 		{"object file", patch(16, 1), ErrFormat, "object file"},
 		{"core file", patch(16, 4), ErrFormat, "type 4"},
 		{"no headers", patch(56, 0), ErrFormat, "no program headers"},
 		{"too many headers", patch(56, 200), ErrTooLarge, "200 program headers"},
 		{"small headers", patch(54, 32), ErrFormat, "program headers of 32 bytes"},
 		{"headers far away", patch(32, 255, 255, 255, 255, 255, 255, 255, 255), ErrFormat, "program headers at"},
-		{"no segment", elfSpec{is64: true, notes: note(NoteEntry, u64(1))}.build(), ErrFormat, "no loadable segment"},
+		{"no segment", imagetest.ELF{Is64: true, Notes: note(NoteEntry, u64(1))}.Build(), ErrFormat, "no loadable segment"},
 		{"file size over memory size", patch(64+40, 1, 0), ErrFormat, "in memory"},
 		{"wraps", patch(64+24, 255, 255, 255, 255, 255, 255, 255, 255), ErrFormat, "wraps"},
-		{"overlap", elfSpec{is64: true, segs: []segSpec{{paddr: 0x1000, data: []byte("a"), memsz: 0x1001}, {paddr: 0x2000, data: []byte("b")}}}.build(), ErrFormat, "overlap"},
+		{"overlap", imagetest.ELF{Is64: true, Segments: []imagetest.Segment{{Paddr: 0x1000, Data: []byte("a"), Memsz: 0x1001}, {Paddr: 0x2000, Data: []byte("b")}}}.Build(), ErrFormat, "overlap"},
 		{"old bzImage", old, ErrFormat, "2.04"},
 		{"bzImage without payload", empty, ErrFormat, "empty"},
 		{"bzImage cut", cut[:len(cut)-30], ErrTruncated, "10 bytes are missing"},
@@ -252,7 +253,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestProgress(t *testing.T) {
-	big := elfSpec{is64: true, segs: []segSpec{{paddr: 0x1000, data: make([]byte, 5<<20)}}}.build()
+	big := imagetest.ELF{Is64: true, Segments: []imagetest.Segment{{Paddr: 0x1000, Data: make([]byte, 5<<20)}}}.Build()
 	var seen []int
 	if _, err := Decode("k", gzipped(big), Limits{Progress: func(n int) { seen = append(seen, n) }}); err != nil {
 		t.Fatal(err)
@@ -278,18 +279,18 @@ func TestRoomIsExact(t *testing.T) {
 }
 
 func TestCheckPVH(t *testing.T) {
-	seg := []segSpec{{paddr: 0x100000, data: []byte("code"), memsz: 0x1000}}
+	seg := []imagetest.Segment{{Paddr: 0x100000, Data: []byte("code"), Memsz: 0x1000}}
 	for _, c := range []struct {
 		name string
-		spec elfSpec
+		spec imagetest.ELF
 		says string
 	}{
-		{"no notes", elfSpec{is64: true, segs: seg}, "CONFIG_PVH"},
-		{"outside", elfSpec{is64: true, segs: seg, notes: note(NotePhys32Entry, u32(0x101000))}, "outside the kernel"},
-		{"over 32 bits", elfSpec{is64: true, segs: seg, notes: note(NotePhys32Entry, u64(1<<32+0x100000))}, "outside the kernel"},
-		{"high", elfSpec{is64: true, segs: []segSpec{{paddr: 1 << 32, data: []byte("code")}}, notes: note(NotePhys32Entry, u32(0))}, "below 4 GiB"},
+		{"no notes", imagetest.ELF{Is64: true, Segments: seg}, "CONFIG_PVH"},
+		{"outside", imagetest.ELF{Is64: true, Segments: seg, Notes: note(NotePhys32Entry, u32(0x101000))}, "outside the kernel"},
+		{"over 32 bits", imagetest.ELF{Is64: true, Segments: seg, Notes: note(NotePhys32Entry, u64(1<<32+0x100000))}, "outside the kernel"},
+		{"high", imagetest.ELF{Is64: true, Segments: []imagetest.Segment{{Paddr: 1 << 32, Data: []byte("code")}}, Notes: note(NotePhys32Entry, u32(0))}, "below 4 GiB"},
 	} {
-		k := mustDecode(t, c.spec.build())
+		k := mustDecode(t, c.spec.Build())
 		err := k.CheckPVH()
 		if _, ok := k.PVHEntry(); ok || !errors.Is(err, ErrNoPVHEntry) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", c.name, err)

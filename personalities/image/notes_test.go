@@ -5,9 +5,11 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+
+	"nidus/personalities/image/imagetest"
 )
 
-var code = []segSpec{{paddr: 0x1000, data: []byte("code")}}
+var code = []imagetest.Segment{{Paddr: 0x1000, Data: []byte("code")}}
 
 // linuxNotes are the notes of a 64-bit Linux, in its order.
 func linuxNotes() []byte {
@@ -53,15 +55,15 @@ func wantLinuxNotes() Notes {
 
 func TestNotes(t *testing.T) {
 	want := wantLinuxNotes()
-	for name, spec := range map[string]elfSpec{
-		"segment":          {is64: true, segs: code, notes: linuxNotes()},
-		"segment, 32 bits": {segs: code, notes: linuxNotes()},
-		"section":          {is64: true, segs: code, sections: []sectionSpec{{".text", 1, []byte("x")}, {".notes", shtNote, linuxNotes()}}},
-		"section, 32 bits": {segs: code, sections: []sectionSpec{{".notes", shtNote, linuxNotes()}}},
+	for name, spec := range map[string]imagetest.ELF{
+		"segment":          {Is64: true, Segments: code, Notes: linuxNotes()},
+		"segment, 32 bits": {Segments: code, Notes: linuxNotes()},
+		"section":          {Is64: true, Segments: code, Sections: []imagetest.Section{{Name: ".text", Type: 1, Data: []byte("x")}, {Name: ".notes", Type: shtNote, Data: linuxNotes()}}},
+		"section, 32 bits": {Segments: code, Sections: []imagetest.Section{{Name: ".notes", Type: shtNote, Data: linuxNotes()}}},
 		// A segment's notes win over those of a section.
-		"both": {is64: true, segs: code, notes: linuxNotes(), sections: []sectionSpec{{".n", shtNote, note(NoteEntry, u64(3))}}},
+		"both": {Is64: true, Segments: code, Notes: linuxNotes(), Sections: []imagetest.Section{{Name: ".n", Type: shtNote, Data: note(NoteEntry, u64(3))}}},
 	} {
-		if got := mustDecode(t, spec.build()).Notes; !reflect.DeepEqual(got, want) {
+		if got := mustDecode(t, spec.Build()).Notes; !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n got %+v\nwant %+v", name, got, want)
 		}
 	}
@@ -75,7 +77,7 @@ func TestNotes(t *testing.T) {
 func TestLegacyGuestSection(t *testing.T) {
 	text := "GUEST_OS=netbsd,GUEST_VER=4.99,XEN_VER=xen-3.0,VIRT_BASE=0xc0000000,VIRT_ENTRY=0xc0100000," +
 		"HYPERCALL_PAGE=0x101,LOADER=generic,PAE=yes[extended-cr3],FEATURES=writable_page_tables|!dom0,BSD_SYMTAB=yes,JUNK,X=\x00after"
-	n := mustDecode(t, elfSpec{segs: code, sections: []sectionSpec{{"__xen_guest", 1, []byte(text)}}}.build()).Notes
+	n := mustDecode(t, imagetest.ELF{Segments: code, Sections: []imagetest.Section{{Name: "__xen_guest", Type: 1, Data: []byte(text)}}}.Build()).Notes
 	want := Notes{
 		present: 1<<NoteGuestOS | 1<<NoteGuestVersion | 1<<NoteXenVersion | 1<<NoteVirtBase | 1<<NoteEntry |
 			1<<NoteHypercallPage | 1<<NoteLoader | 1<<NotePAEMode | 1<<NoteFeatures | 1<<NoteBSDSymtab,
@@ -87,7 +89,7 @@ func TestLegacyGuestSection(t *testing.T) {
 	if !reflect.DeepEqual(n, want) {
 		t.Errorf("\n got %+v\nwant %+v", n, want)
 	}
-	n = mustDecode(t, elfSpec{segs: code, sections: []sectionSpec{{"__xen_guest", 1, []byte("ELF_PADDR_OFFSET=0x10,VIRT_BASE=0x20,VIRT_ENTRY=bad")}}}.build()).Notes
+	n = mustDecode(t, imagetest.ELF{Segments: code, Sections: []imagetest.Section{{Name: "__xen_guest", Type: 1, Data: []byte("ELF_PADDR_OFFSET=0x10,VIRT_BASE=0x20,VIRT_ENTRY=bad")}}}.Build()).Notes
 	if n.PaddrOffset != 0x10 || n.VirtBase != 0x20 || n.Has(NoteEntry) {
 		t.Errorf("%+v", n)
 	}

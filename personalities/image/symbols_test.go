@@ -75,7 +75,7 @@ func TestNoSymbols(t *testing.T) {
 		"names elsewhere":   bsdKernel(true, "yes\x00", 77).Build(),
 		"names no names":    bsdKernel(true, "yes\x00", 1).Build(),
 		"outside the file":  cut,
-		"no section header": elfSpec{is64: true, segs: code, notes: note(NoteBSDSymtab, []byte("yes\x00"))}.build(),
+		"no section header": imagetest.ELF{Is64: true, Segments: code, Notes: note(NoteBSDSymtab, []byte("yes\x00"))}.Build(),
 	} {
 		if k := mustDecode(t, data); k.Symbols != nil {
 			t.Errorf("%s: %d bytes", name, k.Symbols.Size())

@@ -14,6 +14,7 @@ import (
 	"nidus/mm"
 	"nidus/personalities/create"
 	"nidus/personalities/image"
+	"nidus/personalities/image/imagetest"
 	"nidus/personalities/pvh/startinfo"
 )
 
@@ -27,47 +28,16 @@ const (
 	kernelEntry = kernelAt + 0x10
 )
 
-// kernel makes an ELF64 file with one segment of size bytes in memory, and the PVH
-// note if entry is not 0 (System V ABI, ELF-64).
+// kernel has one segment of size bytes in memory, and the PVH note if entry is not 0.
 func kernel(t *testing.T, at, size uint64, entry uint32) *image.Kernel {
 	t.Helper()
-	note := le.AppendUint32(nil, 4)
-	note = le.AppendUint32(note, 4)
-	note = le.AppendUint32(note, uint32(image.NotePhys32Entry))
-	note = append(note, "Xen\x00"...)
-	note = le.AppendUint32(note, entry)
-	text := []byte("the kernel's text")
-	const header, program = 64, 56
-	textAt := uint64(header + 2*program)
-	noteAt := (textAt + uint64(len(text)) + 7) &^ 7
-
-	b := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 9)...)
-	b = le.AppendUint16(b, 2)  // ET_EXEC
-	b = le.AppendUint16(b, 62) // x86-64
-	b = le.AppendUint32(b, 1)
-	for _, v := range []uint64{at, header, 0} { // entry, program headers, sections
-		b = le.AppendUint64(b, v)
+	e := imagetest.ELF{Is64: true, Entry: at, Segments: []imagetest.Segment{
+		{Paddr: at, Vaddr: at, Data: []byte("the kernel's text"), Memsz: size, Flags: 7},
+	}}
+	if entry != 0 {
+		e.Notes = imagetest.Note(uint32(image.NotePhys32Entry), imagetest.U32(entry))
 	}
-	b = le.AppendUint32(b, 0)
-	for _, v := range []uint16{header, program, 2, 0, 0, 0} {
-		b = le.AppendUint16(b, v)
-	}
-	segment := func(kind uint32, off, phys, file, mem uint64) {
-		b = le.AppendUint32(b, kind)
-		b = le.AppendUint32(b, 7)
-		for _, v := range []uint64{off, phys, phys, file, mem, 8} {
-			b = le.AppendUint64(b, v)
-		}
-	}
-	const load, notes = 1, 4
-	segment(load, textAt, at, uint64(len(text)), size)
-	if entry == 0 {
-		note = note[:0]
-	}
-	segment(notes, noteAt, 0, uint64(len(note)), uint64(len(note)))
-	b = append(b, text...)
-	b = append(b, make([]byte, noteAt-uint64(len(b)))...)
-	k, err := image.Decode("test", append(b, note...), image.Limits{})
+	k, err := image.Decode("test", e.Build(), image.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,15 +77,19 @@ TEXT ·setCPU(SB),NOSPLIT,$0-8
 	MOVQ	AX, GS_CR4(GS)
 	RET
 
-// func newRoot(cr3 uint64)
-// It loads page tables if a guest's are loaded: those may be gone soon.
+// func newRoot(c *context)
+// It loads the vcpu's page tables if its old ones are loaded: those may be gone soon. A
+// guest's tables that a CPU has are those of the context that was entered last.
 TEXT ·newRoot(SB),NOSPLIT,$0-8
-	MOVQ	cr3+0(FP), AX
+	MOVQ	c+0(FP), DI
 	PUSHFQ
 	CLI
 	MOVQ	CR3, CX
 	CMPQ	CX, GS_CR3(GS)
 	JEQ	done
+	CMPQ	DI, GS_CTX(GS)
+	JNE	done
+	MOVQ	context_cr3(DI), AX
 	MOVQ	AX, CR3
 done:
 	POPFQ

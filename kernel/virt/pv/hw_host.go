@@ -41,7 +41,7 @@ func setTSCAux(v uint64) { simulated.setTSCAux(v) }
 func hostTSCAux() bool { return true }
 
 //go:nosplit
-func newRoot(uint64) {}
+func newRoot(*context) {}
 
 func leaveRoot() {}
 

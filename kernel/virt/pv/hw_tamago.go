@@ -31,7 +31,7 @@ func interruptsOff() uint64
 func interruptsOn()
 func enter(c *context)
 func setCPU(gdtr uint64)
-func newRoot(cr3 uint64)
+func newRoot(c *context)
 func leaveRoot()
 func entries() (trap, fault, iret, syscall, syscall32 uint64)
 

@@ -113,7 +113,7 @@ func (v *vcpu) SetRoot(root mm.MFN) {
 		leaveRoot()
 		return
 	}
-	newRoot(v.ctx.cr3)
+	newRoot(v.ctx)
 }
 
 // Leave implements VCPU.

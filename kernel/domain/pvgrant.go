@@ -50,3 +50,8 @@ func (v *VCPU) UnmapGrant(entry uint64, m mm.MFN) error {
 		return err
 	}
 }
+
+// ReplaceGrant implements gnttab.Entries.
+func (v *VCPU) ReplaceGrant(entry uint64, m mm.MFN, from mm.GuestVirt) error {
+	return v.MMU.ReplaceForeign(entry, m, from)
+}

@@ -63,7 +63,7 @@ func (c *Caller) enter(handle uint32, m mapping, a *xenabi.GnttabMapGrantRef) xe
 	}
 	if !t.tracks.set(handle, m) {
 		// Nobody can have removed it: there is no handle.
-		_ = c.displace(m)
+		_ = c.displace(m, 0)
 		c.settle()
 		m.granter.Release(m.ref, m.use)
 		return xenabi.GNTSTNoSpace
@@ -112,7 +112,8 @@ func (c *Caller) place(m *mapping, mfn mm.MFN, a *xenabi.GnttabMapGrantRef) erro
 }
 
 // displace takes mapping m away. Until settle a guest with nested paging may still reach it.
-func (c *Caller) displace(m mapping) error {
+// In its place comes the entry for a PV guest's address newAddr, unless that is 0.
+func (c *Caller) displace(m mapping, newAddr mm.GuestVirt) error {
 	if !c.t.direct() {
 		return c.t.cfg.Space.RemoveGrant(m.at)
 	}
@@ -120,6 +121,9 @@ func (c *Caller) displace(m mapping) error {
 		frame := mm.InvalidMFN
 		if m.granter == c.t {
 			frame = mm.MFN(c.t.granted(m.ref))
+		}
+		if newAddr != 0 {
+			return p.ReplaceGrant(uint64(m.at)<<3, frame, newAddr)
 		}
 		return p.UnmapGrant(uint64(m.at)<<3, frame)
 	}
@@ -149,8 +153,8 @@ func (c *Caller) isAt(m mapping, hostAddr uint64) bool {
 	return ok && entry>>3 == uint64(m.at)
 }
 
-// unmapRef is GNTTABOP_unmap_grant_ref, and with newAddr GNTTABOP_unmap_and_replace,
-// which has page-table entries to move and is not offered. The end comes with finish.
+// unmapRef is GNTTABOP_unmap_grant_ref, and with newAddr GNTTABOP_unmap_and_replace, which
+// moves a page-table entry and so is for PV guests. The end comes with finish.
 func (c *Caller) unmapRef(hostAddr, devAddr, newAddr uint64, handle uint32) xenabi.GnttabStatus {
 	k := &c.t.tracks
 	k.mu.Lock()
@@ -161,20 +165,20 @@ func (c *Caller) unmapRef(hostAddr, devAddr, newAddr uint64, handle uint32) xena
 		return xenabi.GNTSTBadHandle
 	case devAddr != 0:
 		return xenabi.GNTSTBadDevAddr
-	case newAddr != 0:
+	case newAddr != 0 && !c.t.direct():
 		return xenabi.GNTSTGeneralError
 	case hostAddr == 0: // "that field is ignored": there is nothing else
 		return xenabi.GNTSTOkay
 	case !c.isAt(m, hostAddr):
 		return xenabi.GNTSTGeneralError
 	}
-	return c.end(handle, m)
+	return c.end(handle, m, mm.GuestVirt(newAddr))
 }
 
-// end takes mapping m away, but for what finish does. The maptrack's lock is held, and
+// end takes mapping m away as displace does, but for what finish does. The maptrack's lock is held, and
 // fewer than MaxBatch have ended since finish.
-func (c *Caller) end(handle uint32, m mapping) xenabi.GnttabStatus {
-	if c.displace(m) != nil {
+func (c *Caller) end(handle uint32, m mapping, newAddr mm.GuestVirt) xenabi.GnttabStatus {
+	if c.displace(m, newAddr) != nil {
 		return xenabi.GNTSTGeneralError
 	}
 	c.t.tracks.drop(handle)
@@ -204,7 +208,7 @@ func (t *Table) unmapAll() {
 	for handle := range uint32(len(k.pages) * mapsPerFrame) {
 		k.mu.Lock()
 		if m, ok := k.get(handle); ok {
-			c.end(handle, m)
+			c.end(handle, m, 0)
 		}
 		k.mu.Unlock()
 		if c.nended == len(c.ended) {

@@ -214,3 +214,49 @@ func TestPVMaps(t *testing.T) {
 		t.Fatal(st)
 	}
 }
+
+// TestPVReplace: unmap_and_replace moves the entry of a page of the guest's own over a
+// grant's.
+func TestPVReplace(t *testing.T) {
+	m := domaintest.New(t, 2048)
+	t.Cleanup(func() { m.CheckFree(t) })
+	g := newParty(t, m, 1, 64)
+	p := newPVParty(t, m, 7)
+	mem := m.Host.Memory
+	g.entry(8, permit, 7, 10)
+	frame := g.d.Space.P2M().Lookup(10).MFN
+	own := uint64(p.f[6])<<12 | 3
+	entry := func(i int) uint64 { return mem.Page(p.f[3]).Load64(8*i) &^ 0xffc }
+	a := xenabi.GnttabMapGrantRef{HostAddr: 0x5000, Flags: hostMap, Ref: 8, DomID: 1}
+	p.grant(t, xenabi.GnttabOpMapGrantRef, &a)
+	if err := p.MMU.Update(p.at(6), own); err != nil || a.Status != 0 {
+		t.Fatal(err, a.Status)
+	}
+	for _, x := range []struct {
+		name string
+		u    xenabi.GnttabUnmapAndReplace
+		want xenabi.GnttabStatus
+	}{
+		{"no handle", xenabi.GnttabUnmapAndReplace{HostAddr: 0x5000, NewAddr: 0x6000, Handle: a.Handle + 1}, xenabi.GNTSTBadHandle},
+		{"another place", xenabi.GnttabUnmapAndReplace{HostAddr: 0x4000, NewAddr: 0x6000, Handle: a.Handle}, xenabi.GNTSTGeneralError},
+		{"no place", xenabi.GnttabUnmapAndReplace{HostAddr: 0x5000, NewAddr: 1 << 30, Handle: a.Handle}, xenabi.GNTSTGeneralError},
+		{"not canonical", xenabi.GnttabUnmapAndReplace{HostAddr: 0x5000, NewAddr: 1 << 47, Handle: a.Handle}, xenabi.GNTSTGeneralError},
+		{"its own place", xenabi.GnttabUnmapAndReplace{HostAddr: 0x5000, NewAddr: 0x5000, Handle: a.Handle}, xenabi.GNTSTGeneralError},
+	} {
+		p.grant(t, xenabi.GnttabOpUnmapAndReplace, &x.u)
+		if x.u.Status != x.want || entry(5)>>12&0xffffffff != uint64(frame) || entry(6) != own || g.d.Grants.Pins() != 1 {
+			t.Errorf("%s: %d, the entries are %#x and %#x, %d pins", x.name, x.u.Status, entry(5), entry(6), g.d.Grants.Pins())
+		}
+	}
+	u := xenabi.GnttabUnmapAndReplace{HostAddr: 0x5000, NewAddr: 0x6000, Handle: a.Handle}
+	p.grant(t, xenabi.GnttabOpUnmapAndReplace, &u)
+	if u.Status != 0 || entry(5) != own || entry(6) != 0 || g.d.Grants.Pins() != 0 || p.table.Mappings() != 0 {
+		t.Errorf("%d, the entries are %#x and %#x, %d pins", u.Status, entry(5), entry(6), g.d.Grants.Pins())
+	}
+	if i := p.types.Info(frame); i.Count != 0 {
+		t.Errorf("the grant's frame: %+v", i)
+	}
+	if i := p.types.Info(p.f[6]); i.Type != pvmmu.Writable || i.Count != 1 {
+		t.Errorf("the page: %+v", i)
+	}
+}

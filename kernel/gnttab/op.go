@@ -26,6 +26,9 @@ type Entries interface {
 	// mapping on return. Of a grant of the guest's own, m is the frame, which can't be told
 	// from others of the guest's otherwise; else it is InvalidMFN.
 	UnmapGrant(entry uint64, m mm.MFN) error
+	// ReplaceGrant is UnmapGrant that moves the entry for the virtual address from there. It
+	// does nothing but fail if the guest has made something else of the grant's entry.
+	ReplaceGrant(entry uint64, m mm.MFN, from mm.GuestVirt) error
 }
 
 // MaxBatch is how many structures one call of Hypercall works on, so that a

@@ -151,6 +151,14 @@ func (a *actor) grantStep(c *cpu) {
 					w.Errorf("the entry at %#x: %v", ptr, err)
 				}
 				delete(a.grants, ptr)
+			} else if w.r.IntN(2) == 0 {
+				m := mm.InvalidMFN
+				if w.r.IntN(4) == 0 {
+					m = g.m // as if it were its own
+				}
+				if c.v.ReplaceForeign(ptr, m, a.va()) == nil {
+					delete(a.grants, ptr)
+				}
 			} else if c.v.UnmapForeign(ptr, val, g.m) == nil {
 				delete(a.grants, ptr)
 			}

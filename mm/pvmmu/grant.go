@@ -39,11 +39,73 @@ func (v *VCPU) UnmapForeign(ptr, val uint64, m mm.MFN) error {
 // frame. On return it maps none, also if the guest has put something else there or has
 // unmade the table, and the domain's CPUs have forgotten it.
 func (v *VCPU) DropForeign(ptr uint64) error {
+	_, err := v.d.replaceForeign(ptr, 0)
+	return err
+}
+
+// ReplaceForeign moves the L1 entry for an address in the kernel's tables to the machine
+// address ptr, over one that maps another domain's frame, or m if that is the domain's own:
+// ErrState if there is none. No CPU knows either entry's old mapping on return. What is moved
+// maps the domain's own memory, or nothing.
+func (v *VCPU) ReplaceForeign(ptr uint64, m mm.MFN, from mm.GuestVirt) error {
 	d := v.d
+	table, i, ok := d.entryAddr(v.kernel, from)
+	if !ok {
+		return ErrAddress
+	}
+	source := uint64(table)<<mm.PageShift | uint64(i)<<3
+	if source == ptr {
+		return ErrArgument
+	}
+	val, err := d.readL1(source)
+	if err != nil {
+		return err
+	}
+	if m == mm.InvalidMFN {
+		var found bool
+		if found, err = d.replaceForeign(ptr, val); err == nil && !found {
+			err = ErrState
+		}
+	} else {
+		err = v.UnmapForeign(ptr, uint64(val), m)
+	}
+	if err != nil {
+		return err
+	}
+	// The processor may set accessed and dirty meanwhile. Any other entry there is what the
+	// guest made of it, and stays.
+	for moved := val; ; {
+		if err := v.foreignEntry(source, change{exchange: true, old: val}); err != errDiffers {
+			break
+		}
+		if val, err = d.readL1(source); err != nil || val.refs() != moved.refs() {
+			break
+		}
+	}
+	d.FlushAll()
+	return nil
+}
+
+// readL1 is the L1 entry at the machine address ptr.
+func (d *Domain) readL1(ptr uint64) (entry, error) {
+	m := mm.MFN(ptr >> mm.PageShift)
+	f := d.types.at(m)
+	if f == nil || !f.borrow(L1) {
+		return 0, ErrType
+	}
+	defer d.giveBack(f, m)
+	if !d.own(m) {
+		return 0, ErrFrame
+	}
+	return load(d.mem.Table(m), int(ptr&mm.PageMask)>>3), nil
+}
+
+// replaceForeign makes the L1 entry at ptr val, if it maps another domain's frame: found.
+func (d *Domain) replaceForeign(ptr uint64, val entry) (found bool, err error) {
 	m, i := mm.MFN(ptr>>mm.PageShift), int(ptr&mm.PageMask)>>3
 	f := d.types.at(m)
 	if f == nil || ptr&7 != 0 {
-		return ErrArgument
+		return false, ErrArgument
 	}
 	for {
 		if !f.borrow(L1) {
@@ -52,19 +114,20 @@ func (v *VCPU) DropForeign(ptr uint64) error {
 				wait()
 			}
 			if w := f.load(); w.typ() != L1 || !w.is(validated) || !d.own(m) {
-				return nil
+				return false, nil
 			}
 			continue
 		}
-		var err error
+		found, err = false, nil
 		if d.own(m) {
 			if e := load(d.mem.Table(m), i); e.is(present) && !d.own(e.frame()) {
-				_, err = d.updateL1(m, i, change{exchange: true, old: e})
+				found = true
+				_, err = d.updateL1(m, i, change{val: val, exchange: true, old: e})
 			}
 		}
 		d.giveBack(f, m)
 		if err != errDiffers {
-			return err
+			return found, err
 		}
 	}
 }

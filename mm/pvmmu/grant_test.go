@@ -75,3 +75,79 @@ func TestForeign(t *testing.T) {
 	g.end()
 	o.end()
 }
+
+// TestReplaceForeign: the entry for page 0 moves over a grant's, in whole or not at all.
+func TestReplaceForeign(t *testing.T) {
+	for _, x := range []struct {
+		name  string
+		from  mm.GuestVirt
+		own   bool  // the grant is of a frame of its own
+		there entry // what the guest puts in the grant's place before
+		moved entry // at from; 0: a page of its own, writable
+		want  error
+	}{
+		{name: "a page"},
+		{name: "a page, over one of its own", own: true},
+		{name: "nothing", moved: 0x1230},
+		{name: "another grant", moved: 1, want: ErrFrame},
+		{name: "onto itself", from: 0x1000, want: ErrArgument},
+		{name: "no table", from: 1 << 30, want: ErrAddress},
+		{name: "the hypervisor's", from: 0xffff800000000000, want: ErrAddress},
+		{name: "not canonical", from: 1 << 47, want: ErrAddress},
+		{name: "not there any more", there: 1, want: ErrState},
+		{name: "of its own, not there any more", own: true, there: 1, want: ErrState},
+	} {
+		k := newMachine(t, 64)
+		o := k.guest(other, 4, nil)
+		g := k.guest(myself, 16, nil)
+		g.tree(writable)
+		g.pin(nil, g.m[0], 4)
+		g.want(nil, func() error { return g.v.SetRoot(true, g.m[0]) })
+		at, granted := pt(g.m[3], 1), o.m[0]
+		frame := mm.InvalidMFN
+		if x.own {
+			granted, frame = g.m[7], g.m[7]
+			g.update(nil, g.m[3], 1, to(granted, writable))
+		} else if err := g.v.MapForeign(at, uint64(to(granted, writable)), other); err != nil {
+			t.Fatal(err)
+		}
+		moved := to(g.m[4], writable)
+		switch {
+		case x.moved == 1:
+			if err := g.v.MapForeign(pt(g.m[3], 0), uint64(to(o.m[1], 0)), other); err != nil {
+				t.Fatal(err)
+			}
+			moved = to(o.m[1], 0)
+		case x.moved != 0:
+			moved = x.moved
+			g.update(nil, g.m[3], 0, moved)
+		}
+		there := to(granted, writable)
+		if x.there != 0 {
+			there = to(g.m[8], 0)
+			g.update(nil, g.m[3], 1, there)
+		}
+		before := g.all
+		err := g.v.ReplaceForeign(at, frame, x.from)
+		source, target := g.entry(g.m[3], 0), g.entry(g.m[3], 1)
+		if x.want != nil {
+			if err != x.want || source.refs() != moved.refs() || target.refs() != there.refs() {
+				t.Errorf("%s: %v, want %v; the entries are %#x and %#x", x.name, err, x.want, source, target)
+			}
+		} else {
+			if err != nil || source != 0 || target.refs() != moved.refs() || g.all == before {
+				t.Errorf("%s: %v; the entries are %#x and %#x, %d flushes", x.name, err, source, target, g.all-before)
+			}
+			if i := k.types.Info(granted); i.Count != 0 {
+				t.Errorf("%s: %+v of the grant's frame", x.name, i)
+			}
+			if i := k.types.Info(g.m[4]); x.moved == 0 && (i.Type != Writable || i.Count != 1) {
+				t.Errorf("%s: %+v of the page's", x.name, i)
+			}
+		}
+		g.want(nil, func() error { return g.v.SetRoot(true, g.m[0]) })
+		g.unpin(nil, g.m[0])
+		g.end()
+		o.end()
+	}
+}

@@ -42,7 +42,12 @@ func paravirtualization(pages virt.Pages, noSMAP bool, info func(string, ...any)
 			return nil, fmt.Errorf("PV on CPU %d: %w", i, err)
 		}
 	}
-	if !smap && !noSMAP {
+	switch {
+	case smap:
+		info("PV: exits are handled under a guest's page tables, behind SMAP")
+	case noSMAP:
+		info("PV: exits are handled under a guest's page tables, without SMAP (pv-nosmap)")
+	default:
 		info("PV: no SMAP, so each exit of a PV guest changes page tables (pv-nosmap is faster)")
 	}
 	return &domain.PVHost{Virt: m, Hole: baremetal.HoleEntries()}, nil

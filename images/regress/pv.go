@@ -20,6 +20,9 @@ type personality struct {
 var (
 	pvh = personality{kind: "pvh"}
 	pv  = personality{"pv", "EPYC,+svm,+npt,-smap", "pv-nosmap"}
+	// The other two ways to run PV guests (docs/address-space.md).
+	pvSMAP     = personality{kind: "pv"}
+	pvHostView = personality{kind: "pv", cpu: "EPYC,+svm,+npt,-smap"}
 )
 
 // host makes a host for such guests of one for any.
@@ -59,6 +62,10 @@ func pvCases() []Case {
 			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
 		{Name: "pv32-smp", What: "a 32-bit PV guest starts its other three vcpus; they answer each event, and count together",
 			Needs: []string{builder.PV32SMP}, Timeout: 2 * time.Minute, Run: pv32SMP},
+		{Name: "pv-smap", What: "PV guests behind SMAP: 32-bit vcpus that count together, and what a hostile guest gets",
+			Needs: []string{builder.PV32SMP, builder.PVHostile}, Timeout: 3 * time.Minute, Run: func(t *T) error { return pvLane(t, pvSMAP, `behind SMAP`, nil) }},
+		{Name: "pv-host-view", What: "the same, and Debian's kernel, where each exit changes page tables",
+			Needs: append(debian, builder.PV32SMP, builder.PVHostile), Timeout: 4 * time.Minute, Run: func(t *T) error { return pvLane(t, pvHostView, `each exit .* changes page tables`, debian) }},
 		{Name: "pv-mixed", What: "a 64-bit PV guest, a 32-bit one and a PVH one at once; one ends amid its forks, the others go on",
 			Needs: append(debian, builder.PV32SMP), Timeout: 4 * time.Minute, Run: pvMixed},
 		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},
@@ -145,7 +152,15 @@ func pv32SMP(t *T) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+	if err := h.pv32Counts("g"); err != nil {
+		return err
+	}
+	return h.powerOff()
+}
+
+// pv32Counts runs the guest pv32-smp, whose configuration is name.cfg, to its end.
+func (h *Host) pv32Counts(name string) error {
+	if err := h.Send("xl create -c " + name + ".cfg\r"); err != nil {
 		return err
 	}
 	m, err := h.expect(`PV32-SMP (PASS|FAIL [^\r\n]*)[\r\n]|PV unexpected [^\r\n]*[\r\n]`, time.Minute)
@@ -163,10 +178,7 @@ func pv32SMP(t *T) error {
 	if err := h.prompt(20 * time.Second); err != nil { // the console ends with its domain
 		return err
 	}
-	if err := h.gone("g", 20*time.Second); err != nil {
-		return err
-	}
-	return h.powerOff()
+	return h.gone(name, 20*time.Second)
 }
 
 // pvMixed has guests of three kinds tick side by side, and destroys one that forks.

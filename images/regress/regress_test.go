@@ -43,8 +43,15 @@ func TestPrompt(t *testing.T) {
 
 func TestComparePV(t *testing.T) {
 	const xen = "PV-HOSTILE a: -22\nPV-HOSTILE b: fault 14 3\nPV-HOSTILE c, d: 0\n"
-	if err := comparePV(xen, "Parsing\r\nPV-HOSTILE a: -22\r\r\nPV-HOSTILE b(NID) [  119.288066] d2 says\r\n: fault 14 3\r\nPV-HOSTILE c, d: 0\r\nPV-HOSTILE more: 1\r\n"); err != nil {
+	if err := comparePV(xen, "Parsing\r\nPV-HOSTILE a: -22\r\r\nPV-HOSTILE b(NID) [  119.288066] d2 says\r\n: fault 14 3\r\nPV-HOSTILE c, d: 0\r\nPV-HOSTILE more: 1\r\n", nil); err != nil {
 		t.Error(err)
+	}
+	also := map[string]string{"b": "fault 14 1"}
+	if err := comparePV(xen, "PV-HOSTILE a: -22\nPV-HOSTILE b: fault 14 1\nPV-HOSTILE c, d: 0\n", also); err != nil {
+		t.Error(err)
+	}
+	if err := comparePV(xen, "PV-HOSTILE a: -22\nPV-HOSTILE b: fault 14 2\nPV-HOSTILE c, d: 0\n", also); err == nil {
+		t.Error("an outcome that is neither Xen's nor the other one")
 	}
 	for bad, want := range map[string]string{
 		"PV-HOSTILE a: -22\nPV-HOSTILE b: fault 14 3\n":                                 "c, d: no such line",
@@ -52,7 +59,7 @@ func TestComparePV(t *testing.T) {
 		"PV-HOSTILE a: -22\nPV-HOSTILE b: fault 13 3\nPV-HOSTILE c, d: 0\n":             "b: fault 13 3, not fault 14 3",
 		"PV-HOSTILE a: -22\nPV-HOSTILE b: fault 14 3\nPV-HOSTILE c, d: 1 NOT REFUSED\n": "c, d: 1, not 0",
 	} {
-		if err := comparePV(xen, bad); err == nil || !strings.Contains(err.Error(), want) {
+		if err := comparePV(xen, bad, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("comparePV of %q: %v, want %q", bad, err, want)
 		}
 	}

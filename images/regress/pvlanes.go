@@ -1,0 +1,71 @@
+package regress
+
+import (
+	"fmt"
+	"time"
+
+	"nidus/images/builder"
+)
+
+// underSMAP are outcomes in images/guests/pv-hostile that are QEMU 7.2's: its IRET reads the
+// stack as the supervisor does, also in ring 3.
+var underSMAP = map[string]string{"IRETQ to ring 0": "fault 14 1"}
+
+// pvLane runs guests on a host that handles the exits of PV guests as its log says: those
+// without an operating system, and Debian's kernel if debian names its parts.
+func pvLane(t *T, p personality, says string, debian []string) error {
+	configs := map[string][]byte{
+		"count.cfg": p.guest(config("count", builder.PV32SMP, 4, 32)), "bad.cfg": p.guest(config("bad", builder.PVHostile, 2, 32)),
+	}
+	if debian != nil {
+		configs["linux.cfg"] = p.guest(linux("linux", builder.Vmlinux, 1, "up"))
+	}
+	h, err := t.bootGuests(p.host(Boot{CPUs: 3}), append([]string{builder.PV32SMP, builder.PVHostile}, debian...), configs)
+	if err != nil {
+		return err
+	}
+	log, err := h.mustDo("xl dmesg")
+	if err != nil {
+		return err
+	}
+	if !contains(log, says) {
+		return fmt.Errorf("no %q in the log: %q", says, log)
+	}
+	used, err := h.guestFrames()
+	if err != nil {
+		return err
+	}
+	if err := h.pv32Counts("count"); err != nil {
+		return err
+	}
+	var also map[string]string
+	if p == pvSMAP {
+		also = underSMAP
+	}
+	if err := h.pvOutcomes("bad", also); err != nil {
+		return err
+	}
+	if debian != nil {
+		if err := h.linuxEnds("linux"); err != nil {
+			return err
+		}
+	}
+	if now, err := h.guestFrames(); err != nil || now != used {
+		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, used, err)
+	}
+	return h.powerOff()
+}
+
+// linuxEnds boots a guest that powers itself off.
+func (h *Host) linuxEnds(name string) error {
+	if err := h.Send("xl create -c " + name + ".cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.guestUp(1, time.Minute); err != nil {
+		return err
+	}
+	if err := h.prompt(20 * time.Second); err != nil {
+		return err
+	}
+	return h.gone(name, 20*time.Second)
+}

@@ -107,8 +107,8 @@ func (c *conn) readFeatures(f backend.Frontend) error {
 // addQueue makes a pair of rings of what the guest says below prefix.
 func (c *conn) addQueue(f backend.Frontend, prefix string) error {
 	g := c.cfg.Guest
-	tx := &txQueue{c: c, ring: ring{slot: txSlot, size: txSlots}, wake: make(chan struct{}, 1)}
-	rx := &rxQueue{c: c, ring: ring{slot: rxSlot, size: rxSlots}, wake: make(chan struct{}, 1)}
+	tx := &txQueue{end: newEnd(c, txSlot, txSlots)}
+	rx := &rxQueue{end: newEnd(c, rxSlot, rxSlots)}
 	tx.idle.L = &tx.mu
 	// A vcpu that sends an event as soon as it is bound leaves the frames to the worker: it
 	// would not know tx.port yet.

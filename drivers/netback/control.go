@@ -29,12 +29,8 @@ const (
 
 // controlQueue is the ring by which a guest says how its frames are to be hashed.
 type controlQueue struct {
-	c *conn
-	ring
-	grant backend.Grant // of the ring's page
-	port  uint32        // ours; 0: none yet
-	wake  chan struct{}
-	cons  uint32 // next request, and response
+	end
+	cons uint32 // next request, and response
 }
 
 // addControl makes the control ring, if the guest has one.
@@ -51,23 +47,16 @@ func (c *conn) addControl(f backend.Frontend) error {
 	if err != nil {
 		return err
 	}
-	q := &controlQueue{c: c, ring: ring{slot: ctrlSlot, size: ctrlSlots}, wake: make(chan struct{}, 1)}
+	q := &controlQueue{end: newEnd(c, ctrlSlot, ctrlSlots)}
 	if q.grant, err = c.cfg.Guest.Acquire(ref, true); err != nil {
 		return fmt.Errorf("ctrl-ring-ref: %w", err)
 	}
 	c.control = q
 	q.ring.page = c.page(q.grant)
 	q.cons = q.load(ringRspProd)
+	q.shown = q.cons
 	q.port, err = c.cfg.Guest.Bind(port, q.poke)
 	return err
-}
-
-// poke says that there may be requests.
-func (q *controlQueue) poke() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
 }
 
 // close gives the guest's page and port back.
@@ -107,7 +96,6 @@ func (q *controlQueue) answer() (more bool, err error) {
 	if prod-q.cons > q.size {
 		return false, fmt.Errorf("the control ring of %d slots has requests up to %d, and answers up to %d", q.size, prod, q.cons)
 	}
-	old := q.cons
 	for q.cons != prod {
 		var b [ctrlSlot]byte
 		q.read(q.cons, b[:])
@@ -117,9 +105,7 @@ func (q *controlQueue) answer() (more bool, err error) {
 		q.write(q.cons, b[:12])
 		q.cons++
 	}
-	if q.show(old, q.cons) {
-		_ = q.c.cfg.Guest.Local.Send(q.port)
-	}
+	q.tell(q.cons)
 	return true, nil
 }
 

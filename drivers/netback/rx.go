@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"nidus/drivers/backend"
 	"nidus/drivers/link"
 	"nidus/drivers/link/packet"
 	"nidus/mm"
@@ -18,28 +17,15 @@ const pageSize = mm.PageSize
 // what there is no room for waits, and its sender's requests are not answered meanwhile, so
 // that the sender slows down. A response is in the slot of its request.
 type rxQueue struct {
-	c *conn
-	ring
-	grant backend.Grant // of the ring's page
-	port  uint32        // ours; 0: none yet
-	wake  chan struct{}
+	end // shown: under mu
 
 	mu      sync.Mutex
 	prod    uint32 // next request, and response
-	shown   uint32 // what the guest knows of prod
 	closed  bool
 	stalled bool // the guest has made no room for stallLimit
 	backlog [backlogSize]*link.Frame
 	head, n int       // of backlog
 	since   time.Time // when the backlog began, or got shorter
-}
-
-// poke says that there may be room, or frames that wait for it.
-func (q *rxQueue) poke() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
 }
 
 // slotsFor is how many slots a frame takes.
@@ -95,7 +81,7 @@ func (q *rxQueue) send(frames []*link.Frame) {
 			}
 		}
 	}
-	q.tell()
+	q.tell(q.prod)
 	q.mu.Unlock()
 	if dropped > 0 {
 		s.sentDropped.Add(uint64(dropped))
@@ -118,18 +104,6 @@ func (q *rxQueue) tryPut(f *link.Frame) bool {
 		q.c.fail(err)
 	}
 	return false
-}
-
-// tell shows the guest what it got. q.mu is held.
-func (q *rxQueue) tell() {
-	if q.shown == q.prod {
-		return
-	}
-	old := q.shown
-	q.shown = q.prod
-	if q.show(old, q.prod) {
-		_ = q.c.cfg.Guest.Local.Send(q.port)
-	}
 }
 
 // put copies a frame into the guest's pages. There are enough. q.mu is held.
@@ -222,7 +196,7 @@ func (q *rxQueue) advance() time.Duration {
 		f.Done(f)
 		moved = true
 	}
-	q.tell()
+	q.tell(q.prod)
 	if q.n == 0 || q.closed {
 		return 0 // a closed queue's frames are dropped by close
 	}

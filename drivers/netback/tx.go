@@ -15,11 +15,7 @@ import (
 // txQueue is a ring of what the guest sends. A goroutine takes frames from it, or a vcpu; a
 // frame's requests are answered when all who got it are done.
 type txQueue struct {
-	c *conn
-	ring
-	grant backend.Grant // of the ring's page
-	port  uint32        // ours; 0: none yet
-	wake  chan struct{}
+	end   // shown: under mu
 	heads []mm.MFN
 
 	// serving is held by the goroutine, or the guest's vcpu, that takes frames.
@@ -30,13 +26,12 @@ type txQueue struct {
 	infos   extras
 	batch   []*link.Frame
 
-	mu    sync.Mutex
-	idle  sync.Cond // signalled when busy becomes 0
-	prod  uint32    // next response
-	shown uint32    // what the guest knows of prod
-	held  bool      // it is told when the batch ends
-	free  []*txFrame
-	busy  int
+	mu   sync.Mutex
+	idle sync.Cond // signalled when busy becomes 0
+	prod uint32    // next response
+	held bool      // it is told when the batch ends
+	free []*txFrame
+	busy int
 }
 
 // txFrame is a frame in flight. There are as many as the ring has slots, and the check of
@@ -85,14 +80,6 @@ func (q *txQueue) release() {
 		q.c.cfg.Memory.FreeFrames(m, 0)
 	}
 	q.heads = nil
-}
-
-// poke says that there may be requests.
-func (q *txQueue) poke() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
 }
 
 // little is how many requests are served in the guest's hypercall. More are not: they may
@@ -190,21 +177,9 @@ func (q *txQueue) takeBatch() (more bool, wait time.Duration, err error) {
 	}
 	q.mu.Lock()
 	q.held = false
-	q.tell()
+	q.tell(q.prod)
 	q.mu.Unlock()
 	return more, wait, err
-}
-
-// tell shows the guest the responses. q.mu is held.
-func (q *txQueue) tell() {
-	if q.shown == q.prod {
-		return
-	}
-	old := q.shown
-	q.shown = q.prod
-	if q.show(old, q.prod) {
-		_ = q.c.cfg.Guest.Local.Send(q.port)
-	}
 }
 
 // get gives a frame that is free.
@@ -239,7 +214,7 @@ func (f *txFrame) finish() {
 		q.prod++
 	}
 	if !q.held {
-		q.tell()
+		q.tell(q.prod)
 	}
 	q.free = append(q.free, f)
 	if q.busy--; q.busy == 0 {

@@ -53,17 +53,22 @@ func hvmOp(c *call) int64 {
 	return c.unknown("hvm_op", cmd)
 }
 
-// setParam lets a guest set the parameters that are its own.
-func (c *call) setParam(arg uint64) int64 {
-	var a xenabi.HVMParam
-	if !c.read(arg, &a) {
+// readParam reads the argument that names a parameter of the guest's.
+func (c *call) readParam(arg uint64, a *xenabi.HVMParam) int64 {
+	if !c.read(arg, a) {
 		return errno(xenabi.EFAULT)
 	}
 	if a.Index >= xenabi.HVMNrParams {
 		return errno(xenabi.EINVAL)
 	}
-	if err := c.own(a.DomID); err != nil {
-		return xenabi.Result(err)
+	return xenabi.Result(c.own(a.DomID))
+}
+
+// setParam lets a guest set the parameters that are its own.
+func (c *call) setParam(arg uint64) int64 {
+	var a xenabi.HVMParam
+	if r := c.readParam(arg, &a); r != 0 {
+		return r
 	}
 	switch a.Index {
 	case xenabi.HVMParamCallbackIRQ:
@@ -78,14 +83,8 @@ func (c *call) setParam(arg uint64) int64 {
 
 func (c *call) getParam(arg uint64) int64 {
 	var a xenabi.HVMParam
-	if !c.read(arg, &a) {
-		return errno(xenabi.EFAULT)
-	}
-	if a.Index >= xenabi.HVMNrParams {
-		return errno(xenabi.EINVAL)
-	}
-	if err := c.own(a.DomID); err != nil {
-		return xenabi.Result(err)
+	if r := c.readParam(arg, &a); r != 0 {
+		return r
 	}
 	switch a.Index {
 	case xenabi.HVMParamCallbackIRQ, xenabi.HVMParamStorePFN, xenabi.HVMParamStoreEvtchn,

@@ -148,7 +148,7 @@ func (c *call) do() int64 {
 	return c.unknown("hypercall", c.nr)
 }
 
-// errno is an error as a result.
+// errno is an error, or 0 for none, as a result.
 func errno(e xenabi.Errno) int64 { return -int64(e) }
 
 // unknown logs, once for each domain, that there is no such call.

@@ -8,9 +8,6 @@ import (
 	"nidus/personalities/pv/pvcpu"
 )
 
-// result is an errno, or 0 for none, as a result.
-func result(e xenabi.Errno) int64 { return -int64(e) }
-
 // setTrapTable reads a list of traps up to one at address 0; no list empties the table
 // (arch-x86/xen.h).
 func setTrapTable(c *call) int64 {
@@ -29,7 +26,7 @@ func setTrapTable(c *call) int64 {
 			return 0
 		}
 		if e := c.v.PV.SetTrap(&t); e != 0 {
-			return result(e)
+			return errno(e)
 		}
 		list += uint64(xenabi.Size(c.w, &t))
 	}
@@ -73,7 +70,7 @@ func setCallbacks(c *call) int64 {
 	}
 	for i := range regs[:n] {
 		if e := c.v.PV.Register(&regs[i]); e != 0 {
-			return result(e)
+			return errno(e)
 		}
 	}
 	return 0
@@ -87,13 +84,13 @@ func callbackOp(c *call) int64 {
 		if !c.read(arg, &a) {
 			return errno(xenabi.EFAULT)
 		}
-		return result(c.v.PV.Register(&a))
+		return errno(c.v.PV.Register(&a))
 	case xenabi.CallbackOpUnregister:
 		b, ok := c.in(arg, 4) // type, unused
 		if !ok {
 			return errno(xenabi.EFAULT)
 		}
-		return result(c.v.PV.Unregister(binary.LittleEndian.Uint16(b)))
+		return errno(c.v.PV.Unregister(binary.LittleEndian.Uint16(b)))
 	}
 	return c.unknown("callback_op", uint64(cmd))
 }
@@ -104,19 +101,19 @@ func fpuTaskswitch(c *call) int64 {
 }
 
 func setDebugreg(c *call) int64 {
-	return result(c.v.PV.SetDebugReg(uint32(c.arg[0]), c.arg[1]))
+	return errno(c.v.PV.SetDebugReg(uint32(c.arg[0]), c.arg[1]))
 }
 
 func getDebugreg(c *call) int64 {
 	v, e := c.v.PV.GetDebugReg(uint32(c.arg[0]))
 	if e != 0 {
-		return result(e)
+		return errno(e)
 	}
 	return int64(v)
 }
 
 func setSegmentBase(c *call) int64 {
-	return result(c.v.PV.SetSegmentBase(uint32(c.arg[0]), c.arg[1]))
+	return errno(c.v.PV.SetSegmentBase(uint32(c.arg[0]), c.arg[1]))
 }
 
 // iret leaves the guest's kernel: there is no result, and nothing to come back to.
@@ -164,9 +161,9 @@ func pvNMIOp(c *call) int64 {
 		if !ok {
 			return errno(xenabi.EFAULT)
 		}
-		return result(c.v.PV.Register(&xenabi.CallbackRegister{Type: xenabi.CallbackTypeNMI, Address: at, CS: xenabi.FlatKernelCS32}))
+		return errno(c.v.PV.Register(&xenabi.CallbackRegister{Type: xenabi.CallbackTypeNMI, Address: at, CS: xenabi.FlatKernelCS32}))
 	case nmiUnregisterCallback:
-		return result(c.v.PV.Unregister(xenabi.CallbackTypeNMI))
+		return errno(c.v.PV.Unregister(xenabi.CallbackTypeNMI))
 	default:
 		return c.unknown("nmi_op", uint64(cmd))
 	}

@@ -15,7 +15,7 @@ func (c *call) initialisePV(v *domain.VCPU, arg uint64) int64 {
 		return errno(xenabi.EFAULT)
 	}
 	if e := v.PV.CheckContext(g); e != 0 {
-		return result(e)
+		return errno(e)
 	}
 	if !v.BeginPVBoot() {
 		return errno(xenabi.EEXIST)

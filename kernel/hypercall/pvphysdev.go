@@ -16,13 +16,13 @@ func physdevOp(c *call) int64 {
 		if !ok {
 			return errno(xenabi.EFAULT)
 		}
-		return result(c.v.PV.SetIOPL(binary.LittleEndian.Uint32(b)))
+		return errno(c.v.PV.SetIOPL(binary.LittleEndian.Uint32(b)))
 	case xenabi.PhysdevOpSetIobitmap:
 		var a xenabi.PhysdevSetIOBitmap
 		if !c.read(arg, &a) {
 			return errno(xenabi.EFAULT)
 		}
-		return result(c.v.PV.SetIOBitmap(&a))
+		return errno(c.v.PV.SetIOBitmap(&a))
 	case xenabi.PhysdevOpEOI, xenabi.PhysdevOpIRQStatusQuery, xenabi.PhysdevOpUnmapPIRQ, xenabi.PhysdevOpGetFreePIRQ:
 		return errno(xenabi.EINVAL)
 	case xenabi.PhysdevOpPIRQEOIGMFNV1, xenabi.PhysdevOpPIRQEOIGMFNV2:

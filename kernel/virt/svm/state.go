@@ -1,10 +1,6 @@
 package svm
 
-import (
-	"fmt"
-
-	"nidus/kernel/virt"
-)
+import "nidus/kernel/virt"
 
 // Save implements virt.VCPU. It uses s.FPU's memory if that is large enough.
 func (v *vcpu) Save(s *virt.State) {
@@ -34,21 +30,7 @@ func (v *vcpu) Save(s *virt.State) {
 
 // Load implements virt.VCPU.
 func (v *vcpu) Load(s *virt.State) error {
-	if s.Version != virt.StateVersion {
-		return virt.BadState("state version", uint64(s.Version), fmt.Sprintf("this hypervisor reads %d", virt.StateVersion))
-	}
-	for r := range virt.NumSysRegs {
-		if err := v.Set(r, s.Sys[r]); err != nil {
-			return err
-		}
-	}
-	if err := v.SetTSC(s.TSCOffset, s.TSCRatio); err != nil {
-		return err
-	}
-	if err := v.SetFPU(s.FPU); err != nil {
-		return err
-	}
-	if err := v.pending.Load(s); err != nil {
+	if err := virt.LoadChecked(v, &v.pending, s); err != nil {
 		return err
 	}
 	for r := range virt.NumSegRegs {

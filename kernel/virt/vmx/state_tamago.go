@@ -72,21 +72,7 @@ func (v *vcpu) Save(s *virt.State) {
 
 // Load implements virt.VCPU.
 func (v *vcpu) Load(s *virt.State) error {
-	if s.Version != virt.StateVersion {
-		return virt.BadState("state version", uint64(s.Version), fmt.Sprintf("this hypervisor reads %d", virt.StateVersion))
-	}
-	for r := range virt.NumSysRegs {
-		if err := v.Set(r, s.Sys[r]); err != nil {
-			return err
-		}
-	}
-	if err := v.SetTSC(s.TSCOffset, s.TSCRatio); err != nil {
-		return err
-	}
-	if err := v.SetFPU(s.FPU); err != nil {
-		return err
-	}
-	if err := v.pending.Load(s); err != nil {
+	if err := virt.LoadChecked(v, &v.pending, s); err != nil {
 		return err
 	}
 	v.ctx.regs, v.s.Seg, v.s.Shadow, v.s.NMIMasked = s.Regs, s.Seg, s.Shadow, s.NMIMasked

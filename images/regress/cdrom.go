@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	"nidus/images/builder"
 )
@@ -44,13 +43,7 @@ func cdromSwap(t *T) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return err
-	}
-	if _, err := h.expect(`NIDUS-ROOT-UP`, 2*time.Minute); err != nil {
-		return err
-	}
-	if err := h.leave(); err != nil {
+	if err := h.rootUp(); err != nil {
 		return err
 	}
 	const mount, umount = "mount -t iso9660 -o ro /dev/%s /mnt && echo is $(cat /mnt/which)", "; umount /mnt"
@@ -107,13 +100,7 @@ func hostCD(t *T) error {
 		return err
 	}
 	defer m.Close()
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return err
-	}
-	if _, err := h.expect(`NIDUS-ROOT-UP`, 2*time.Minute); err != nil {
-		return err
-	}
-	if err := h.leave(); err != nil {
+	if err := h.rootUp(); err != nil {
 		return err
 	}
 	const read = "mount -t iso9660 -o ro /dev/xvdc /mnt && echo is $(cat /mnt/which) $(wc -c </mnt/more)"

@@ -85,3 +85,15 @@ func diskRoot(t *T, p personality) error {
 	}
 	return h.powerOff()
 }
+
+// rootUp creates the domain of g.cfg, a diskGuest, waits until it has its root, and leaves
+// its console.
+func (h *Host) rootUp() error {
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	if _, err := h.expect(`NIDUS-ROOT-UP`, 2*time.Minute); err != nil {
+		return err
+	}
+	return h.leave()
+}

@@ -42,13 +42,7 @@ func blockHotplug(t *T) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return err
-	}
-	if _, err := h.expect(`NIDUS-ROOT-UP`, 2*time.Minute); err != nil {
-		return err
-	}
-	if err := h.leave(); err != nil {
+	if err := h.rootUp(); err != nil {
 		return err
 	}
 	err = h.inTurn([]turn{

@@ -70,18 +70,12 @@ func unplugAsked(t *T) error {
 	if err != nil {
 		return err
 	}
-	if err := h.Send("xl create -c g.cfg\r"); err != nil {
-		return err
-	}
-	if _, err := h.expect(`NIDUS-ROOT-UP`, 2*time.Minute); err != nil {
+	if err := h.rootUp(); err != nil {
 		return err
 	}
 	// What a console showed before is shown again: each answer has a word of its own.
 	read := func(disk, word string) string {
 		return "dd if=/dev/" + disk + " of=/dev/null bs=4096 count=16 iflag=direct 2>/dev/null; echo " + word + "$?"
-	}
-	if err := h.leave(); err != nil {
-		return err
 	}
 	if err := h.inTurn([]turn{{"", read("xvdb", "first"), "first0"}, {"", read("xvdc", "second"), "second0"}}); err != nil {
 		return err

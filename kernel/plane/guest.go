@@ -57,17 +57,17 @@ func (p *Plane) ask(id control.DomID, what string, opt control.ShutdownOptions) 
 	}
 	// opt.Fallback is for guests with ACPI's buttons, which hardware-reduced ACPI
 	// is without; so is Xen's, whose fallback does nothing to a PVH guest.
-	hint := "the ACPI fallback (-F) is not for PVH guests, which have no buttons"
+	hint := "the ACPI fallback (-F) is not for PV and PVH guests, which have no buttons"
 	if opt.Fallback {
-		hint = "-F can't help, a PVH guest has no ACPI power or reset button"
+		hint = "-F can't help, a PV or PVH guest has no ACPI power or reset button"
 	}
 	return control.Errorf(control.ErrNoResponse, "the guest does not answer to control/shutdown: it has no Xen drivers, or they have not started yet; %s: use \"destroy %d\"", hint, id)
 }
 
 // listens tells whether the guest acts on control/shutdown: it says so for each
 // word in a node (xenstore-paths.pandoc, control/feature-*). Until it has said
-// anything, one that takes event channels counts as a guest with Xen's drivers,
-// as for xl.
+// anything, a PV guest, or one that takes event channels, counts as a guest with Xen's
+// drivers, as for xl.
 func listens(e *core.Entry, what string) bool {
 	c := e.Host.Store.Open(0)
 	defer c.Close()
@@ -76,6 +76,9 @@ func listens(e *core.Entry, what string) bool {
 		return true
 	case "0":
 		return false
+	}
+	if e.PV != nil {
+		return true
 	}
 	irq, _ := e.Param(xenabi.HVMParamCallbackIRQ)
 	return irq != 0
@@ -121,7 +124,7 @@ func (p *Plane) Trigger(_ context.Context, id control.DomID, t control.Trigger, 
 		e.INIT(vcpu)
 		return nil
 	}
-	return control.Errorf(control.ErrNotYet, "trigger %v: a PVH guest has no way to receive it; shutdown and reboot work", t)
+	return control.Errorf(control.ErrNotYet, "trigger %v: a PV or PVH guest has no way to receive it; shutdown and reboot work", t)
 }
 
 // VCPUList implements control.Plane.

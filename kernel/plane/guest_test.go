@@ -75,6 +75,24 @@ func TestShutdownListens(t *testing.T) {
 	}
 }
 
+// A PV guest listens unless it says that it doesn't: it has no callback to set.
+func TestPVListens(t *testing.T) {
+	h := newHost(t)
+	h.m.EnablePV(t)
+	p, _ := h.plane()
+	d := config("a")
+	d.Type, d.Kernel = control.PV, "pv"
+	e := h.create(p, d)
+	for said, want := range map[string]bool{"": true, "1": true, "0": false} {
+		if err := h.store(e).Write("control/feature-poweroff", said); err != nil {
+			t.Fatal(err)
+		}
+		if listens(e, "poweroff") != want {
+			t.Errorf("says %q: listens is %v", said, !want)
+		}
+	}
+}
+
 func TestShutdownState(t *testing.T) {
 	h := newHost(t)
 	p, _ := h.plane()

@@ -32,7 +32,7 @@ type host struct {
 
 func newHost(t *testing.T) host {
 	m := domaintest.New(t, 10240)
-	h := host{t, m, core.New(m.Host, []core.Module{{Name: "k", Data: domaintest.Kernel()}}, 4)}
+	h := host{t, m, core.New(m.Host, []core.Module{{Name: "k", Data: domaintest.Kernel()}, {Name: "pv", Data: domaintest.KernelPV()}}, 4)}
 	t.Cleanup(func() {
 		for _, e := range h.c.Domains() {
 			if err := h.c.Destroy(e.ID); err != nil {

@@ -116,15 +116,19 @@ func (p *Plane) Trigger(_ context.Context, id control.DomID, t control.Trigger, 
 	if vcpu < 0 || vcpu >= len(e.VCPUs) {
 		return control.Errorf(control.ErrBadArgument, "domain %d has vcpus 0 to %d", id, len(e.VCPUs)-1)
 	}
-	switch t {
-	case control.TriggerNMI:
+	switch {
+	case t == control.TriggerNMI:
 		e.NMI(vcpu)
 		return nil
-	case control.TriggerInit:
+	case t == control.TriggerInit && e.PV == nil: // a PV guest has no reset
 		e.INIT(vcpu)
 		return nil
 	}
-	return control.Errorf(control.ErrNotYet, "trigger %v: a PV or PVH guest has no way to receive it; shutdown and reboot work", t)
+	kind := "PVH"
+	if e.PV != nil {
+		kind = "PV"
+	}
+	return control.Errorf(control.ErrNotYet, "trigger %v: a %s guest has no way to receive it; shutdown and reboot work", t, kind)
 }
 
 // VCPUList implements control.Plane.

@@ -75,14 +75,29 @@ func TestShutdownListens(t *testing.T) {
 	}
 }
 
-// A PV guest listens unless it says that it doesn't: it has no callback to set.
-func TestPVListens(t *testing.T) {
-	h := newHost(t)
-	h.m.EnablePV(t)
+// pv makes a PV guest, which can't run.
+func (h host) pv() (*Plane, *core.Entry) {
+	h.m.EnablePV(h)
 	p, _ := h.plane()
 	d := config("a")
 	d.Type, d.Kernel = control.PV, "pv"
-	e := h.create(p, d)
+	return p, h.create(p, d)
+}
+
+// A PV guest has no INIT: its vcpu would wait for who takes it, for ever.
+func TestPVTrigger(t *testing.T) {
+	p, e := newHost(t).pv()
+	for trigger, want := range map[control.Trigger]control.Code{control.TriggerNMI: 0, control.TriggerInit: control.ErrNotYet} {
+		if got := control.CodeOf(p.Trigger(context.Background(), control.DomID(e.ID), trigger, 0)); got != want {
+			t.Errorf("trigger %v: %v, want %v", trigger, got, want)
+		}
+	}
+}
+
+// A PV guest listens unless it says that it doesn't: it has no callback to set.
+func TestPVListens(t *testing.T) {
+	h := newHost(t)
+	_, e := h.pv()
 	for said, want := range map[string]bool{"": true, "1": true, "0": false} {
 		if err := h.store(e).Write("control/feature-poweroff", said); err != nil {
 			t.Fatal(err)

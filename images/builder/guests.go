@@ -16,26 +16,27 @@ import (
 
 // The parts of the guests; each is made once and kept under out/guest.
 const (
-	Vmlinuz    = "vmlinuz"        // Debian's kernel, a bzImage
-	Vmlinux    = "vmlinux"        // the ELF file in it
-	Initrd     = "initrd.gz"      // busybox, the guests' init, the benchmark program
-	RootInitrd = "initrd-disk.gz" // the same, and drivers for root=/dev/xvda
-	RootImage  = "root.img"       // busybox on ext4
-	PVGrub     = "pvgrub"         // GRUB as a PVH guest
-	PVGrub64   = "pvgrub64"       // as a PV one of 64 bits
-	PVGrub32   = "pvgrub32"       // and of 32
-	GrubDisk   = "grub.img"       // RootImage with a kernel and GRUB's menu
-	PVHostile  = "pv-hostile"     // the PV guest that tries to get at what isn't its own
-	PVBalloon  = "pv-balloon"     // the PV guest that gives frames back and gets others
-	PVCalls    = "pv-calls"       // Calls as a PV guest
-	PV32SMP    = "pv32-smp"       // the 32-bit PV guest with four vcpus
-	GNUMach    = "gnumach"        // GNU's kernel, as a PV guest of 32 bits
-	Hostile    = "hostile"        // the guest that misbehaves
-	Calls      = "calls"          // the guest that measures calls of the hypervisor
-	SIPI       = "sipi"           // the guest that starts its vcpus in every way
-	DebianCfg  = "debian.cfg"
-	SmallCD    = "install-small.iso" // a CD with two packages, which install.sh on it installs
-	DebianCD   = "install.iso"       // the same with Debian's minbase and debootstrap
+	Vmlinuz     = "vmlinuz"        // Debian's kernel, a bzImage
+	Vmlinux     = "vmlinux"        // the ELF file in it
+	Initrd      = "initrd.gz"      // busybox, the guests' init, the benchmark program
+	RootInitrd  = "initrd-disk.gz" // the same, and drivers for root=/dev/xvda
+	RootImage   = "root.img"       // busybox on ext4
+	PVGrub      = "pvgrub"         // GRUB as a PVH guest
+	PVGrub64    = "pvgrub64"       // as a PV one of 64 bits
+	PVGrub32    = "pvgrub32"       // and of 32
+	GrubDisk    = "grub.img"       // RootImage with a kernel and GRUB's menu
+	PVHostile   = "pv-hostile"     // the PV guest that tries to get at what isn't its own
+	PVBalloon   = "pv-balloon"     // the PV guest that gives frames back and gets others
+	PVCalls     = "pv-calls"       // Calls as a PV guest
+	PV32Hostile = "pv32-hostile"   // as pv-hostile, of 32 bits
+	PV32SMP     = "pv32-smp"       // the 32-bit PV guest with four vcpus
+	GNUMach     = "gnumach"        // GNU's kernel, as a PV guest of 32 bits
+	Hostile     = "hostile"        // the guest that misbehaves
+	Calls       = "calls"          // the guest that measures calls of the hypervisor
+	SIPI        = "sipi"           // the guest that starts its vcpus in every way
+	DebianCfg   = "debian.cfg"
+	SmallCD     = "install-small.iso" // a CD with two packages, which install.sh on it installs
+	DebianCD    = "install.iso"       // the same with Debian's minbase and debootstrap
 )
 
 // Guests makes those of the parts that are named.
@@ -69,7 +70,7 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "gnumach-image-1.8-xen-486:i386", Pattern: "boot/gnumach-*-xen-486.gz"})
 		case Hostile, Calls, SIPI:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")
-		case PV32SMP:
+		case PV32SMP, PV32Hostile:
 			data, err = b.assembled(name, "--32", "elf_i386", "images/guests/asm/pv32.ld")
 		case PVHostile, PVBalloon, PVCalls:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/asm/pv.ld")

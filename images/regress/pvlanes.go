@@ -16,11 +16,12 @@ var underSMAP = map[string]string{"IRETQ to ring 0": "fault 14 1"}
 func pvLane(t *T, p personality, says string, debian []string) error {
 	configs := map[string][]byte{
 		"count.cfg": p.guest(config("count", builder.PV32SMP, 4, 32)), "bad.cfg": p.guest(config("bad", builder.PVHostile, 2, 32)),
+		"bad32.cfg": p.guest(config("bad32", builder.PV32Hostile, 2, 32)),
 	}
 	if debian != nil {
 		configs["linux.cfg"] = p.guest(linux("linux", builder.Vmlinux, 1, "up"))
 	}
-	h, err := t.bootGuests(p.host(Boot{CPUs: 3}), append([]string{builder.PV32SMP, builder.PVHostile}, debian...), configs)
+	h, err := t.bootGuests(p.host(Boot{CPUs: 3}), append([]string{builder.PV32SMP, builder.PVHostile, builder.PV32Hostile}, debian...), configs)
 	if err != nil {
 		return err
 	}
@@ -43,6 +44,9 @@ func pvLane(t *T, p personality, says string, debian []string) error {
 		also = underSMAP
 	}
 	if err := h.pvOutcomes("bad", also); err != nil {
+		return err
+	}
+	if err := h.pv32Outcomes("bad32"); err != nil {
 		return err
 	}
 	if debian != nil {

@@ -119,7 +119,10 @@ stubs:	.set	i, 0
 	.set	i, i+1
 	.endr
 	.balign	16
-fault:	pop	%eax
+fault:	mov	$KERNEL_DS, %eax
+	mov	%eax, %ds
+	mov	%eax, %es
+	pop	%eax
 	mov	%eax, fault_vector
 	mov	$0x20227d00, %ecx	# those with an error code: 8, 10-14, 17, 21, 29
 	xor	%edx, %edx
@@ -128,7 +131,11 @@ fault:	pop	%eax
 	pop	%edx
 1:	mov	%edx, fault_error
 	pop	fault_eip
-	mov	$stack_end, %esp
+	cmpl	$0, resume
+	je	2f
+	mov	saved_esp, %esp
+	jmp	*resume
+2:	mov	$stack_end, %esp
 	mov	$unexpected, %eax
 	call	puts
 	mov	fault_vector, %eax
@@ -210,6 +217,8 @@ console: .skip	4
 fault_vector: .skip 4
 fault_error: .skip 4
 fault_eip: .skip 4
+resume:	.skip	4			# where an expected fault goes on, with saved_esp
+saved_esp: .skip 4
 reason:	.skip	4
 console_port: .skip 4
 digits:	.skip	12

@@ -29,6 +29,8 @@ const (
 	PVBalloon   = "pv-balloon"     // the PV guest that gives frames back and gets others
 	PVCalls     = "pv-calls"       // Calls as a PV guest
 	PV32Hostile = "pv32-hostile"   // as pv-hostile, of 32 bits
+	PVModules   = "pv-modules"     // the PV guest that reads its modules
+	PV32Modules = "pv32-modules"   // and the one of 32 bits
 	PV32SMP     = "pv32-smp"       // the 32-bit PV guest with four vcpus
 	GNUMach     = "gnumach"        // GNU's kernel, as a PV guest of 32 bits
 	Hostile     = "hostile"        // the guest that misbehaves
@@ -70,9 +72,9 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = debian.Fetch(b.Say, b.Out("cache"), debian.File{Package: "gnumach-image-1.8-xen-486:i386", Pattern: "boot/gnumach-*-xen-486.gz"})
 		case Hostile, Calls, SIPI:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")
-		case PV32SMP, PV32Hostile:
+		case PV32SMP, PV32Hostile, PV32Modules:
 			data, err = b.assembled(name, "--32", "elf_i386", "images/guests/asm/pv32.ld")
-		case PVHostile, PVBalloon, PVCalls:
+		case PVHostile, PVBalloon, PVCalls, PVModules:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/asm/pv.ld")
 		case SmallCD:
 			data, err = b.smallCD()

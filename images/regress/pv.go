@@ -62,6 +62,8 @@ func pvCases() []Case {
 			Needs: []string{builder.PVGrub64, builder.GrubDisk}, Timeout: 4 * time.Minute, Run: grubDisk},
 		{Name: "pv32-smp", What: "a 32-bit PV guest starts its other three vcpus; they answer each event, and count together",
 			Needs: []string{builder.PV32SMP}, Timeout: 2 * time.Minute, Run: pv32SMP},
+		{Name: "pv-modules", What: "PV guests of 64 and 32 bits find several modules, with their command lines",
+			Needs: []string{builder.PVModules, builder.PV32Modules}, Timeout: 2 * time.Minute, Run: pvModules},
 		{Name: "pv32-hostile", What: "a 32-bit PV guest tries what only such guests can: its page directory, the hypervisor's part of its 4 GiB, segments, gates, iret",
 			Needs: []string{builder.PV32Hostile, builder.Vmlinux, builder.Initrd}, Timeout: 3 * time.Minute, Run: pv32Hostile},
 		{Name: "pv-smap", What: "PV guests behind SMAP: 32-bit vcpus that count together, and what hostile guests get",

@@ -36,6 +36,19 @@ func (v *VCPU) newPVCPU() {
 		LongMode: ext.D>>29&1 != 0, NX: ext.D>>20&1 != 0, FFXSR: ext.D>>25&1 != 0,
 		RDTSCP: ext.D>>27&1 != 0, SYSCALL: ext.D>>11&1 != 0,
 	})
+	m.hv.SetGate(&v.PV.Gate, &d.PV.Assist)
+	v.InfoMoved()
+}
+
+// InfoMoved tells a PV guest's vcpu where its vcpu_info is from now on.
+func (v *VCPU) InfoMoved() {
+	if v.machine == nil {
+		return
+	}
+	if pg, off, ok := v.Domain.Events.VCPUInfo(v.ID); ok {
+		v.machine.hv.SetInfo(pg, off)
+		v.Notify() // an event may have come to either place
+	}
 }
 
 // Regs implements pvcpu.Machine.

@@ -179,6 +179,7 @@ func (c *call) registerInfo(v *domain.VCPU, arg uint64) int64 {
 	if err := c.d.Events.RegisterVCPUInfo(uint32(v.ID), mm.GFN(a.MFN), a.Offset); err != nil {
 		return xenabi.Result(err)
 	}
+	v.InfoMoved()
 	if v == c.v {
 		v.UpdateTime(true)
 	} else {

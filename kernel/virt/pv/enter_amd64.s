@@ -95,6 +95,58 @@ done:
 	POPFQ
 	RET
 
+// func loadRoot(cr3 uint64)
+TEXT ·loadRoot(SB),NOSPLIT,$0-8
+	MOVQ	cr3+0(FP), AX
+	MOVQ	AX, CR3
+	RET
+
+// func store(to uint64, from *frame, first, words uint64) bool
+TEXT ·store(SB),NOSPLIT,$0-33
+	MOVQ	to+0(FP), DI
+	MOVQ	from+8(FP), SI
+	MOVQ	first+16(FP), AX
+	LEAQ	(SI)(AX*8), SI
+	MOVQ	words+24(FP), CX
+	CALL	copy<>(SB)
+	MOVB	AX, ret+32(FP)
+	RET
+
+// func load(to *frame, from, words uint64) bool
+TEXT ·load(SB),NOSPLIT,$0-25
+	MOVQ	to+0(FP), DI
+	MOVQ	from+8(FP), SI
+	MOVQ	words+16(FP), CX
+	CALL	copy<>(SB)
+	MOVB	AX, ret+24(FP)
+	RET
+
+// copy moves CX words from SI to DI; AX is 1. After a fault faulted returns for it, with AX 0.
+// Interrupts are off.
+TEXT copy<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	GS_CTX(GS), BX
+	MOVQ	SP, context_hostSP(BX)
+	MOVQ	GS_CR4(GS), DX
+	ANDQ	$(1<<21), DX	// CR4.SMAP
+	JEQ	begin
+	STAC
+begin:
+	MOVQ	$2, GS_RISKY(GS)
+word:
+	MOVQ	(SI), AX
+	MOVQ	AX, (DI)
+	ADDQ	$8, SI
+	ADDQ	$8, DI
+	SUBQ	$1, CX
+	JNE	word
+	MOVQ	$0, GS_RISKY(GS)
+	TESTQ	DX, DX
+	JEQ	done
+	CLAC
+done:
+	MOVQ	$1, AX
+	RET
+
 // func leaveRoot()
 TEXT ·leaveRoot(SB),NOSPLIT,$0
 	PUSHFQ
@@ -441,11 +493,21 @@ selectors:
 // ours, and the context still holds the registers.
 TEXT faulted<>(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	GS_CTX(GS), DI
-	MOVQ	$0, GS_RISKY(GS)
+	CMPQ	GS_RISKY(GS), $2
+	MOVQ	$0, GS_RISKY(GS)	// the flags stay
+	JEQ	unreachable
 	MOVQ	$const_vecBadState, context_vec(DI)
 	MOVQ	CR2, AX		// it may be a page of the LDT that isn't mapped yet
 	MOVQ	AX, context_cr2(DI)
 	JMP	host<>(SB)
+unreachable:	// what copy was at
+	MOVQ	context_hostSP(DI), SP
+	TESTQ	DX, DX
+	JEQ	copied
+	CLAC
+copied:
+	XORL	AX, AX
+	RET
 
 // host brings the host's state back. No selector of the guest's stays: the host's GDT
 // has other descriptors there.
@@ -485,6 +547,11 @@ tables:
 	JEQ	fpu
 	CLTS
 fpu:
+	MOVQ	GS_CR4(GS), AX
+	ANDQ	$(1<<21), AX	// CR4.SMAP
+	JEQ	xsave
+	CLAC			// an exception leaves RFLAGS.AC as the guest had it
+xsave:
 	MOVQ	context_xsave(DI), AX
 	TESTQ	AX, AX
 	JEQ	fxout

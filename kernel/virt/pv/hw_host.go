@@ -11,6 +11,9 @@ type processor interface {
 	// takeInterrupt is told what came while the guest ran.
 	takeInterrupt(vector uint64)
 	setTSCAux(v uint64)
+	// access copies a word at a guest's address, by the tables that loadRoot loaded last.
+	access(at uint64, word *uint64, write bool) bool
+	loadRoot(cr3 uint64)
 }
 
 var simulated processor
@@ -44,6 +47,27 @@ func hostTSCAux() bool { return true }
 func newRoot(*context) {}
 
 func leaveRoot() {}
+
+//go:nosplit
+func loadRoot(cr3 uint64) { simulated.loadRoot(cr3) }
+
+//go:nosplit
+func store(to uint64, from *frame, first, words uint64) bool {
+	return copyWords(to, from[first:first+words], true)
+}
+
+//go:nosplit
+func load(to *frame, from, words uint64) bool { return copyWords(from, to[:words], false) }
+
+//go:nosplit
+func copyWords(at uint64, words []uint64, write bool) bool {
+	for i := range words {
+		if !simulated.access(at+uint64(i)*8, &words[i], write) {
+			return false
+		}
+	}
+	return true
+}
 
 func syncFPU(*vcpu) {}
 

@@ -33,6 +33,19 @@ func enter(c *context)
 func setCPU(gdtr uint64)
 func newRoot(c *context)
 func leaveRoot()
+
+// loadRoot loads page tables. store copies words of from, beginning with the one first,
+// to a guest's address, load copies as many from there, and both tell whether that could be
+// done; what was written before a fault stays. Preconditions: interrupts are off, the guest's
+// page tables are loaded, the addresses are none of the hypervisor's, the words are in frame.
+
+func loadRoot(cr3 uint64)
+
+//go:noescape
+func store(to uint64, from *frame, first, words uint64) bool
+
+//go:noescape
+func load(to *frame, from, words uint64) bool
 func entries() (trap, fault, iret, syscall, syscall32 uint64)
 
 // hostFPU returns the components of the FPU's state that XSAVE keeps, 0 without XSAVE, and

@@ -28,6 +28,7 @@ func (v *vcpu) loop() stop {
 	c := v.ctx
 	for {
 		cpu := interruptsOff()
+	again:
 		if cpu >= uint64(len(v.m.gdt)) {
 			interruptsOn()
 			return stopBadCPU
@@ -43,6 +44,14 @@ func (v *vcpu) loop() stop {
 		}
 		v.before(cpu)
 		enter(c)
+		if v.pass() {
+			if !v.gate.due() {
+				goto again
+			}
+			atomic.StoreUint32(&c.running, 0)
+			interruptsOn()
+			return stopKick
+		}
 		atomic.StoreUint32(&c.running, 0)
 		if vec := c.vec; vec >= firstInterrupt && vec < vecSyscall && vec != v.softVector {
 			takeInterrupt(vec)

@@ -2,6 +2,7 @@ package pv
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"nidus/kernel/virt"
 	"nidus/mm"
@@ -26,6 +27,11 @@ type VCPU interface {
 	// FlushPage makes the vcpu forget one page before it runs on. Its own goroutine calls
 	// it.
 	FlushPage(va uint64)
+	// SetGate makes the loop enter and leave a 64-bit guest's kernel by g, with assist, the
+	// domain's vm_assist, where it can: see Gate. SetInfo says where the vcpu's vcpu_info
+	// is; what was there before stays the vcpu's. Until both are known, Go does it.
+	SetGate(g *Gate, assist *atomic.Uint64)
+	SetInfo(pg mm.Page, off int)
 	// Leave makes the calling thread, the vcpu's, leave the guest's page tables.
 	Leave()
 	// Area is the domain's part of the hypervisor's slots.
@@ -43,6 +49,8 @@ type vcpu struct {
 	page   mm.MFN
 	tables *[512]uint64 // the page table of its descriptors
 	ldt    table        // the page with the LDT's descriptor; made with the first LDT
+
+	gate gate
 
 	rdtsc      bool   // it exits
 	softVector uint64 // that INT calls hypercalls by: 0x82, or 0

@@ -2,6 +2,7 @@ package pvcpu
 
 import (
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 )
@@ -129,7 +130,7 @@ func (c *CPU) startRegs(g *xenabi.VCPUGuestContext) {
 	*r = virt.Regs{
 		RAX: u.RAX, RCX: u.RCX, RDX: u.RDX, RBX: u.RBX, RSP: u.RSP, RBP: u.RBP, RSI: u.RSI, RDI: u.RDI,
 		R8: u.R8, R9: u.R9, R10: u.R10, R11: u.R11, R12: u.R12, R13: u.R13, R14: u.R14, R15: u.R15,
-		RIP: u.RIP, RFLAGS: u.RFLAGS&iretFlags | virt.FlagIF | flagFixed,
+		RIP: u.RIP, RFLAGS: u.RFLAGS&pv.FlagsIret | virt.FlagIF | flagFixed,
 	}
 	cs := u.CS
 	if c.Width == xenabi.Guest64 {

@@ -5,18 +5,18 @@ import (
 	"fmt"
 
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 )
 
-// Flags of RFLAGS (APM vol. 2, 3.1.6) besides those of package virt.
+// Flags of RFLAGS (APM vol. 2, 3.1.6) besides those of packages virt and pv.
 const (
 	flagFixed  = 1 << 1
 	flagDF     = 1 << 10
 	flagIOPL   = 3 << 12
 	flagNT     = 1 << 14
 	flagVM     = 1 << 17
-	iretFlags  = 0x254dd5 // ID AC RF NT OF DF TF SF ZF AF PF CF
 	ioplShift  = 12
 	pfUser     = 1 << 2
 	stackAlign = 16
@@ -35,7 +35,7 @@ type entry struct {
 // stack. Of a page fault, virt.CR2 has the address.
 func (c *CPU) Deliver(e virt.Event) error {
 	t := &c.Traps[e.Vector]
-	n := entry{at: Callback{t.Address, t.CS, t.Flags&TrapMaskEvents != 0}, code: e.Code, hasCode: e.HasCode}
+	n := entry{at: Callback{Address: t.Address, CS: t.CS, MaskEvents: t.Flags&TrapMaskEvents != 0}, code: e.Code, hasCode: e.HasCode}
 	if e.Kind == virt.Exception && e.Vector == virt.VectorPF {
 		// A kernel in ring 3 learns what it would in ring 0.
 		if n.code &^= pfUser; !c.Kernel() {
@@ -143,7 +143,7 @@ func (c *CPU) enter64(n entry) error {
 // entered puts the flags as an interrupt gate does.
 func (c *CPU) entered(mask bool) {
 	r := c.M.Regs()
-	r.RFLAGS = r.RFLAGS&^(virt.FlagTF|virt.FlagRF|flagNT|flagVM|flagIOPL) | virt.FlagIF | flagFixed
+	r.RFLAGS = r.RFLAGS&^pv.FlagsEntry | virt.FlagIF | flagFixed
 	if mask {
 		c.M.SetUpcallMask(true)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/pv"
 	"nidus/mm"
 )
 
@@ -104,7 +105,7 @@ func (c *CPU) iret32() error {
 		sp, ss = get32(b, 0), uint16(get32(b, 1))|3
 	}
 	r.RAX, r.RIP, r.RSP = uint64(eax), uint64(eip), uint64(sp)
-	r.RFLAGS = flags&iretFlags | virt.FlagIF | flagFixed
+	r.RFLAGS = flags&pv.FlagsIret | virt.FlagIF | flagFixed
 	c.setSelector(virt.CS, cs)
 	c.setSelector(virt.SS, ss)
 	c.returned(flags)

@@ -5,12 +5,10 @@ import (
 	"fmt"
 
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 )
-
-// inSyscall is VGCF_in_syscall (arch-x86/xen-x86_64.h).
-const inSyscall = 1 << 8
 
 // Iret is the hypercall iret: the guest's kernel goes back to what its stack says.
 // All registers are the guest's new ones afterwards: the caller must not store a
@@ -33,10 +31,10 @@ func (c *CPU) Iret() error {
 		c.ToggleMode()
 	}
 	r.RAX, r.RIP, r.RSP = get(b, 0), get(b, 4), get(b, 7)
-	r.RFLAGS = flags&iretFlags | virt.FlagIF | flagFixed
+	r.RFLAGS = flags&pv.FlagsIret | virt.FlagIF | flagFixed
 	ss := uint16(get(b, 8)) | 3
 	cs |= 3
-	if get(b, 3)&inSyscall != 0 { // as SYSRET leaves them
+	if get(b, 3)&pv.InSyscall != 0 { // as SYSRET leaves them
 		cs, ss = xenabi.FlatKernelCS64, xenabi.FlatKernelSS64
 		r.RCX, r.R11 = r.RIP, r.RFLAGS
 	} else {

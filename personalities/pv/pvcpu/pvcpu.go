@@ -19,6 +19,7 @@ import (
 
 	"nidus/kernel/virt"
 	"nidus/kernel/virt/insn"
+	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 	"nidus/personalities/emulate"
@@ -95,25 +96,17 @@ const (
 	MaxLDTEntries = 8192
 )
 
-// Trap is an entry of the trap table (arch-x86/xen.h, trap_info). Address 0: none.
-type Trap struct {
-	Address uint64
-	CS      uint16
-	Flags   uint8
-}
-
-// Bits of Trap.Flags (arch-x86/xen.h, TI_GET_DPL, TI_GET_IF).
-const (
-	TrapDPL        = 3
-	TrapMaskEvents = 4
+// Trap is an entry of the trap table, Callback an entry point that has no vector.
+type (
+	Trap     = pv.Trap
+	Callback = pv.Callback
 )
 
-// Callback is an entry point that has no vector (callback.h).
-type Callback struct {
-	Address    uint64
-	CS         uint16 // 32-bit guests
-	MaskEvents bool
-}
+// Bits of Trap.Flags.
+const (
+	TrapDPL        = pv.TrapDPL
+	TrapMaskEvents = pv.TrapMaskEvents
+)
 
 // Version is the version of State.
 const Version = 1
@@ -123,36 +116,26 @@ type State struct {
 	Version uint32
 	ID      uint32 // number of the vcpu
 	Width   xenabi.Width
-	// UserMode is the mode of a 64-bit guest, whose kernel runs in ring 3 like
-	// its processes; see CPU.Kernel. A vcpu begins in its kernel.
-	UserMode bool
+	// Gate is what the hardware's loop enters and leaves a 64-bit kernel by, where
+	// nothing is to be decided; else, and in 32-bit guests always, this package does.
+	pv.Gate
 
-	Traps     [256]Trap
 	Event     Callback
 	Failsafe  Callback
-	Syscall64 Callback // 64-bit processes
 	Syscall32 Callback // 32-bit processes; address 0: #UD
 	Sysenter  Callback // address 0: #GP
 
 	KernelSS uint16
-	KernelSP uint64
-
-	// Root and UserRoot are the page tables of the kernel's and the process's
-	// mode; a 32-bit guest has only Root. UserRoot 0: none. Machine.NewRoot
-	// changes them.
-	Root, UserRoot mm.MFN
 
 	GDT        [GDTFrames]mm.MFN
 	GDTEntries uint32
 	LDT        mm.GuestVirt
 	LDTEntries uint32
 
-	TS        bool   // the guest's CR0.TS
-	CR4       uint64 // what it reads there
-	IOPL      uint8
-	IOBitmap  mm.GuestVirt
-	IOPorts   uint32 // that the bitmap has; 0: none
-	NMIMasked bool   // until the next iret
+	TS       bool   // the guest's CR0.TS
+	CR4      uint64 // what it reads there
+	IOBitmap mm.GuestVirt
+	IOPorts  uint32 // that the bitmap has; 0: none
 }
 
 // CPU is one vcpu of a PV guest.

@@ -44,7 +44,7 @@ func (c *CPU) Interrupt(vector uint8) (allowed bool, err error) {
 	if dpl == 0 || dpl < 3 && !c.Kernel() || t.Address == 0 {
 		return false, nil
 	}
-	return true, c.enter(entry{at: Callback{t.Address, t.CS, t.Flags&TrapMaskEvents != 0}})
+	return true, c.enter(entry{at: Callback{Address: t.Address, CS: t.CS, MaskEvents: t.Flags&TrapMaskEvents != 0}})
 }
 
 // sysenter brings a process's SYSENTER to its kernel. The processor keeps neither

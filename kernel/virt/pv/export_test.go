@@ -1,0 +1,71 @@
+package pv
+
+import (
+	"nidus/kernel/virt"
+	"nidus/mm"
+)
+
+// Bare is a vcpu without a machine: its registers, and the way through its Gate.
+type Bare struct{ *vcpu }
+
+// NewBare returns one whose guest runs 64-bit code, or hostView: with the host's page tables
+// after each exit.
+func NewBare(hostView bool) Bare {
+	v := &vcpu{ctx: new(context)}
+	v.ctx.cs, v.ctx.ss = SelCode64, SelData
+	v.sys[virt.EFER] = virt.EFERLME | virt.EFERLMA
+	if hostView {
+		v.ctx.hostView = 1
+	}
+	return Bare{v}
+}
+
+// Pass makes an exit by a vector, VecSyscall among them, with an error code, and returns what
+// pass does.
+func (b Bare) Pass(vec, code, cr2 uint64) bool {
+	b.ctx.vec, b.ctx.err, b.ctx.cr2 = vec, code, cr2
+	return b.pass()
+}
+
+// Due is whether an event would be delivered.
+func (b Bare) Due() bool { return b.gate.due() }
+
+// Selectors sets CS and SS as the processor has them.
+func (b Bare) Selectors(cs, ss uint64) { b.ctx.cs, b.ctx.ss = cs, ss }
+
+// Snapshot is all that an exit may change.
+func (b Bare) Snapshot() any {
+	c := *b.ctx
+	c.vec, c.err, c.cr2 = 0, 0, 0
+	return [...]any{c, b.sys}
+}
+
+// VecSyscall is SYSCALL.
+const VecSyscall = vecSyscall
+
+// Memory is what a guest's addresses reach: words by their address, by page tables.
+type Memory struct {
+	Words map[mm.MFN]map[uint64]uint64
+	Root  mm.MFN // that is loaded
+}
+
+// Simulate makes m the memory of all.
+func (m *Memory) Simulate() { simulated = m }
+
+func (m *Memory) enter(*context)       {}
+func (m *Memory) cpu() uint64          { return 0 }
+func (m *Memory) takeInterrupt(uint64) {}
+func (m *Memory) setTSCAux(uint64)     {}
+func (m *Memory) loadRoot(cr3 uint64)  { m.Root = mm.MFN(cr3 >> mm.PageShift) }
+func (m *Memory) access(at uint64, word *uint64, write bool) bool {
+	old, ok := m.Words[m.Root][at]
+	if !ok {
+		return false
+	}
+	if write {
+		m.Words[m.Root][at] = *word
+	} else {
+		*word = old
+	}
+	return true
+}

@@ -1,0 +1,293 @@
+package pv
+
+import (
+	"sync/atomic"
+
+	"nidus/kernel/virt"
+	"nidus/kernel/xenabi"
+	"nidus/mm"
+)
+
+// Trap is an entry of the trap table (arch-x86/xen.h, trap_info). Address 0: none.
+type Trap struct {
+	Address uint64
+	CS      uint16
+	Flags   uint8
+}
+
+// Bits of Trap.Flags (arch-x86/xen.h, TI_GET_DPL, TI_GET_IF).
+const (
+	TrapDPL        = 3
+	TrapMaskEvents = 4
+)
+
+// Callback is an entry point that has no vector (callback.h).
+type Callback struct {
+	Address    uint64
+	CS         uint16 // 32-bit guests
+	MaskEvents bool
+}
+
+// Gate is how the kernel of a 64-bit guest is entered from its processes, and left: the part
+// of a vcpu's state by which the loop brings a system call or a page fault to the kernel, and
+// the kernel back to its process, without leaving to Go; see VCPU.SetGate. The vcpu's own
+// goroutine changes it.
+type Gate struct {
+	// UserMode is the mode of a 64-bit guest, whose kernel runs in ring 3 like its
+	// processes. A vcpu begins in its kernel.
+	UserMode bool
+
+	Traps     [256]Trap
+	Syscall64 Callback // of 64-bit processes
+	KernelSP  uint64
+
+	// Root and UserRoot are the page tables of the kernel's and the process's mode, which
+	// the vcpu holds; a 32-bit guest has only Root. UserRoot 0: none.
+	Root, UserRoot mm.MFN
+
+	IOPL      uint8
+	NMIMasked bool // until the next iret
+}
+
+// Flags of RFLAGS (APM vol. 2, 3.1.6) that package virt doesn't name.
+const (
+	flagFixed = 1 << 1
+	flagDF    = 1 << 10
+	flagIOPL  = 3 << 12
+	flagNT    = 1 << 14
+	flagVM    = 1 << 17
+	ioplShift = 12
+
+	// FlagsEntry is what an interrupt gate clears of them.
+	FlagsEntry = virt.FlagTF | virt.FlagRF | flagNT | flagVM | flagIOPL // TF RF NT VM IOPL
+	// FlagsIret is what iret sets of them: ID AC RF NT OF DF TF SF ZF AF PF CF.
+	FlagsIret = 0x254dd5
+)
+
+// InSyscall is VGCF_in_syscall in iret's frame (arch-x86/xen-x86_64.h).
+const InSyscall = 1 << 8
+
+// Bits of a page fault's error code (APM vol. 2, 8.4.2).
+const (
+	faultPresent = 1 << 0
+	faultWrite   = 1 << 1
+	faultUser    = 1 << 2
+)
+
+// info is where a vcpu's vcpu_info is (xen.h).
+type info struct {
+	page mm.Page
+	off  int
+}
+
+// cr2Offset is arch.cr2 in a 64-bit guest's vcpu_info (arch-x86/xen-x86_64.h).
+const cr2Offset = 16
+
+// gate is a vcpu's Gate with what else the loop needs for it.
+type gate struct {
+	*Gate
+	assist *atomic.Uint64
+	info   atomic.Pointer[info]
+}
+
+// SetGate implements VCPU.
+func (v *vcpu) SetGate(g *Gate, assist *atomic.Uint64) {
+	if v.ctx.narrow != 0 || v.ctx.hostView != 0 {
+		return // another frame; or the guest's memory isn't there after an exit
+	}
+	v.gate.Gate, v.gate.assist = g, assist
+}
+
+// SetInfo implements VCPU.
+func (v *vcpu) SetInfo(pg mm.Page, off int) { v.gate.info.Store(&info{pg, off}) }
+
+// Why the loop does it here: two of three exits of a busy guest are these, and the way
+// through Go's scheduler and the personality costs several times of what there is to do.
+
+// pass does an exit that only takes the guest from its process to its kernel or back, and
+// tells whether it did. If not, nothing has happened: it is for Go to do, or to refuse, what is
+// out of the ordinary. pvcpu's Syscall, Iret and Deliver say what is to be done.
+//
+// Guest memory is reached by the guest's addresses, as its page tables, which are loaded, allow
+// it: the vcpu counts as running meanwhile, so that no other takes a page away.
+//
+//go:nosplit
+func (v *vcpu) pass() bool {
+	g, c := &v.gate, v.ctx
+	if g.Gate == nil {
+		return false
+	}
+	switch {
+	case c.vec == vecPageFault:
+		return g.pageFault(c, &v.sys[kernelGSBase])
+	case c.vec != vecSyscall:
+		return false
+	case g.UserMode:
+		if !g.enter(c, &v.sys[kernelGSBase], g.Syscall64.Address, g.Syscall64.MaskEvents, noCode) {
+			return false
+		}
+		c.regs.RFLAGS &^= flagDF
+		return true
+	case c.regs.RAX == xenabi.HypercallIret:
+		return g.iret(c, &v.sys[kernelGSBase])
+	}
+	return false
+}
+
+// due tells whether an event is to be delivered to the guest.
+//
+//go:nosplit
+func (g *gate) due() bool {
+	i := g.info.Load()
+	return i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallPending) != 0 && i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) == 0
+}
+
+// pageFault brings a page fault to the guest's kernel. What may be a write to a page table, or
+// the processor's own access to the LDT, is for others.
+//
+//go:nosplit
+func (g *gate) pageFault(c *context, kernelGS *uint64) bool {
+	t := &g.Traps[vecPageFault]
+	i := g.info.Load()
+	if c.err&faultUser == 0 || !g.UserMode && c.err&(faultPresent|faultWrite) == faultPresent|faultWrite || i == nil {
+		return false
+	}
+	code := c.err
+	if !g.UserMode {
+		code &^= faultUser // a kernel in ring 3 learns what it would in ring 0
+	}
+	at := c.cr2
+	if !g.enter(c, kernelGS, t.Address, t.Flags&TrapMaskEvents != 0, code) {
+		return false
+	}
+	i.page.Store64(i.off+cr2Offset, at)
+	return true
+}
+
+// What the entry code and package virt call them.
+const (
+	vecPageFault = virt.VectorPF
+	kernelGSBase = virt.KernelGSBase
+)
+
+// frame is what iret takes from the stack; what enter pushes is less.
+type frame [9]uint64
+
+// noCode is no error code.
+const noCode = ^uint64(0)
+
+// enter pushes what an interrupt gate would, and RCX and R11, on the kernel's stack, and goes
+// to the kernel at address at.
+//
+//go:nosplit
+func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code uint64) bool {
+	i := g.info.Load()
+	if i == nil || at == 0 || !isCanonical(at) || g.Root == 0 {
+		return false
+	}
+	r := &c.regs
+	user, sp, cs, ss := g.UserMode, r.RSP, c.cs&0xffff, c.ss&0xffff
+	if user {
+		sp = g.KernelSP
+	} else {
+		cs &^= 3 // a kernel sees itself in ring 0
+	}
+	flags := r.RFLAGS &^ (virt.FlagIF | flagIOPL)
+	if i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) != 0 {
+		cs |= 1 << 32
+	} else {
+		flags |= 1 << 9
+	}
+	if g.assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
+		flags |= uint64(g.IOPL) << ioplShift
+	}
+	f, first, words := frame{r.RCX, r.R11, code, r.RIP, cs, flags, r.RSP, ss}, uint64(0), uint64(8)
+	if code == noCode {
+		f[1], f[2] = r.RCX, r.R11
+		first, words = 1, 7
+	}
+	sp = sp&^15 - words*8
+	if !guestRange(sp, words*8) {
+		return false
+	}
+	if user {
+		g.toggle(c, kernelGS)
+		loadRoot(c.cr3)
+	}
+	if !store(sp, &f, first, words) {
+		if user {
+			g.toggle(c, kernelGS)
+			loadRoot(c.cr3)
+		}
+		return false
+	}
+	r.RSP, r.RIP = sp, at
+	c.cs, c.ss = SelCode64, SelData
+	r.RFLAGS = r.RFLAGS&^FlagsEntry | virt.FlagIF | flagFixed
+	if mask {
+		i.page.Store8(i.off+xenabi.VCPUEvtchnUpcallMask, 1)
+	}
+	return true
+}
+
+// iret is the hypercall of that name.
+//
+//go:nosplit
+func (g *gate) iret(c *context, kernelGS *uint64) bool {
+	// rax, r11, rcx, flags, rip, cs, rflags, rsp, ss (struct iret_context)
+	var f frame
+	r, i := &c.regs, g.info.Load()
+	if g.NMIMasked || i == nil || !guestRange(r.RSP, uint64(len(f))*8) || !load(&f, r.RSP, uint64(len(f))) {
+		return false
+	}
+	flags, cs, ss := f[6], f[5]&0xffff, f[8]&0xffff
+	process := cs&3 == 3
+	if !isCanonical(f[4]) || process && g.UserRoot == 0 {
+		return false
+	}
+	if process {
+		g.toggle(c, kernelGS)
+	}
+	r.RAX, r.RIP, r.RSP = f[0], f[4], f[7]
+	r.RFLAGS = flags&FlagsIret | virt.FlagIF | flagFixed
+	if f[3]&InSyscall != 0 { // as SYSRET leaves them
+		c.cs, c.ss = SelCode64, SelData
+		r.RCX, r.R11 = r.RIP, r.RFLAGS
+	} else {
+		c.cs, c.ss = cs|3, ss|3
+		r.RCX, r.R11 = f[2], f[1]
+	}
+	if g.assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
+		g.IOPL = uint8(flags >> ioplShift & 3)
+	}
+	mask := uint8(0)
+	if flags&(virt.FlagIF) == 0 {
+		mask = 1
+	}
+	i.page.Store8(i.off+xenabi.VCPUEvtchnUpcallMask, mask)
+	return true
+}
+
+// toggle changes the mode: the page tables, and the GS base as SWAPGS.
+//
+//go:nosplit
+func (g *gate) toggle(c *context, kernelGS *uint64) {
+	g.UserMode = !g.UserMode
+	c.gsBase, *kernelGS = *kernelGS, c.gsBase
+	root := g.Root
+	if g.UserMode {
+		root = g.UserRoot
+	}
+	c.cr3 = uint64(root) << mm.PageShift
+}
+
+// guestRange tells whether n bytes at a are a guest's addresses, none of the hypervisor's.
+//
+//go:nosplit
+func guestRange(a, n uint64) bool {
+	const lowEnd = 1 << 47
+	return a+n >= a && (a+n <= lowEnd || a >= xenabi.HypervisorVirtEnd64)
+}
+
+//go:nosplit
+func isCanonical(a uint64) bool { t := int64(a) >> 47; return t == 0 || t == -1 }

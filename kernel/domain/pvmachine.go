@@ -1,6 +1,8 @@
 package domain
 
 import (
+	"sync/atomic"
+
 	"nidus/kernel/virt"
 	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
@@ -13,10 +15,17 @@ import (
 
 // pvMachine is a vcpu as its pvcpu.CPU sees it.
 type pvMachine struct {
-	v   *VCPU
-	hv  pv.VCPU
-	gdt []mm.MFN             // that it holds as pages of descriptors
-	ldt [pv.LDTFrames]mm.MFN // the same; 0: not there
+	v    *VCPU
+	hv   pv.VCPU
+	info atomic.Pointer[infoPlace]
+	gdt  []mm.MFN             // that it holds as pages of descriptors
+	ldt  [pv.LDTFrames]mm.MFN // the same; 0: not there
+}
+
+// infoPlace is where vcpu_info is.
+type infoPlace struct {
+	page mm.Page
+	off  int
 }
 
 var (
@@ -46,6 +55,7 @@ func (v *VCPU) InfoMoved() {
 		return
 	}
 	if pg, off, ok := v.Domain.Events.VCPUInfo(v.ID); ok {
+		v.machine.info.Store(&infoPlace{pg, off})
 		v.machine.hv.SetInfo(pg, off)
 		v.Notify() // an event may have come to either place
 	}
@@ -83,24 +93,24 @@ func (m *pvMachine) ReadPhys(a mm.GuestPhys, dst []byte) error {
 
 // UpcallPending implements pvcpu.Machine.
 func (m *pvMachine) UpcallPending() bool {
-	pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID)
-	return ok && pg.Load8(off+xenabi.VCPUEvtchnUpcallPending) != 0
+	i := m.info.Load()
+	return i != nil && i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallPending) != 0
 }
 
 // UpcallMask implements pvcpu.Machine.
 func (m *pvMachine) UpcallMask() bool {
-	pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID)
-	return !ok || pg.Load8(off+xenabi.VCPUEvtchnUpcallMask) != 0
+	i := m.info.Load()
+	return i == nil || i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) != 0
 }
 
 // SetUpcallMask implements pvcpu.Machine.
 func (m *pvMachine) SetUpcallMask(on bool) {
-	if pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID); ok {
+	if i := m.info.Load(); i != nil {
 		b := uint8(0)
 		if on {
 			b = 1
 		}
-		pg.Store8(off+xenabi.VCPUEvtchnUpcallMask, b)
+		i.page.Store8(i.off+xenabi.VCPUEvtchnUpcallMask, b)
 	}
 }
 
@@ -110,25 +120,25 @@ func (m *pvMachine) cr2Offset() int { return 2 * int(m.v.PV.Width) }
 
 // CR2 implements pvcpu.Machine.
 func (m *pvMachine) CR2() uint64 {
-	pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID)
+	i := m.info.Load()
 	switch {
-	case !ok:
+	case i == nil:
 		return 0
 	case m.v.PV.Width == xenabi.Guest32:
-		return uint64(pg.Load32(off + m.cr2Offset()))
+		return uint64(i.page.Load32(i.off + m.cr2Offset()))
 	}
-	return pg.Load64(off + m.cr2Offset())
+	return i.page.Load64(i.off + m.cr2Offset())
 }
 
 // SetCR2 implements pvcpu.Machine.
 func (m *pvMachine) SetCR2(x uint64) {
-	pg, off, ok := m.v.Domain.Events.VCPUInfo(m.v.ID)
+	i := m.info.Load()
 	switch {
-	case !ok:
+	case i == nil:
 	case m.v.PV.Width == xenabi.Guest32:
-		pg.Store32(off+m.cr2Offset(), uint32(x))
+		i.page.Store32(i.off+m.cr2Offset(), uint32(x))
 	default:
-		pg.Store64(off+m.cr2Offset(), x)
+		i.page.Store64(i.off+m.cr2Offset(), x)
 	}
 }
 

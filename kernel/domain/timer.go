@@ -40,6 +40,9 @@ func (v *VCPU) nextTimer() int64 {
 	return at
 }
 
+// TimersMoved tells whether the thread isn't armed for what is the next timer now.
+func (v *VCPU) TimersMoved() bool { return v.nextTimer() != v.timers.armed }
+
 // Timers fires what is due, and arms the thread for the next one.
 func (v *VCPU) Timers() {
 	t := &v.timers

@@ -237,6 +237,10 @@ func (v *VCPU) MustStop() bool {
 // Clear forgets that something is pending: the caller looks at everything next.
 func (v *VCPU) Clear() { v.pending.Store(0) }
 
+// Noticed tells whether there was a Notify since the last time, which comes with all that
+// MustStop tells, and forgets it: the caller looks at everything next.
+func (v *VCPU) Noticed() bool { return v.pending.Load() != 0 && v.pending.Swap(0) != 0 }
+
 // Block waits until Notify, the vcpu's next timer, or the time at (0: none). What
 // came since Clear ends it at once.
 func (v *VCPU) Block(at int64) {

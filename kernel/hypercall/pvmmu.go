@@ -47,14 +47,14 @@ func mmuErr(err error) int64 {
 type mmuList struct {
 	list, pdone uint64
 	n, done     uint32
-	began       int64
+	began       int64 // when tired looked first; most lists are short
 }
 
 // beginList reads the arguments that mmu_update and mmuext_op have in common: the list, its
 // length, where the number of those done goes, and whose frames are meant, which can be the
 // domain's own only.
 func (c *call) beginList() (l mmuList, res int64) {
-	l = mmuList{list: c.arg[0], n: uint32(c.arg[1]), pdone: c.arg[2], began: c.d.Host.Clock.Now()}
+	l = mmuList{list: c.arg[0], n: uint32(c.arg[1]), pdone: c.arg[2]}
 	if l.n&mmuPreempted != 0 {
 		l.n &^= mmuPreempted
 		if l.pdone != 0 {
@@ -100,7 +100,14 @@ func (l *mmuList) step(size uint64) {
 
 // tired tells whether the call has to let others run, after its first i requests.
 func (c *call) tired(l *mmuList, i int) bool {
-	return i >= mmuBatch || i > 0 && i&63 == 0 && c.d.Host.Clock.Now()-l.began > mmuNanos
+	if i >= mmuBatch || i == 0 || i&63 != 0 {
+		return i >= mmuBatch
+	}
+	now := c.d.Host.Clock.Now()
+	if l.began == 0 {
+		l.began = now
+	}
+	return now-l.began > mmuNanos
 }
 
 // endList ends the call with a result, or lets the guest repeat it for the rest.
@@ -130,24 +137,20 @@ func mmuUpdate(c *call) int64 {
 		return res
 	}
 	const size = 16
-	var reqs [len(c.buf) / size]xenabi.MMUUpdate
 	for i := 0; l.n > 0; {
 		if c.tired(&l, i) {
 			return c.endList(&l, 0, true)
 		}
 		// As many as fit at once; one, if there is no memory behind the others.
-		n := min(int(l.n), len(reqs))
+		n := min(int(l.n), len(c.buf)/size)
 		b, ok := c.in(l.list, n*size)
 		if !ok {
-			if n, b, ok = 1, c.buf[:size], c.v.CopyIn(mm.GuestVirt(l.list), c.buf[:size]) == nil; !ok {
+			if b, ok = c.in(l.list, size); !ok {
 				return c.endList(&l, errno(xenabi.EFAULT), false)
 			}
 		}
-		for k := range n {
-			reqs[k] = xenabi.MMUUpdate{Ptr: binary.LittleEndian.Uint64(b[k*size:]), Val: binary.LittleEndian.Uint64(b[k*size+8:])}
-		}
-		for _, r := range reqs[:n] {
-			err := c.v.MMU.Update(r.Ptr, r.Val)
+		for ; len(b) > 0; b = b[size:] {
+			err := c.v.MMU.Update(binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]))
 			if err != nil {
 				return c.endList(&l, mmuErr(err), err == pvmmu.ErrAgain)
 			}

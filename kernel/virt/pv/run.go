@@ -34,11 +34,12 @@ func (v *vcpu) loop() stop {
 			return stopBadCPU
 		}
 		// First running, then the request: whoever makes one does the opposite, so one
-		// of the two sees the other.
-		atomic.StoreUint64(&c.cpu, cpu)
-		atomic.StoreUint32(&c.running, 1)
+		// of the two sees the other. The exchange is the fence between them; the others
+		// are plain stores and loads, which an x86 processor keeps in order as they are
+		// needed (APM vol. 2, 7.2).
+		c.cpu, c.running = cpu, 1
 		if atomic.SwapUint32(&c.kick, 0) != 0 {
-			atomic.StoreUint32(&c.running, 0)
+			c.running = 0
 			interruptsOn()
 			return stopKick
 		}
@@ -48,11 +49,11 @@ func (v *vcpu) loop() stop {
 			if !v.gate.due() {
 				goto again
 			}
-			atomic.StoreUint32(&c.running, 0)
+			c.running = 0
 			interruptsOn()
 			return stopKick
 		}
-		atomic.StoreUint32(&c.running, 0)
+		c.running = 0
 		if vec := c.vec; vec >= firstInterrupt && vec < vecSyscall && vec != v.softVector {
 			takeInterrupt(vec)
 			continue
@@ -73,7 +74,7 @@ const flagsUser = 0x250dd5
 //go:nosplit
 func (v *vcpu) before(cpu uint64) {
 	c := v.ctx
-	if atomic.SwapUint32(&c.flush, 0) != 0 {
+	if atomic.LoadUint32(&c.flush) != 0 && atomic.SwapUint32(&c.flush, 0) != 0 {
 		c.reload = 1
 	}
 	c.regs.RFLAGS = c.regs.RFLAGS&flagsUser | virt.FlagIF | 2

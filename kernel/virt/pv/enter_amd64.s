@@ -108,6 +108,7 @@ TEXT ·store(SB),NOSPLIT,$0-33
 	MOVQ	first+16(FP), AX
 	LEAQ	(SI)(AX*8), SI
 	MOVQ	words+24(FP), CX
+	SHLQ	$3, CX
 	CALL	copy<>(SB)
 	MOVB	AX, ret+32(FP)
 	RET
@@ -117,11 +118,36 @@ TEXT ·load(SB),NOSPLIT,$0-25
 	MOVQ	to+0(FP), DI
 	MOVQ	from+8(FP), SI
 	MOVQ	words+16(FP), CX
+	SHLQ	$3, CX
 	CALL	copy<>(SB)
 	MOVB	AX, ret+24(FP)
 	RET
 
-// copy moves CX words from SI to DI; AX is 1. After a fault faulted returns for it, with AX 0.
+// func copyIn(to []byte, from uint64) bool
+TEXT ·copyIn(SB),NOSPLIT,$0-33
+	MOVQ	to_base+0(FP), DI
+	MOVQ	to_len+8(FP), CX
+	MOVQ	from+24(FP), SI
+	CALL	copy<>(SB)
+	MOVB	AX, ret+32(FP)
+	RET
+
+// func copyOut(to uint64, from []byte) bool
+TEXT ·copyOut(SB),NOSPLIT,$0-33
+	MOVQ	to+0(FP), DI
+	MOVQ	from_base+8(FP), SI
+	MOVQ	from_len+16(FP), CX
+	CALL	copy<>(SB)
+	MOVB	AX, ret+32(FP)
+	RET
+
+// func rootLoaded() uint64
+TEXT ·rootLoaded(SB),NOSPLIT,$0-8
+	MOVQ	CR3, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+// copy moves CX bytes from SI to DI; AX is 1. After a fault faulted returns for it, with AX 0.
 // Interrupts are off.
 TEXT copy<>(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	GS_CTX(GS), BX
@@ -132,13 +158,26 @@ TEXT copy<>(SB),NOSPLIT|NOFRAME,$0
 	STAC
 begin:
 	MOVQ	$2, GS_RISKY(GS)
+	SUBQ	$8, CX
+	JB	tail
 word:
 	MOVQ	(SI), AX
 	MOVQ	AX, (DI)
 	ADDQ	$8, SI
 	ADDQ	$8, DI
+	SUBQ	$8, CX
+	JAE	word
+tail:
+	ADDQ	$8, CX
+	JEQ	copied
+byte:
+	MOVB	(SI), AX
+	MOVB	AX, (DI)
+	ADDQ	$1, SI
+	ADDQ	$1, DI
 	SUBQ	$1, CX
-	JNE	word
+	JNE	byte
+copied:
 	MOVQ	$0, GS_RISKY(GS)
 	TESTQ	DX, DX
 	JEQ	done

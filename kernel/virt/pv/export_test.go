@@ -57,6 +57,7 @@ func (m *Memory) cpu() uint64          { return 0 }
 func (m *Memory) takeInterrupt(uint64) {}
 func (m *Memory) setTSCAux(uint64)     {}
 func (m *Memory) loadRoot(cr3 uint64)  { m.Root = mm.MFN(cr3 >> mm.PageShift) }
+func (m *Memory) rootLoaded() uint64   { return uint64(m.Root) << mm.PageShift }
 func (m *Memory) access(at uint64, word *uint64, write bool) bool {
 	old, ok := m.Words[m.Root][at]
 	if !ok {
@@ -69,3 +70,6 @@ func (m *Memory) access(at uint64, word *uint64, write bool) bool {
 	}
 	return true
 }
+
+// Running tells whether who takes memory away waits for the vcpu.
+func (b Bare) Running() bool { return b.ctx.running != 0 }

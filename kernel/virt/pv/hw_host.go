@@ -14,6 +14,7 @@ type processor interface {
 	// access copies a word at a guest's address, by the tables that loadRoot loaded last.
 	access(at uint64, word *uint64, write bool) bool
 	loadRoot(cr3 uint64)
+	rootLoaded() uint64
 }
 
 var simulated processor
@@ -58,6 +59,31 @@ func store(to uint64, from *frame, first, words uint64) bool {
 
 //go:nosplit
 func load(to *frame, from, words uint64) bool { return copyWords(from, to[:words], false) }
+
+func copyIn(to []byte, from uint64) bool  { return copyBytes(from, to, false) }
+func copyOut(to uint64, from []byte) bool { return copyBytes(to, from, true) }
+func rootLoaded() uint64                  { return simulated.rootLoaded() }
+
+// copyBytes copies by words of 8 bytes.
+func copyBytes(at uint64, b []byte, write bool) bool {
+	for i := range b {
+		var w uint64
+		a := at + uint64(i)
+		shift := a % 8 * 8
+		if !simulated.access(a&^7, &w, false) {
+			return false
+		}
+		if !write {
+			b[i] = byte(w >> shift)
+			continue
+		}
+		w = w&^(0xff<<shift) | uint64(b[i])<<shift
+		if !simulated.access(a&^7, &w, true) {
+			return false
+		}
+	}
+	return true
+}
 
 //go:nosplit
 func copyWords(at uint64, words []uint64, write bool) bool {

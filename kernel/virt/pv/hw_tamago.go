@@ -46,6 +46,17 @@ func store(to uint64, from *frame, first, words uint64) bool
 
 //go:noescape
 func load(to *frame, from, words uint64) bool
+
+// copyIn and copyOut do the same for bytes.
+
+//go:noescape
+func copyIn(to []byte, from uint64) bool
+
+//go:noescape
+func copyOut(to uint64, from []byte) bool
+
+// rootLoaded returns the page tables that are loaded.
+func rootLoaded() uint64
 func entries() (trap, fault, iret, syscall, syscall32 uint64)
 
 // hostFPU returns the components of the FPU's state that XSAVE keeps, 0 without XSAVE, and

@@ -32,6 +32,11 @@ type VCPU interface {
 	// is; what was there before stays the vcpu's. Until both are known, Go does it.
 	SetGate(g *Gate, assist *atomic.Uint64)
 	SetInfo(pg mm.Page, off int)
+	// CopyIn and CopyOut copy from and to a 64-bit guest's address, by the page tables that
+	// it runs on, and tell whether they did. If not, nothing has been written, and it is for
+	// the caller to walk the tables. The vcpu's own goroutine calls them.
+	CopyIn(dst []byte, from mm.GuestVirt) bool
+	CopyOut(to mm.GuestVirt, src []byte) bool
 	// Leave makes the calling thread, the vcpu's, leave the guest's page tables.
 	Leave()
 	// Area is the domain's part of the hypervisor's slots.

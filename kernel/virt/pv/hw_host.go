@@ -104,4 +104,4 @@ func (m *Machine) Enable() error { return ErrNoRings }
 func (m *Machine) Disable() {}
 
 // Run implements virt.VCPU.
-func (v *vcpu) Run(e *virt.Exit) { v.finish(v.loop(), e) }
+func (v *vcpu) Run(e *virt.Exit) { v.finish(v.loop(true), e) }

@@ -127,13 +127,22 @@ func (m *Machine) Disable() {
 // Run implements virt.VCPU.
 func (v *vcpu) Run(e *virt.Exit) { v.finish(v.guest(), e) }
 
-// guest is loop as a system call: the collector needn't wait for it.
+// guest is loop; from the first interrupt on as a system call, so that the collector needn't
+// wait for it. Until then the goroutine runs, for the runtime, and who wants it to stop (the
+// collector, or sysmon after 10 ms) sends its thread a signal, which is an interrupt: most
+// stays in the guest are over before one comes, and entering and leaving a system call
+// each time costs as much as a short hypercall. Other goroutines don't wait for its P: there is one
+// for each vcpu beyond those of the CPUs.
 //
 //go:nosplit
 //go:noinline
 func (v *vcpu) guest() stop {
+	why := v.loop(false)
+	if why != stopInterrupt {
+		return why
+	}
 	entersyscall()
-	why := v.loop()
+	why = v.loop(true)
 	exitsyscall()
 	return why
 }

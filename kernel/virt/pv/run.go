@@ -14,17 +14,20 @@ const (
 	stopExit stop = iota
 	stopKick
 	stopBadCPU // a CPU that the machine was not made for
+	// stopInterrupt is an interrupt, which has been taken: the guest goes on, but as a
+	// system call of the runtime's. See guest.
+	stopInterrupt
 )
 
 // firstInterrupt is the first vector that is no exception.
 const firstInterrupt = 32
 
-// loop enters the guest until an exit needs Go. The runtime thinks that it is a
+// loop enters the guest until an exit needs Go; with away, the runtime thinks that it is a
 // system call: nothing here allocates, blocks, splits the stack or stores a pointer.
 // Each round begins with interrupts off, on whatever CPU the thread is by then.
 //
 //go:nosplit
-func (v *vcpu) loop() stop {
+func (v *vcpu) loop(away bool) stop {
 	c := v.ctx
 	for {
 		cpu := interruptsOff()
@@ -56,6 +59,9 @@ func (v *vcpu) loop() stop {
 		c.running = 0
 		if vec := c.vec; vec >= firstInterrupt && vec < vecSyscall && vec != v.softVector {
 			takeInterrupt(vec)
+			if !away {
+				return stopInterrupt
+			}
 			continue
 		}
 		trace.Add(cpu, trace.Exit, uint32(v.id), c.vec)

@@ -22,13 +22,14 @@ func (d *Domain) getPage(e entry, g foreign) error {
 	if g.ok {
 		owner = g.owner
 	}
-	if i := d.mem.Frames().Info(m); i.Owner != owner || i.Kind != mm.FrameGuest {
+	switch err := d.ref(m, owner); err {
+	case nil:
+		return d.getMapped(e, owner)
+	case ErrFrame:
 		return d.getSpecial(e)
-	}
-	if err := d.ref(m, owner); err != nil {
+	default:
 		return err
 	}
-	return d.getMapped(e, owner)
 }
 
 // ref takes a reference to RAM of owner's. It takes none, not for a moment, to other frames:

@@ -27,6 +27,13 @@ func (d *Domain) validate(s *step, budget *int) {
 	from, to := s.typ.hole()
 	n := d.entries(s.typ)
 	for s.next < n {
+		if s.typ == L1 {
+			k := emptyFrom(t, s.next, min(n-s.next, max(*budget, 0)))
+			s.next, *budget = s.next+k, *budget-k
+			if s.next == n {
+				break
+			}
+		}
 		if *budget <= 0 {
 			return
 		}
@@ -63,6 +70,27 @@ func (d *Domain) validate(s *step, budget *int) {
 	for w := f.load(); !f.cas(w, w|validated); w = f.load() {
 	}
 	d.up(false)
+}
+
+// emptyFrom is how many of the n entries from i on are not present, up to the first that is;
+// emptyBefore is the same of the n before i, backwards. Most entries of an L1 table are, and a
+// process has a dozen tables.
+func emptyFrom(t *mm.Table, i, n int) int {
+	for k, e := range t[i : i+n] {
+		if entry(e).is(present) {
+			return k
+		}
+	}
+	return n
+}
+
+func emptyBefore(t *mm.Table, i, n int) int {
+	for k := range n {
+		if entry(t[i-1-k]).is(present) {
+			return k
+		}
+	}
+	return n
 }
 
 // admit takes the references of an entry. If a table is to be validated for it, child is its
@@ -131,6 +159,13 @@ func (d *Domain) undo(s *step, budget *int) {
 	from, to := s.typ.hole()
 	s.next = min(s.next, d.entries(s.typ))
 	for s.next > 0 {
+		if s.typ == L1 {
+			k := emptyBefore(t, s.next, min(s.next, max(*budget, 0)))
+			s.next, *budget = s.next-k, *budget-k
+			if s.next == 0 {
+				break
+			}
+		}
 		if *budget <= 0 {
 			return
 		}

@@ -91,6 +91,13 @@ func (m *pvMachine) ReadPhys(a mm.GuestPhys, dst []byte) error {
 	return m.v.Domain.Space.ReadPhys(a, dst)
 }
 
+// EventDue tells whether an event is to be delivered to a PV guest: what PV.EventDue says, for
+// each entry.
+func (v *VCPU) EventDue() bool {
+	i := v.machine.info.Load()
+	return i != nil && i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallPending) != 0 && i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) == 0
+}
+
 // UpcallPending implements pvcpu.Machine.
 func (m *pvMachine) UpcallPending() bool {
 	i := m.info.Load()

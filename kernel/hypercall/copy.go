@@ -23,15 +23,15 @@ func (c *call) out(a uint64, b []byte) int64 {
 
 // read fills s from guest memory, in the layout of the calling code.
 func (c *call) read(a uint64, s xenabi.Struct) bool {
-	b, ok := c.in(a, xenabi.Size(c.w, s))
-	return ok && xenabi.Decode(c.w, b, s)
+	b, ok := c.in(a, c.codec.Size(c.w, s))
+	return ok && c.codec.Decode(c.w, b, s)
 }
 
 // write puts s into guest memory.
 func (c *call) write(a uint64, s xenabi.Struct) int64 {
-	b := c.buf[:xenabi.Size(c.w, s)]
+	b := c.buf[:c.codec.Size(c.w, s)]
 	clear(b)
-	xenabi.Encode(c.w, b, s)
+	c.codec.Encode(c.w, b, s)
 	return c.out(a, b)
 }
 

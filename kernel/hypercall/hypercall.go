@@ -79,6 +79,8 @@ type call struct {
 	gfns   [memBatch]mm.GFN
 	buf    [1024]byte
 	grants gnttab.Caller
+	codec  xenabi.Codec
+	ext    xenabi.MMUExtOp
 	frames pvFrames // of a PV guest
 }
 

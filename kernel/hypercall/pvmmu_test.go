@@ -384,11 +384,14 @@ func TestUpdateVAMapping(t *testing.T) {
 }
 
 // update is a mmu_update of a 64-bit guest, and nothing besides.
-func (g *mmuGuest) update(list, n uint64) {
+func (g *mmuGuest) update(list, n uint64) { g.list(updateNr, list, n) }
+
+// list is a hypercall with a list of requests.
+func (g *mmuGuest) list(nr, list, n uint64) {
 	r := g.v.HV.Regs()
-	r.RAX, r.RDI, r.RSI, r.RDX, r.R10 = updateNr, list, n, 0, self
+	r.RAX, r.RDI, r.RSI, r.RDX, r.R10 = nr, list, n, 0, self
 	if g.last = pvMMU.handle(g.v); r.RAX != 0 {
-		g.Fatalf("mmu_update: %d", int64(r.RAX))
+		g.Fatalf("hypercall %d: %d", nr, int64(r.RAX))
 	}
 }
 
@@ -429,6 +432,18 @@ func TestMMUUpdateDoesNotAllocate(t *testing.T) {
 	list := g.updates(g.at(3, 1), g.to(5, 3), g.at(3, 1), g.to(6, 3))
 	if n := testing.AllocsPerRun(100, func() { g.update(list, 2) }); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestMMUExtDoesNotAllocate(t *testing.T) {
+	g := newMMUGuest(t, 64)
+	g.pinned()
+	list := g.exts(xenabi.MMUExtOp{Cmd: xenabi.MMUExtTlbFlushAll}, xenabi.MMUExtOp{Cmd: xenabi.MMUExtTlbFlushAll})
+	if n := testing.AllocsPerRun(100, func() { g.list(xenabi.HypercallMMUExtOp, list, 2) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if g.all < 200 {
+		t.Errorf("%d flushes", g.all)
 	}
 }
 

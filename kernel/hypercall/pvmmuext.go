@@ -12,16 +12,15 @@ func mmuExtOp(c *call) int64 {
 	if res != 0 {
 		return res
 	}
-	var op xenabi.MMUExtOp
-	size := uint64(xenabi.Size(c.w, &op))
+	size := uint64(c.codec.Size(c.w, &c.ext))
 	for i := 0; l.n > 0; i++ {
 		if c.tired(&l, i) {
 			return c.endList(&l, 0, true)
 		}
-		if !c.read(l.list, &op) {
+		if !c.read(l.list, &c.ext) {
 			return c.endList(&l, errno(xenabi.EFAULT), false)
 		}
-		err := c.mmuExt(&op)
+		err := c.mmuExt(&c.ext)
 		if err == pvmmu.ErrAgain {
 			return c.endList(&l, 0, true)
 		}

@@ -6,34 +6,47 @@ import "encoding/binary"
 // its fields. The types of this package implement it.
 type Struct interface{ layout(c *codec) }
 
+// Codec measures, reads and writes structures. One that is kept spares an allocation each time;
+// it has one user at a time. The zero value is ready.
+type Codec struct{ c codec }
+
 // Size returns how many bytes s takes in a guest of width w (C's sizeof).
-func Size(w Width, s Struct) int {
-	c := codec{w: w, mode: measure}
-	s.layout(&c)
-	return c.end()
+func (k *Codec) Size(w Width, s Struct) int {
+	k.c = codec{w: w, mode: measure}
+	s.layout(&k.c)
+	return k.c.end()
 }
 
 // Decode fills s from b, a private copy of a guest's bytes, and tells whether b
 // was long enough; if not, s is unchanged.
-func Decode(w Width, b []byte, s Struct) bool {
-	if len(b) < Size(w, s) {
+func (k *Codec) Decode(w Width, b []byte, s Struct) bool {
+	if len(b) < k.Size(w, s) {
 		return false
 	}
-	c := codec{w: w, mode: decode, b: b}
-	s.layout(&c)
+	k.c = codec{w: w, mode: decode, b: b}
+	s.layout(&k.c)
 	return true
 }
 
 // Encode writes s to b and tells whether b was long enough; if not, b is
 // unchanged. Padding keeps what b had.
-func Encode(w Width, b []byte, s Struct) bool {
-	if len(b) < Size(w, s) {
+func (k *Codec) Encode(w Width, b []byte, s Struct) bool {
+	if len(b) < k.Size(w, s) {
 		return false
 	}
-	c := codec{w: w, mode: encode, b: b}
-	s.layout(&c)
+	k.c = codec{w: w, mode: encode, b: b}
+	s.layout(&k.c)
 	return true
 }
+
+// Size is a Codec's.
+func Size(w Width, s Struct) int { return new(Codec).Size(w, s) }
+
+// Decode is a Codec's.
+func Decode(w Width, b []byte, s Struct) bool { return new(Codec).Decode(w, b, s) }
+
+// Encode is a Codec's.
+func Encode(w Width, b []byte, s Struct) bool { return new(Codec).Encode(w, b, s) }
 
 type mode uint8
 

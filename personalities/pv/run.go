@@ -74,6 +74,9 @@ func (v *vcpu) deliver() bool {
 			return false
 		}
 	}
+	if !v.EventDue() {
+		return true
+	}
 	if _, err := v.PV.DeliverEvent(); err != nil {
 		v.crash(err)
 		return false
@@ -128,7 +131,7 @@ func (v *vcpu) call() error {
 }
 
 // due tells whether something waits to be delivered to the guest.
-func (v *vcpu) due() bool { return v.PV.EventDue() || v.NMIPending() && v.PV.NMIDue() }
+func (v *vcpu) due() bool { return v.EventDue() || v.NMIPending() && v.PV.NMIDue() }
 
 // exception is one that the guest's code raised.
 func (v *vcpu) exception(e virt.Event) error {

@@ -95,7 +95,7 @@ func (m *pvMachine) ReadPhys(a mm.GuestPhys, dst []byte) error {
 // each entry.
 func (v *VCPU) EventDue() bool {
 	i := v.machine.info.Load()
-	return i != nil && i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallPending) != 0 && i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) == 0
+	return i != nil && xenabi.UpcallDue(i.page.Load32(i.off))
 }
 
 // UpcallPending implements pvcpu.Machine.

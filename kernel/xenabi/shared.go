@@ -129,6 +129,12 @@ var (
 	}
 )
 
+// UpcallDue tells of the first four bytes of a vcpu_info whether an upcall is pending and not
+// masked.
+func UpcallDue(w uint32) bool {
+	return w>>(8*VCPUEvtchnUpcallPending)&0xff != 0 && w>>(8*VCPUEvtchnUpcallMask)&0xff == 0
+}
+
 // SharedInfoOf returns the layout for guests of width w; anything but Guest32
 // counts as Guest64. The caller must not change it.
 func SharedInfoOf(w Width) *SharedInfo {

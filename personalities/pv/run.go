@@ -9,6 +9,7 @@ package pv
 
 import (
 	"fmt"
+	"sync/atomic"
 
 	"nidus/kernel/domain"
 	"nidus/kernel/hypercall"
@@ -23,6 +24,8 @@ type vcpu struct {
 	*domain.VCPU
 	exit   virt.Exit
 	exits  uint32
+	hw     hw.VCPU
+	kick   *uint32 // what makes it leave its guest
 	writer tableWriter
 }
 
@@ -32,17 +35,22 @@ const clockExits = 16
 
 // Run is a vcpu's goroutine, from Start until the domain is destroyed.
 func Run(v *domain.VCPU) {
+	r := &vcpu{VCPU: v, hw: v.HV.(hw.VCPU), kick: v.HV.KickWord()}
 	// Whatever ends it, no CPU keeps page tables that are going.
-	defer v.HV.(hw.VCPU).Leave()
-	r := &vcpu{VCPU: v}
+	defer r.hw.Leave()
 	for v.Ready() {
 		if g := v.TakePVBoot(); g != nil {
 			if err := r.start(g); err != nil {
 				r.crash(err)
 			}
 		}
-		for !v.Noticed() || !v.MustStop() {
-			if r.exits++; r.exits%clockExits == 0 || r.exit.Reason == virt.ReasonKick {
+		for {
+			// All that a kick until now may have been for is looked at below.
+			kicked := atomic.LoadUint32(r.kick) != 0 && atomic.SwapUint32(r.kick, 0) != 0
+			if v.Noticed() && v.MustStop() {
+				break
+			}
+			if r.exits++; kicked || r.exits%clockExits == 0 || r.exit.Reason == virt.ReasonKick {
 				r.Timers()
 				r.UpdateTime(false)
 			} else if r.TimersMoved() {
@@ -74,7 +82,7 @@ func (v *vcpu) deliver() bool {
 			return false
 		}
 	}
-	if !v.EventDue() {
+	if !v.EventDue() || v.hw.Upcall() {
 		return true
 	}
 	if _, err := v.PV.DeliverEvent(); err != nil {

@@ -36,10 +36,17 @@ func (v *vcpu) CopyOut(to mm.GuestVirt, src []byte) bool {
 //
 //go:nosplit
 func (v *vcpu) reach(a uint64, n int) bool {
-	c := v.ctx
 	if v.gate.Gate == nil || n > maxCopy || !guestRange(a, uint64(n)) {
 		return false
 	}
+	return v.arrive()
+}
+
+// arrive is reach without an address.
+//
+//go:nosplit
+func (v *vcpu) arrive() bool {
+	c := v.ctx
 	cpu := interruptsOff()
 	atomic.StoreUint64(&c.cpu, cpu)
 	atomic.StoreUint32(&c.running, 1) // before flush is read: RequestFlush does the opposite

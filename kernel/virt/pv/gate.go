@@ -38,6 +38,7 @@ type Gate struct {
 	UserMode bool
 
 	Traps     [256]Trap
+	Event     Callback
 	Syscall64 Callback // of 64-bit processes
 	KernelSP  uint64
 
@@ -139,7 +140,24 @@ func (v *vcpu) pass() bool {
 //go:nosplit
 func (g *gate) due() bool {
 	i := g.info.Load()
-	return i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallPending) != 0 && i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) == 0
+	return xenabi.UpcallDue(i.page.Load32(i.off))
+}
+
+// upcall calls the guest's event callback. An event is due.
+//
+//go:nosplit
+func (g *gate) upcall(c *context, kernelGS *uint64) bool {
+	return g.enter(c, kernelGS, g.Event.Address, true, noCode)
+}
+
+// Upcall implements VCPU.
+func (v *vcpu) Upcall() bool {
+	if v.gate.Gate == nil || !v.arrive() {
+		return false
+	}
+	ok := v.gate.upcall(v.ctx, &v.sys[kernelGSBase])
+	v.reached()
+	return ok
 }
 
 // pageFault brings a page fault to the guest's kernel. What may be a write to a page table, or

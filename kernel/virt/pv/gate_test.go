@@ -191,6 +191,42 @@ func TestPass(t *testing.T) {
 	}
 }
 
+// TestUpcall does the same with events.
+func TestUpcall(t *testing.T) {
+	done := 0
+	for seed := range uint64(3000) {
+		a, b := newSide(seed, false), newSide(seed, false)
+		for _, s := range []*side{a, b} {
+			s.info.Store8(infoOffset+xenabi.VCPUEvtchnUpcallPending, 1)
+			s.SetUpcallMask(false)
+			s.cpu.Event = pv.Callback{Address: []uint64{0xffffffff83000000, 0}[seed%8/7], MaskEvents: seed%2 == 0}
+		}
+		if seed%16 == 1 {
+			b.hw.RequestFlush()
+		}
+		before, words := b.state(), maps.Clone(b.memory.Words[kernelRoot])
+		b.memory.Simulate()
+		if !b.hw.Upcall() {
+			b.memory.Words[kernelRoot], before[3] = words, words
+			if after := b.state(); !reflect.DeepEqual(before, after) {
+				t.Fatalf("seed %d: not done, but changed:\n%+v\n%+v", seed, before, after)
+			}
+			continue
+		}
+		done++
+		if did, err := a.cpu.DeliverEvent(); !did || err != nil {
+			t.Fatalf("seed %d: %v, %v", seed, did, err)
+		}
+		b.memory.Root = a.memory.Root
+		if x, y := a.state(), b.state(); !reflect.DeepEqual(x, y) || b.hw.Due() || b.hw.Running() {
+			t.Fatalf("seed %d:\n%+v\n%+v", seed, x, y)
+		}
+	}
+	if done < 500 || done > 2500 {
+		t.Errorf("%d done", done)
+	}
+}
+
 // TestNoPass: where the guest's memory isn't there after an exit, or before its kernel's state
 // is known, Go does all.
 func TestNoPass(t *testing.T) {

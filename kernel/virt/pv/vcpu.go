@@ -32,6 +32,10 @@ type VCPU interface {
 	// is; what was there before stays the vcpu's. Until both are known, Go does it.
 	SetGate(g *Gate, assist *atomic.Uint64)
 	SetInfo(pg mm.Page, off int)
+	// Upcall calls a 64-bit guest's event callback, if that is no more than the frame on its
+	// kernel's stack, and tells whether it did. An event is due; the vcpu's own goroutine
+	// calls it.
+	Upcall() bool
 	// CopyIn and CopyOut copy from and to a 64-bit guest's address, by the page tables that
 	// it runs on, and tell whether they did. If not, nothing has been written, and it is for
 	// the caller to walk the tables. The vcpu's own goroutine calls them.

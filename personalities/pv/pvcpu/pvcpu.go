@@ -120,7 +120,6 @@ type State struct {
 	// nothing is to be decided; else, and in 32-bit guests always, this package does.
 	pv.Gate
 
-	Event     Callback
 	Failsafe  Callback
 	Syscall32 Callback // 32-bit processes; address 0: #UD
 	Sysenter  Callback // address 0: #GP

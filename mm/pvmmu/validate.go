@@ -27,12 +27,14 @@ func (d *Domain) validate(s *step, budget *int) {
 	from, to := s.typ.hole()
 	n := d.entries(s.typ)
 	for s.next < n {
-		if s.typ == L1 {
-			k := emptyFrom(t, s.next, min(n-s.next, max(*budget, 0)))
-			s.next, *budget = s.next+k, *budget-k
-			if s.next == n {
-				break
-			}
+		stop := n
+		if s.next <= from {
+			stop = min(from, n)
+		}
+		k := emptyFrom(t, s.next, min(stop-s.next, max(*budget, 0)))
+		s.next, *budget = s.next+k, *budget-k
+		if s.next == n {
+			break
 		}
 		if *budget <= 0 {
 			return
@@ -73,24 +75,38 @@ func (d *Domain) validate(s *step, budget *int) {
 }
 
 // emptyFrom is how many of the n entries from i on are not present, up to the first that is;
-// emptyBefore is the same of the n before i, backwards. Most entries of an L1 table are, and a
-// process has a dozen tables.
+// emptyBefore is the same of the n before i, backwards. Most entries of most tables are, and a
+// process has a dozen tables: hence eight at once.
 func emptyFrom(t *mm.Table, i, n int) int {
-	for k, e := range t[i : i+n] {
-		if entry(e).is(present) {
-			return k
+	k := 0
+	for ; n-k >= 8; k += 8 {
+		if !empty8(t[i+k:]) {
+			break
 		}
 	}
-	return n
+	for k < n && !load(t, i+k).is(present) {
+		k++
+	}
+	return k
 }
 
 func emptyBefore(t *mm.Table, i, n int) int {
-	for k := range n {
-		if entry(t[i-1-k]).is(present) {
-			return k
+	k := 0
+	for ; n-k >= 8; k += 8 {
+		if !empty8(t[i-k-8:]) {
+			break
 		}
 	}
-	return n
+	for k < n && !load(t, i-k-1).is(present) {
+		k++
+	}
+	return k
+}
+
+// empty8 tells whether the first eight entries are not present.
+func empty8(e []uint64) bool {
+	e = e[:8]
+	return !entry(e[0] | e[1] | e[2] | e[3] | e[4] | e[5] | e[6] | e[7]).is(present)
 }
 
 // admit takes the references of an entry. If a table is to be validated for it, child is its
@@ -159,12 +175,14 @@ func (d *Domain) undo(s *step, budget *int) {
 	from, to := s.typ.hole()
 	s.next = min(s.next, d.entries(s.typ))
 	for s.next > 0 {
-		if s.typ == L1 {
-			k := emptyBefore(t, s.next, min(s.next, max(*budget, 0)))
-			s.next, *budget = s.next-k, *budget-k
-			if s.next == 0 {
-				break
-			}
+		start := 0
+		if s.next >= to {
+			start = to
+		}
+		k := emptyBefore(t, s.next, min(s.next-start, max(*budget, 0)))
+		s.next, *budget = s.next-k, *budget-k
+		if s.next == 0 {
+			break
 		}
 		if *budget <= 0 {
 			return

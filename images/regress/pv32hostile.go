@@ -15,6 +15,7 @@ var pv32Attacks = []attack{
 	{"iret2", 1, true, `crashed: iret to ring 2`},
 	{"vm86", 1, true, `crashed: iret to virtual 8086 mode`},
 	{"virt", 1, true, `crashed: |ended: poweroff`}, // the former is QEMU's
+	{"fuzz", 1, true, `ended: poweroff`},
 	{"push", 1, true, `crashed: the stack of the guest's kernel can't be written`},
 }
 

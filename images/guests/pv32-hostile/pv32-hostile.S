@@ -6,6 +6,7 @@
 #   iret2  and to ring 2
 #   vm86   and to virtual-8086 mode
 #   virt   IRET, the instruction, to that mode
+#   fuzz   calls every number with bad arguments
 #   push   faults with its stack in a page table
 #
 # Each attack is a line
@@ -170,6 +171,7 @@ all:	movl	$attacks_begin, attack
 	addl	$12, attack
 	cmpl	$attacks_end, attack
 	jb	1b
+last_line:
 	mov	$ends, %eax
 	call	puts
 	mov	failures, %eax
@@ -286,6 +288,7 @@ table:	mov	$RW, %esi
 
 	.include "images/guests/pv32-hostile/tables.S"
 	.include "images/guests/pv32-hostile/cpu.S"
+	.include "images/guests/pv32-hostile/fuzz.S"
 
 	.data
 	.balign	4
@@ -297,6 +300,8 @@ words:	.ascii	"iret0\0\0\0"
 	.long	vm86
 	.ascii	"virt\0\0\0\0"
 	.long	virtual
+	.ascii	"fuzz\0\0\0\0"
+	.long	fuzz
 	.ascii	"push\0\0\0\0"
 	.long	push_table
 	.long	0, 0, 0

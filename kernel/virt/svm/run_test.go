@@ -300,3 +300,20 @@ func TestWhatEmulatedProcessorsTake(t *testing.T) {
 		b.ExitCode = exitHLT
 	})
 }
+
+// TestTSCAux: the guest finds its own at each entry, also behind a PV guest.
+func TestTSCAux(t *testing.T) {
+	v, f := setup(t, tcg)
+	if err := v.Set(virt.TSCAux, 7); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		f.tscAux = 99
+		f.run(t, virt.ReasonCPUID, func(b *VMCB) {
+			if f.tscAux != 7 {
+				t.Errorf("enters with %d", f.tscAux)
+			}
+			b.ExitCode = exitCPUID
+		})
+	}
+}

@@ -33,7 +33,7 @@ func (c *Caller) mapRef(a *xenabi.GnttabMapGrantRef) xenabi.GnttabStatus {
 		c.t.tracks.giveBack(handle)
 		return st
 	}
-	a.Handle, a.DevBusAddr = handle, 0
+	a.Handle = handle
 	return xenabi.GNTSTOkay
 }
 
@@ -67,6 +67,11 @@ func (c *Caller) enter(handle uint32, m mapping, a *xenabi.GnttabMapGrantRef) xe
 		c.settle()
 		m.granter.Release(m.ref, m.use)
 		return xenabi.GNTSTNoSpace
+	}
+	// A PV guest makes the page's entry in its own list of frames from it (Linux does, where
+	// the mapping is by address); a translated one has no machine addresses.
+	if a.DevBusAddr = 0; t.direct() {
+		a.DevBusAddr = uint64(mfn) << mm.PageShift
 	}
 	return xenabi.GNTSTOkay
 }

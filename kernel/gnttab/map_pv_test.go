@@ -112,10 +112,14 @@ func TestPVMaps(t *testing.T) {
 	g.entry(8, permit, 7, 10)
 	g.entry(9, permit|xenabi.GTFReadonly, 7, 11)
 	g.entry(10, permit, 1, 12)
+	frame := g.d.Space.P2M().Lookup(10).MFN
 	mapped := func(addr uint64, ref uint32, flags uint32) (uint32, xenabi.GnttabStatus) {
 		t.Helper()
 		a := xenabi.GnttabMapGrantRef{HostAddr: addr, Flags: flags | hostMap, Ref: ref, DomID: 1}
 		p.grant(t, xenabi.GnttabOpMapGrantRef, &a)
+		if ref == 8 && a.Status == 0 && a.DevBusAddr != uint64(frame)<<12 {
+			t.Errorf("dev_bus_addr is %#x", a.DevBusAddr)
+		}
 		return a.Handle, a.Status
 	}
 	unmap := func(addr uint64, handle uint32) xenabi.GnttabStatus {
@@ -124,7 +128,6 @@ func TestPVMaps(t *testing.T) {
 		p.grant(t, xenabi.GnttabOpUnmapGrantRef, &a)
 		return a.Status
 	}
-	frame := g.d.Space.P2M().Lookup(10).MFN
 	// By address, and by the entry's machine address.
 	for name, addr := range map[string]uint64{"address": 0x5000, "entry": p.at(5)} {
 		flags := uint32(0)

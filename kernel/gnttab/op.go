@@ -144,8 +144,8 @@ func (c *Caller) run(cmd uint32) error {
 	case xenabi.GnttabOpSetupTable:
 		return c.setupTable(&a.setupTable)
 	case xenabi.GnttabOpTransfer:
-		// Only PV guests can do it, and only GNTST_bad_page leaves the page with
-		// its owner (grant_table.h).
+		// A translated guest can't do it, and for PV guests it is not there; only
+		// GNTST_bad_page leaves the page with its owner (grant_table.h).
 		a.transfer.Status = xenabi.GNTSTBadPage
 	case xenabi.GnttabOpQuerySize:
 		c.querySize(&a.querySize)
@@ -260,7 +260,8 @@ func (c *Caller) getVersion(a *xenabi.GnttabGetVersion) error {
 }
 
 // cacheFlush checks its arguments. It works on machine addresses, of which a translated
-// guest knows none, so that none is the guest's to flush; by reference is not for x86.
+// guest knows none, and a PV guest has no use for it: no device of its own, and RAM of one
+// memory type. By reference is not for x86.
 func cacheFlush(a *xenabi.GnttabCacheFlush) error {
 	const ops = xenabi.GntCacheClean | xenabi.GntCacheInval
 	switch {

@@ -10,17 +10,17 @@ import (
 
 func grantCase() Case {
 	return Case{Name: "pvh-grants", What: "two guests share pages by mapping and copying; the pages outlive who granted them",
-		Needs: []string{builder.Vmlinux, builder.Initrd}, Timeout: 3 * time.Minute, Run: sharedPages}
+		Needs: []string{builder.Vmlinux, builder.Initrd}, Timeout: 3 * time.Minute, Run: func(t *T) error { return sharedPages(t, pvh) }}
 }
 
 // sharedPages has one Debian guest give pages and another take them, by Linux's gntalloc
 // and gntdev. Then the giver is destroyed, and a third guest gets its memory: the taker
 // still reads what it mapped. In the end no frame is missing.
-func sharedPages(t *T) error {
+func sharedPages(t *T, p personality) error {
 	guest := func(name string) []byte {
-		return config(name, builder.Vmlinux, 1, 128, `ramdisk = "`+builder.Initrd+`"`, `extra = "console=hvc0 loglevel=4 panic=1 test=tick"`)
+		return p.guest(config(name, builder.Vmlinux, 1, 128, `ramdisk = "`+builder.Initrd+`"`, `extra = "console=hvc0 loglevel=4 panic=1 test=tick"`))
 	}
-	h, err := t.bootGuests(Boot{CPUs: 3, MemoryMiB: 768}, []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
+	h, err := t.bootGuests(p.host(Boot{CPUs: 3, MemoryMiB: 768}), []string{builder.Vmlinux, builder.Initrd}, map[string][]byte{
 		"giver.cfg": guest("giver"), "taker.cfg": guest("taker"), "third.cfg": guest("third")})
 	if err != nil {
 		return err

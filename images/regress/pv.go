@@ -56,6 +56,8 @@ func pvCases() []Case {
 		{Name: "pv-fork-storm", Long: true, What: "a PV guest makes 10,000 processes; no frame is missing afterwards", Needs: debian, Timeout: 10 * time.Minute, Run: forkStorm},
 		{Name: "pv-hostile", What: "a PV guest tries to get at frames, tables and registers that aren't its own: what Xen refuses, is refused",
 			Needs: []string{builder.PVHostile, builder.Vmlinux, builder.Initrd}, Timeout: 4 * time.Minute, Run: pvHostile},
+		{Name: "pv-grants", What: "two PV guests share pages by mapping and copying; the pages outlive who granted them",
+			Needs: []string{builder.Vmlinux, builder.Initrd}, Timeout: 3 * time.Minute, Run: func(t *T) error { return sharedPages(t, pv) }},
 		{Name: "pv-balloon", What: "a PV guest gives frames back, gets others, and exchanges them; the machine-to-physical table follows",
 			Needs: []string{builder.PVBalloon}, Timeout: 2 * time.Minute, Run: pvBalloon},
 		{Name: "pv-pvgrub64", What: "GRUB as a PV guest finds the menu on the guest's own disk, and boots its kernel",

@@ -23,6 +23,8 @@ var (
 	// The other two ways to run PV guests (docs/address-space.md).
 	pvSMAP     = personality{kind: "pv"}
 	pvHostView = personality{kind: "pv", cpu: "EPYC,+svm,+npt,-smap"}
+	// A processor that can run no others.
+	pvAlone = personality{"pv", "EPYC,-svm,-npt,-smap", "pv-nosmap"}
 )
 
 // host makes a host for such guests of one for any.
@@ -72,6 +74,8 @@ func pvCases() []Case {
 			Needs: []string{builder.PV32SMP, builder.PVHostile, builder.PV32Hostile}, Timeout: 3 * time.Minute, Run: func(t *T) error { return pvLane(t, pvSMAP, `behind SMAP`, nil) }},
 		{Name: "pv-host-view", What: "the same, and Debian's kernel, where each exit changes page tables",
 			Needs: append(debian, builder.PV32SMP, builder.PVHostile, builder.PV32Hostile), Timeout: 4 * time.Minute, Run: func(t *T) error { return pvLane(t, pvHostView, `each exit .* changes page tables`, debian) }},
+		{Name: "pv-no-svm", What: "on a processor without virtualization PV guests run, and PVH ones are refused",
+			Needs: []string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, Timeout: 3 * time.Minute, Run: pvOnly},
 		{Name: "pv-mixed", What: "a 64-bit PV guest, a 32-bit one and a PVH one at once; one ends amid its forks, the others go on",
 			Needs: append(debian, builder.PV32SMP), Timeout: 4 * time.Minute, Run: pvMixed},
 		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},

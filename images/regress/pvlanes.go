@@ -54,8 +54,29 @@ func pvLane(t *T, p personality, says string, debian []string) error {
 			return err
 		}
 	}
-	if now, err := h.guestFrames(); err != nil || now != used {
-		return fmt.Errorf("frames of guests are now %q, %q before: %v", now, used, err)
+	if err := h.framesAgain(used); err != nil {
+		return err
+	}
+	return h.powerOff()
+}
+
+// pvOnly runs PV guests of both widths on a host without hardware virtualization.
+func pvOnly(t *T) error {
+	h, err := t.bootGuests(pvAlone.host(Boot{CPUs: 3}), []string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, map[string][]byte{
+		"pvh.cfg": linux("pvh", builder.Vmlinux, 1, "up"), "linux.cfg": pvAlone.guest(linux("linux", builder.Vmlinux, 1, "up")),
+		"count.cfg": pvAlone.guest(config("count", builder.PV32SMP, 4, 32)),
+	})
+	if err != nil {
+		return err
+	}
+	if err := h.mustFail(`needs hardware virtualization`, "xl create pvh.cfg"); err != nil {
+		return err
+	}
+	if err := h.pv32Counts("count"); err != nil {
+		return err
+	}
+	if err := h.linuxEnds("linux"); err != nil {
+		return err
 	}
 	return h.powerOff()
 }

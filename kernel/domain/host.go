@@ -119,9 +119,10 @@ type Sched struct {
 	Hard, Soft uint64 // CPUs
 }
 
-// Format returns the layout of nested tables that the machine uses.
+// Format returns the layout of nested tables that the machine uses. Where it uses none there
+// are only PV domains, whose tables are empty.
 func (h *Host) Format() *mm.Format {
-	if h.Virt.Features().Nested == virt.FormatEPT {
+	if h.Virt != nil && h.Virt.Features().Nested == virt.FormatEPT {
 		return mm.EPT
 	}
 	return mm.NPT

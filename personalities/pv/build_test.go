@@ -75,8 +75,10 @@ func config(t *testing.T, m *domaintest.Machine, bits int) create.Config {
 	}
 }
 
+// newMachine has no hardware virtualization, which PV domains need not.
 func newMachine(t *testing.T, frames int) *domaintest.Machine {
 	m := domaintest.New(t, frames)
+	m.Host.Virt = nil
 	m.EnablePV(t)
 	return m
 }

@@ -25,6 +25,8 @@ var (
 	pvHostView = personality{kind: "pv", cpu: "EPYC,+svm,+npt,-smap"}
 	// A processor that can run no others.
 	pvAlone = personality{"pv", "EPYC,-svm,-npt,-smap", "pv-nosmap"}
+	// A processor of 2010: each of what it lacks is there on others in another way.
+	pvOld = personality{"pv", "EPYC,+svm,+npt,-smap,-smep,-fsgsbase,-xsave,-avx,-avx2,-f16c,-fma", "pv-nosmap"}
 )
 
 // host makes a host for such guests of one for any.
@@ -76,6 +78,8 @@ func pvCases() []Case {
 			Needs: append(debian, builder.PV32SMP, builder.PVHostile, builder.PV32Hostile), Timeout: 4 * time.Minute, Run: func(t *T) error { return pvLane(t, pvHostView, `each exit .* changes page tables`, debian) }},
 		{Name: "pv-no-svm", What: "on a processor without virtualization PV guests run, and PVH ones are refused",
 			Needs: []string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, Timeout: 3 * time.Minute, Run: pvOnly},
+		{Name: "pv-old-cpu", What: "on a processor without FSGSBASE, XSAVE and SMEP PV and PVH guests run",
+			Needs: []string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, Timeout: 3 * time.Minute, Run: pvOldCPU},
 		{Name: "pv-mixed", What: "a 64-bit PV guest, a 32-bit one and a PVH one at once; one ends amid its forks, the others go on",
 			Needs: append(debian, builder.PV32SMP), Timeout: 4 * time.Minute, Run: pvMixed},
 		{Name: "pv-pvgrub32", What: "GRUB as a PV guest of 32 bits, to its prompt", Needs: []string{builder.PVGrub32}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pv, builder.PVGrub32) }},

@@ -60,12 +60,34 @@ func pvLane(t *T, p personality, says string, debian []string) error {
 	return h.powerOff()
 }
 
+// bothKinds boots a host with PV guests of both widths, count and linux, and a PVH one, pvh.
+func (t *T) bothKinds(p personality) (*Host, error) {
+	return t.bootGuests(p.host(Boot{CPUs: 3}), []string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, map[string][]byte{
+		"pvh.cfg": linux("pvh", builder.Vmlinux, 1, "up"), "linux.cfg": p.guest(linux("linux", builder.Vmlinux, 1, "up")),
+		"count.cfg": p.guest(config("count", builder.PV32SMP, 4, 32)),
+	})
+}
+
+// pvOldCPU runs guests of each kind where the host does without what processors got later.
+func pvOldCPU(t *T) error {
+	h, err := t.bothKinds(pvOld)
+	if err != nil {
+		return err
+	}
+	if err := h.pv32Counts("count"); err != nil {
+		return err
+	}
+	for _, name := range []string{"linux", "pvh"} {
+		if err := h.linuxEnds(name); err != nil {
+			return err
+		}
+	}
+	return h.powerOff()
+}
+
 // pvOnly runs PV guests of both widths on a host without hardware virtualization.
 func pvOnly(t *T) error {
-	h, err := t.bootGuests(pvAlone.host(Boot{CPUs: 3}), []string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, map[string][]byte{
-		"pvh.cfg": linux("pvh", builder.Vmlinux, 1, "up"), "linux.cfg": pvAlone.guest(linux("linux", builder.Vmlinux, 1, "up")),
-		"count.cfg": pvAlone.guest(config("count", builder.PV32SMP, 4, 32)),
-	})
+	h, err := t.bothKinds(pvAlone)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@
 // SETFS loads the FS base from AX; clobbers AX, CX, DX.
 #define SETFS \
 	CMPL	·fsgsbase(SB), $0; \
-	JEQ	4(PC); \
+	JEQ	7(PC); \
 	BYTE	$0xf3; BYTE $0x48; BYTE $0x0f; BYTE $0xae; BYTE $0xd0; /* wrfsbase rax */ \
 	JMP	5(PC); \
 	MOVQ	AX, DX; \

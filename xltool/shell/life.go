@@ -9,7 +9,7 @@ import (
 	"nidus/xltool/xlcfg"
 )
 
-var fallbackOption = option{short: "F", help: "if the guest doesn't listen, send an ACPI event; PVH guests take none"}
+var fallbackOption = option{short: "F", help: "if the guest doesn't listen, send an ACPI event; PV and PVH guests take none"}
 
 func lifeCommands() []*command {
 	one := func(name, summary string, do func(control.Plane, context.Context, control.DomID) error) *command {

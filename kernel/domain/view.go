@@ -62,8 +62,11 @@ func (v *VCPU) CopyOut(a mm.GuestVirt, src []byte) error {
 
 // Fetch reads the instruction at CS:RIP, as far as it can.
 func (v *VCPU) Fetch(buf []byte) int {
-	w := v.View()
 	at := v.HV.Regs().RIP
+	if v.machine != nil && v.machine.hv.CopyIn(buf, mm.GuestVirt(at)) {
+		return len(buf) // it has been executed, but for what it is wanted for
+	}
+	w := v.View()
 	if v.Bits() != 64 {
 		at = uint64(uint32(v.HV.Segment(virt.CS).Base + at))
 	}

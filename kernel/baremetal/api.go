@@ -229,6 +229,13 @@ func Yield() {
 	sys.RawSyscall(schedYield, 0, 0, 0)
 }
 
+// SlowStrings tells the Go runtime that this machine executes string instructions word by word,
+// whatever CPUID says of them, as QEMU's TCG does: it clears memory by SSE then.
+func SlowStrings() { slowStrings() }
+
+//go:linkname slowStrings runtime.nidusSlowStrings
+func slowStrings()
+
 // EnableXSAVE lets the calling CPU switch x87, SSE and AVX state for guests. Go's
 // own code never uses AVX: it looked before this, and is preempted with FXSAVE.
 // Preconditions: called once on each CPU, by OnCPU.

@@ -55,8 +55,12 @@ func GuestCPUs() uint64 {
 }
 
 // StartCPUs brings the other CPUs up, as many as maxcpus= allows, and gives the
-// Go runtime a P for each.
+// Go runtime a P for each. Before, it tells the runtime of processors without fast string
+// instructions.
 func (m *Machine) StartCPUs() {
+	if cpu.UnderTCG() {
+		baremetal.SlowStrings()
+	}
 	limit := baremetal.MaxCPUs
 	if m.Options.MaxCPUs > 0 {
 		limit = min(limit, m.Options.MaxCPUs)

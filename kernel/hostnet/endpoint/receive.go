@@ -66,11 +66,26 @@ func (e *Endpoint) deliver() {
 	}
 }
 
+// maxHeaders is the most that the headers of a frame take: Ethernet's, IPv4's and TCP's.
+const maxHeaders = header.EthernetMinimumSize + header.IPv4MaximumHeaderSize + header.TCPHeaderMaximumSize
+
+// payload is the frame as the stack takes it. The headers are in memory of their own: the stack
+// has two references to a header at times, and copies all of what it lies in then.
+func (in inbound) payload() buffer.Buffer {
+	if in.view.Size() <= maxHeaders {
+		return buffer.MakeWithView(in.view)
+	}
+	b := buffer.MakeWithView(buffer.NewViewWithData(in.view.AsSlice()[:maxHeaders]))
+	in.view.TrimFront(maxHeaders)
+	_ = b.Append(in.view) // there is no way for it to fail
+	return b
+}
+
 func (e *Endpoint) deliverOne(in inbound) {
 	e.mu.Lock()
 	d := e.dispatcher
 	e.mu.Unlock()
-	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithView(in.view)})
+	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: in.payload()})
 	defer p.DecRef()
 	if d == nil || !e.ParseHeader(p) {
 		return

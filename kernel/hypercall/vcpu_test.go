@@ -39,7 +39,7 @@ func TestInitialise(t *testing.T) {
 			func(c *xenabi.VCPUHVMContext64) { c.EFER |= virt.EFERSVME },
 			func(c *xenabi.VCPUHVMContext64) { c.EFER = ^uint64(0) },
 			func(c *xenabi.VCPUHVMContext64) { c.RFLAGS = 1 << 63 },
-			func(c *xenabi.VCPUHVMContext64) { c.RFLAGS = flagVM },
+			func(c *xenabi.VCPUHVMContext64) { c.RFLAGS = virt.FlagVM },
 		} {
 			c := context64()
 			f(c)

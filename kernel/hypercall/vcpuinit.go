@@ -56,8 +56,7 @@ const (
 	cr0CD      = 1 << 30
 	cr0Valid   = 0xe005003f
 	cr0ET      = 1 << 4
-	flagsValid = 0x3f7fd7 &^ flagVM
-	flagVM     = 1 << 17
+	flagsValid = 0x3f7fd7 &^ virt.FlagVM
 	flagsFixed = 2
 	eferFFXSR  = 1 << 14
 )

@@ -16,9 +16,16 @@ type Regs struct {
 
 // Flags of RFLAGS (APM vol. 2, 3.1.6).
 const (
-	FlagTF = 1 << 8
-	FlagIF = 1 << 9
-	FlagRF = 1 << 16
+	FlagFixed = 1 << 1 // always set
+	FlagTF    = 1 << 8
+	FlagIF    = 1 << 9
+	FlagDF    = 1 << 10
+	FlagIOPL  = 3 << FlagIOPLShift
+	FlagNT    = 1 << 14
+	FlagRF    = 1 << 16
+	FlagVM    = 1 << 17
+
+	FlagIOPLShift = 12
 )
 
 // GPR returns general register n, as an instruction encodes it; only the low
@@ -273,3 +280,8 @@ func (s *State) String() string {
 	}
 	return w.String()
 }
+
+// Canonical tells whether a is an address of 48 bits as a processor takes it (APM vol. 2, 5.3.1).
+//
+//go:nosplit
+func Canonical(a uint64) bool { top := int64(a) >> 47; return top == 0 || top == -1 }

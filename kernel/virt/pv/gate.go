@@ -50,17 +50,10 @@ type Gate struct {
 	NMIMasked bool // until the next iret
 }
 
-// Flags of RFLAGS (APM vol. 2, 3.1.6) that package virt doesn't name.
+// Sets of flags of RFLAGS.
 const (
-	flagFixed = 1 << 1
-	flagDF    = 1 << 10
-	flagIOPL  = 3 << 12
-	flagNT    = 1 << 14
-	flagVM    = 1 << 17
-	ioplShift = 12
-
 	// FlagsEntry is what an interrupt gate clears of them.
-	FlagsEntry = virt.FlagTF | virt.FlagRF | flagNT | flagVM | flagIOPL // TF RF NT VM IOPL
+	FlagsEntry = virt.FlagTF | virt.FlagRF | virt.FlagNT | virt.FlagVM | virt.FlagIOPL // TF RF NT VM IOPL
 	// FlagsIret is what iret sets of them: ID AC RF NT OF DF TF SF ZF AF PF CF.
 	FlagsIret = 0x254dd5
 )
@@ -127,7 +120,7 @@ func (v *vcpu) pass() bool {
 		if !g.enter(c, &v.sys[kernelGSBase], g.Syscall64.Address, g.Syscall64.MaskEvents, noCode) {
 			return false
 		}
-		c.regs.RFLAGS &^= flagDF
+		c.regs.RFLAGS &^= virt.FlagDF
 		return true
 	case c.regs.RAX == xenabi.HypercallIret:
 		return g.iret(c, &v.sys[kernelGSBase])
@@ -200,7 +193,7 @@ const noCode = ^uint64(0)
 //go:nosplit
 func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code uint64) bool {
 	i := g.info.Load()
-	if i == nil || at == 0 || !isCanonical(at) || g.Root == 0 {
+	if i == nil || at == 0 || !virt.Canonical(at) || g.Root == 0 {
 		return false
 	}
 	r := &c.regs
@@ -210,14 +203,14 @@ func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code ui
 	} else {
 		cs &^= 3 // a kernel sees itself in ring 0
 	}
-	flags := r.RFLAGS &^ (virt.FlagIF | flagIOPL)
+	flags := r.RFLAGS &^ (virt.FlagIF | virt.FlagIOPL)
 	if i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) != 0 {
 		cs |= 1 << 32
 	} else {
-		flags |= 1 << 9
+		flags |= virt.FlagIF
 	}
 	if g.assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
-		flags |= uint64(g.IOPL) << ioplShift
+		flags |= uint64(g.IOPL) << virt.FlagIOPLShift
 	}
 	f, first, words := frame{r.RCX, r.R11, code, r.RIP, cs, flags, r.RSP, ss}, uint64(0), uint64(8)
 	if code == noCode {
@@ -241,7 +234,7 @@ func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code ui
 	}
 	r.RSP, r.RIP = sp, at
 	c.cs, c.ss = SelCode64, SelData
-	r.RFLAGS = r.RFLAGS&^FlagsEntry | virt.FlagIF | flagFixed
+	r.RFLAGS = r.RFLAGS&^FlagsEntry | virt.FlagIF | virt.FlagFixed
 	if mask {
 		i.page.Store8(i.off+xenabi.VCPUEvtchnUpcallMask, 1)
 	}
@@ -260,14 +253,14 @@ func (g *gate) iret(c *context, kernelGS *uint64) bool {
 	}
 	flags, cs, ss := f[6], f[5]&0xffff, f[8]&0xffff
 	process := cs&3 == 3
-	if !isCanonical(f[4]) || process && g.UserRoot == 0 {
+	if !virt.Canonical(f[4]) || process && g.UserRoot == 0 {
 		return false
 	}
 	if process {
 		g.toggle(c, kernelGS)
 	}
 	r.RAX, r.RIP, r.RSP = f[0], f[4], f[7]
-	r.RFLAGS = flags&FlagsIret | virt.FlagIF | flagFixed
+	r.RFLAGS = flags&FlagsIret | virt.FlagIF | virt.FlagFixed
 	if f[3]&InSyscall != 0 { // as SYSRET leaves them
 		c.cs, c.ss = SelCode64, SelData
 		r.RCX, r.R11 = r.RIP, r.RFLAGS
@@ -276,10 +269,10 @@ func (g *gate) iret(c *context, kernelGS *uint64) bool {
 		r.RCX, r.R11 = f[2], f[1]
 	}
 	if g.assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
-		g.IOPL = uint8(flags >> ioplShift & 3)
+		g.IOPL = uint8(flags >> virt.FlagIOPLShift & 3)
 	}
 	mask := uint8(0)
-	if flags&(virt.FlagIF) == 0 {
+	if flags&virt.FlagIF == 0 {
 		mask = 1
 	}
 	i.page.Store8(i.off+xenabi.VCPUEvtchnUpcallMask, mask)
@@ -306,6 +299,3 @@ func guestRange(a, n uint64) bool {
 	const lowEnd = 1 << 47
 	return a+n >= a && (a+n <= lowEnd || a >= xenabi.HypervisorVirtEnd64)
 }
-
-//go:nosplit
-func isCanonical(a uint64) bool { t := int64(a) >> 47; return t == 0 || t == -1 }

@@ -216,7 +216,7 @@ func (v *vcpu) unprivileged(sel uint64) uint64 {
 
 // canonical is base, or 0 where a processor would refuse it: nobody may come so far.
 func canonical(base uint64) uint64 {
-	if t := int64(base) >> 47; t != 0 && t != -1 {
+	if !virt.Canonical(base) {
 		return 0
 	}
 	return base

@@ -16,7 +16,7 @@ func (c *CPU) CheckContext(g *xenabi.VCPUGuestContext) xenabi.Errno {
 	wide := c.Width == xenabi.Guest64
 	addresses := [...]uint64{g.Regs.RIP, g.EventEIP, g.FailsafeEIP, g.SyscallEIP, g.FSBase, g.GSKernel, g.GSUser}
 	for _, a := range addresses {
-		if wide && !canonical(a) {
+		if wide && !virt.Canonical(a) {
 			return xenabi.EINVAL
 		}
 	}
@@ -58,7 +58,7 @@ func (c *CPU) tableAddress(a, entries uint64) bool {
 	if c.Width == xenabi.Guest32 {
 		return a+entry*entries <= 1<<32
 	}
-	return canonical(a) && canonical(a+entry*entries) && outside(a, entry*entries)
+	return virt.Canonical(a) && virt.Canonical(a+entry*entries) && outside(a, entry*entries)
 }
 
 // Prepare takes the page tables and the descriptor tables that the vcpu will run on.
@@ -115,7 +115,7 @@ func (c *CPU) Start(g *xenabi.VCPUGuestContext) error {
 	c.TS = g.CR[0]&cr0TS != 0
 	c.M.Set(virt.CR0, c.cr0())
 	c.SetCR4(g.CR[4])
-	c.IOPL, c.IOPorts, c.NMIMasked = uint8(g.Regs.RFLAGS>>ioplShift&3), 0, false
+	c.IOPL, c.IOPorts, c.NMIMasked = uint8(g.Regs.RFLAGS>>virt.FlagIOPLShift&3), 0, false
 	c.startRegs(g)
 	c.M.SetUpcallMask(true)
 	if g.LDTEntries != 0 {
@@ -130,7 +130,7 @@ func (c *CPU) startRegs(g *xenabi.VCPUGuestContext) {
 	*r = virt.Regs{
 		RAX: u.RAX, RCX: u.RCX, RDX: u.RDX, RBX: u.RBX, RSP: u.RSP, RBP: u.RBP, RSI: u.RSI, RDI: u.RDI,
 		R8: u.R8, R9: u.R9, R10: u.R10, R11: u.R11, R12: u.R12, R13: u.R13, R14: u.R14, R15: u.R15,
-		RIP: u.RIP, RFLAGS: u.RFLAGS&pv.FlagsIret | virt.FlagIF | flagFixed,
+		RIP: u.RIP, RFLAGS: u.RFLAGS&pv.FlagsIret | virt.FlagIF | virt.FlagFixed,
 	}
 	cs := u.CS
 	if c.Width == xenabi.Guest64 {

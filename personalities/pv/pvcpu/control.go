@@ -187,7 +187,7 @@ func (c *CPU) debugReg(n uint32, v uint64) (uint64, xenabi.Errno) {
 		return dr7Fixed | v&dr7Valid, 0
 	}
 	// The last byte that a breakpoint there could watch counts, too.
-	if !canonical(v) || !canonical(v+7) || !outside(v, 8) {
+	if !virt.Canonical(v) || !virt.Canonical(v+7) || !outside(v, 8) {
 		return 0, xenabi.EPERM
 	}
 	return v, 0

@@ -10,14 +10,7 @@ import (
 	"nidus/mm"
 )
 
-// Flags of RFLAGS (APM vol. 2, 3.1.6) besides those of packages virt and pv.
 const (
-	flagFixed  = 1 << 1
-	flagDF     = 1 << 10
-	flagIOPL   = 3 << 12
-	flagNT     = 1 << 14
-	flagVM     = 1 << 17
-	ioplShift  = 12
 	pfUser     = 1 << 2
 	stackAlign = 16
 )
@@ -94,7 +87,7 @@ func (c *CPU) enter(n entry) error {
 // code, then R11 and RCX, which the guest's kernel takes back first: its entry code
 // is the one for SYSCALL, too (arch-x86/xen-x86_64.h).
 func (c *CPU) enter64(n entry) error {
-	if !canonical(n.at.Address) {
+	if !virt.Canonical(n.at.Address) {
 		return fmt.Errorf("the guest's kernel is to be entered at %#x, which is no address", n.at.Address)
 	}
 	r := c.M.Regs()
@@ -143,7 +136,7 @@ func (c *CPU) enter64(n entry) error {
 // entered puts the flags as an interrupt gate does.
 func (c *CPU) entered(mask bool) {
 	r := c.M.Regs()
-	r.RFLAGS = r.RFLAGS&^pv.FlagsEntry | virt.FlagIF | flagFixed
+	r.RFLAGS = r.RFLAGS&^pv.FlagsEntry | virt.FlagIF | virt.FlagFixed
 	if mask {
 		c.M.SetUpcallMask(true)
 	}
@@ -151,12 +144,12 @@ func (c *CPU) entered(mask bool) {
 
 // flags is RFLAGS as the guest's kernel sees them.
 func (c *CPU) flags(masked bool) uint64 {
-	f := c.M.Regs().RFLAGS &^ (virt.FlagIF | flagIOPL)
+	f := c.M.Regs().RFLAGS &^ (virt.FlagIF | virt.FlagIOPL)
 	if !masked {
 		f |= virt.FlagIF
 	}
 	if c.assists(xenabi.VMAssistTypeArchitecturalIOPL) {
-		f |= uint64(c.IOPL) << ioplShift
+		f |= uint64(c.IOPL) << virt.FlagIOPLShift
 	}
 	return f
 }
@@ -164,7 +157,7 @@ func (c *CPU) flags(masked bool) uint64 {
 // push writes a frame. A stack that can't take it has no way to tell the guest.
 func (c *CPU) push(sp uint64, b []byte) error {
 	end := sp + uint64(len(b)) - 1
-	if !canonical(sp) || !canonical(end) || sp < xenabi.HypervisorVirtEnd64 && end >= xenabi.HypervisorVirtStart64 || c.M.CopyOut(mm.GuestVirt(sp), b) != nil {
+	if !virt.Canonical(sp) || !virt.Canonical(end) || sp < xenabi.HypervisorVirtEnd64 && end >= xenabi.HypervisorVirtStart64 || c.M.CopyOut(mm.GuestVirt(sp), b) != nil {
 		return fmt.Errorf("the stack of the guest's kernel can't be written at %#x, where %d bytes are to go (rip %#x)",
 			sp, len(b), c.M.Regs().RIP)
 	}
@@ -181,4 +174,3 @@ func put(b []byte, v uint64) []byte   { return binary.LittleEndian.AppendUint64(
 func put32(b []byte, v uint32) []byte { return binary.LittleEndian.AppendUint32(b, v) }
 func get(b []byte, i int) uint64      { return binary.LittleEndian.Uint64(b[8*i:]) }
 func get32(b []byte, i int) uint32    { return binary.LittleEndian.Uint32(b[4*i:]) }
-func canonical(a uint64) bool         { top := int64(a) >> 47; return top == 0 || top == -1 }

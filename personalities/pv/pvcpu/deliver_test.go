@@ -20,17 +20,17 @@ func (f *fake) frame(t *testing.T, w xenabi.Width, want ...uint64) {
 
 func TestDeliverFrames64(t *testing.T) {
 	const w = xenabi.Guest64
-	const fl = virt.FlagIF | flagFixed | 1
+	const fl = virt.FlagIF | virt.FlagFixed | 1
 	t.Run("fault in the kernel", func(t *testing.T) {
 		c, f := guest(w)
 		f.regs.RSP -= 8 // the frame is aligned
-		f.regs.RFLAGS |= virt.FlagTF | flagNT | virt.FlagRF
+		f.regs.RFLAGS |= virt.FlagTF | virt.FlagNT | virt.FlagRF
 		sp := f.regs.RSP
 		if err := c.Deliver(virt.Fault(virt.VectorGP, 0x18)); err != nil {
 			t.Fatal(err)
 		}
 		check(t, "rsp", f.regs.RSP, stackTop-272-64)
-		f.frame(t, w, 0xc, 0xb, 0x18, text, xenabi.FlatKernelCS64&^3, fl|virt.FlagTF|flagNT|virt.FlagRF, sp, xenabi.FlatKernelSS64)
+		f.frame(t, w, 0xc, 0xb, 0x18, text, xenabi.FlatKernelCS64&^3, fl|virt.FlagTF|virt.FlagNT|virt.FlagRF, sp, xenabi.FlatKernelSS64)
 		check(t, "rip", f.regs.RIP, handlerGP)
 		check(t, "rflags", f.regs.RFLAGS, fl)
 		if f.mask || c.UserMode {
@@ -99,11 +99,11 @@ func TestDeliverFrames64(t *testing.T) {
 	t.Run("SYSCALL", func(t *testing.T) {
 		c, f := guest(w)
 		f.user(c)
-		f.regs.RFLAGS |= flagDF
+		f.regs.RFLAGS |= virt.FlagDF
 		if err := c.Syscall(false); err != nil {
 			t.Fatal(err)
 		}
-		f.frame(t, w, 0xc, 0xb, text, xenabi.FlatKernelCS64, fl|flagDF, userTop, xenabi.FlatKernelSS64)
+		f.frame(t, w, 0xc, 0xb, text, xenabi.FlatKernelCS64, fl|virt.FlagDF, userTop, xenabi.FlatKernelSS64)
 		check(t, "rip", f.regs.RIP, handlerSys)
 		check(t, "rflags", f.regs.RFLAGS, fl)
 		if !f.mask || c.UserMode {
@@ -126,7 +126,7 @@ func TestDeliverFrames64(t *testing.T) {
 		if err := c.Deliver(virt.Fault(virt.VectorUD, 0)); err != nil {
 			t.Fatal(err)
 		}
-		f.frame(t, w, 0xc, 0xb, text, xenabi.FlatKernelCS64&^3, fl|1<<ioplShift)
+		f.frame(t, w, 0xc, 0xb, text, xenabi.FlatKernelCS64&^3, fl|1<<virt.FlagIOPLShift)
 	})
 }
 
@@ -171,7 +171,7 @@ func TestDeliverBad(t *testing.T) {
 
 func TestDeliverFrames32(t *testing.T) {
 	const w = xenabi.Guest32
-	const fl = virt.FlagIF | flagFixed | 1
+	const fl = virt.FlagIF | virt.FlagFixed | 1
 	c, f := guest(w)
 	if err := c.Deliver(virt.Fault(virt.VectorGP, 0x18)); err != nil {
 		t.Fatal(err)

@@ -161,7 +161,7 @@ func guest(w xenabi.Width) (*CPU, *fake) {
 	c.Syscall64 = Callback{Address: handlerSys, CS: cs, MaskEvents: true}
 	c.KernelSP, c.KernelSS = stackTop, xenabi.FlatKernelSS32
 	c.Root, c.UserRoot = 1, 2
-	f.regs = virt.Regs{RCX: 0xc, R11: 0xb, RSP: stackTop - 256, RIP: text, RFLAGS: virt.FlagIF | flagFixed | 1}
+	f.regs = virt.Regs{RCX: 0xc, R11: 0xb, RSP: stackTop - 256, RIP: text, RFLAGS: virt.FlagIF | virt.FlagFixed | 1}
 	f.seg[virt.GS].Base = 0x1111
 	f.sys[virt.KernelGSBase] = 0x2222
 	f.sys[virt.EFER] = virt.EFERNX | virt.EFERLMA | virt.EFERLME | virt.EFERSCE | virt.EFERSVME

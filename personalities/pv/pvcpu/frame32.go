@@ -89,7 +89,7 @@ func (c *CPU) iret32() error {
 	}
 	cs, flags := uint16(get32(b, 2)), uint64(get32(b, 3))
 	switch {
-	case flags&flagVM != 0:
+	case flags&virt.FlagVM != 0:
 		return errors.New("iret to virtual 8086 mode, which a 64-bit host doesn't have")
 	case cs&3 == 0 || cs&3 == 2:
 		return fmt.Errorf("iret to ring %d: there are 1 and 3", cs&3)
@@ -105,7 +105,7 @@ func (c *CPU) iret32() error {
 		sp, ss = get32(b, 0), uint16(get32(b, 1))|3
 	}
 	r.RAX, r.RIP, r.RSP = uint64(eax), uint64(eip), uint64(sp)
-	r.RFLAGS = flags&pv.FlagsIret | virt.FlagIF | flagFixed
+	r.RFLAGS = flags&pv.FlagsIret | virt.FlagIF | virt.FlagFixed
 	c.setSelector(virt.CS, cs)
 	c.setSelector(virt.SS, ss)
 	c.returned(flags)

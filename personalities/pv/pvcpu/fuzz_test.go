@@ -10,18 +10,18 @@ import (
 // sane is what must hold of a guest's registers before each entry, whatever it did.
 func sane(t *testing.T, c *CPU, f *fake) {
 	t.Helper()
-	if fl := f.regs.RFLAGS; fl&virt.FlagIF == 0 || fl&(flagIOPL|flagVM) != 0 || fl&flagFixed == 0 {
+	if fl := f.regs.RFLAGS; fl&virt.FlagIF == 0 || fl&(virt.FlagIOPL|virt.FlagVM) != 0 || fl&virt.FlagFixed == 0 {
 		t.Fatalf("rflags %#x", fl)
 	}
 	cs, ss := f.seg[virt.CS].Selector, f.seg[virt.SS].Selector
 	if c.Width == xenabi.Guest64 && (cs&3 != 3 || ss&3 != 3) || cs&3 == 0 || ss&3 == 0 {
 		t.Fatalf("cs %#x, ss %#x", cs, ss)
 	}
-	if c.Width == xenabi.Guest64 && (!canonical(f.seg[virt.GS].Base) || !canonical(f.seg[virt.FS].Base) || !canonical(f.sys[virt.KernelGSBase])) {
+	if c.Width == xenabi.Guest64 && (!virt.Canonical(f.seg[virt.GS].Base) || !virt.Canonical(f.seg[virt.FS].Base) || !virt.Canonical(f.sys[virt.KernelGSBase])) {
 		t.Fatal("a base is not canonical")
 	}
 	for r := virt.DR0; r <= virt.DR3; r++ {
-		if a := f.sys[r]; !canonical(a) || !outside(a, 8) {
+		if a := f.sys[r]; !virt.Canonical(a) || !outside(a, 8) {
 			t.Fatalf("a breakpoint at %#x", a)
 		}
 	}

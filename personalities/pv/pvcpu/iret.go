@@ -31,7 +31,7 @@ func (c *CPU) Iret() error {
 		c.ToggleMode()
 	}
 	r.RAX, r.RIP, r.RSP = get(b, 0), get(b, 4), get(b, 7)
-	r.RFLAGS = flags&pv.FlagsIret | virt.FlagIF | flagFixed
+	r.RFLAGS = flags&pv.FlagsIret | virt.FlagIF | virt.FlagFixed
 	ss := uint16(get(b, 8)) | 3
 	cs |= 3
 	if get(b, 3)&pv.InSyscall != 0 { // as SYSRET leaves them
@@ -43,7 +43,7 @@ func (c *CPU) Iret() error {
 	c.setSelector(virt.CS, cs)
 	c.setSelector(virt.SS, ss)
 	c.returned(flags)
-	if !canonical(r.RIP) {
+	if !virt.Canonical(r.RIP) {
 		return c.BadEntry()
 	}
 	return nil
@@ -52,7 +52,7 @@ func (c *CPU) Iret() error {
 // returned takes over what of the flags is virtual.
 func (c *CPU) returned(flags uint64) {
 	if c.assists(xenabi.VMAssistTypeArchitecturalIOPL) {
-		c.IOPL = uint8(flags >> ioplShift & 3)
+		c.IOPL = uint8(flags >> virt.FlagIOPLShift & 3)
 	}
 	c.NMIMasked = false
 	c.M.SetUpcallMask(flags&virt.FlagIF == 0)

@@ -51,7 +51,7 @@ func TestIret64(t *testing.T) {
 		if r.RIP == 0x7777 && f.mask != (x.rfl&virt.FlagIF == 0) {
 			t.Errorf("%s: masked %v", x.name, f.mask)
 		}
-		if r.RFLAGS&virt.FlagIF == 0 || r.RFLAGS&(flagVM|flagIOPL) != 0 || r.RFLAGS>>22 != 0 || r.RFLAGS&(3<<19) != 0 {
+		if r.RFLAGS&virt.FlagIF == 0 || r.RFLAGS&(virt.FlagVM|virt.FlagIOPL) != 0 || r.RFLAGS>>22 != 0 || r.RFLAGS&(3<<19) != 0 {
 			t.Errorf("%s: rflags %#x", x.name, r.RFLAGS)
 		}
 	}
@@ -67,7 +67,7 @@ func TestIret64(t *testing.T) {
 	}
 	c, f = guest(w)
 	c.Assist.Store(1 << xenabi.VMAssistTypeArchitecturalIOPL)
-	f.put(f.regs.RSP, w, 0, 0, 0, 0, 0x7777, 0x33, 0x246|2<<ioplShift, 0x104000, 0x2b)
+	f.put(f.regs.RSP, w, 0, 0, 0, 0, 0x7777, 0x33, 0x246|2<<virt.FlagIOPLShift, 0x104000, 0x2b)
 	if err := c.Iret(); err != nil || c.IOPL != 2 {
 		t.Error(err, c.IOPL)
 	}
@@ -164,7 +164,7 @@ func TestIret32(t *testing.T) {
 	}{
 		{"ring 0", func(f *fake) { f.put(f.regs.RSP, w, 0, 0, 0x70, 0) }},
 		{"ring 2", func(f *fake) { f.put(f.regs.RSP, w, 0, 0, 0x72, 0) }},
-		{"8086", func(f *fake) { f.put(f.regs.RSP, w, 0, 0, 0x73, flagVM) }},
+		{"8086", func(f *fake) { f.put(f.regs.RSP, w, 0, 0, 0x73, virt.FlagVM) }},
 		{"can't be read", func(f *fake) { f.regs.RSP = 5 }},
 		{"can't be read", func(f *fake) { f.regs.RSP = 0xfffffff8 }},
 		{"can't be read", func(f *fake) { f.regs.RSP = ramStart + ramSize - 16; f.put(f.regs.RSP, w, 0, 0, 0x73, 0) }},

@@ -18,7 +18,7 @@ func (c *CPU) SetSegmentBase(which uint32, base uint64) xenabi.Errno {
 	if c.Width != xenabi.Guest64 {
 		return xenabi.ENOSYS
 	}
-	if which != segbaseGSUserSel && !canonical(base) {
+	if which != segbaseGSUserSel && !virt.Canonical(base) {
 		return xenabi.EINVAL
 	}
 	switch which {

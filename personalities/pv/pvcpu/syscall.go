@@ -28,7 +28,7 @@ func (c *CPU) Syscall(compat bool) error {
 	if err := c.enter(n); err != nil {
 		return err
 	}
-	c.M.Regs().RFLAGS &^= flagDF
+	c.M.Regs().RFLAGS &^= virt.FlagDF
 	return nil
 }
 

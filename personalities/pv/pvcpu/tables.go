@@ -1,6 +1,7 @@
 package pvcpu
 
 import (
+	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 )
@@ -29,7 +30,7 @@ func (c *CPU) stackSelector(sel uint16) uint16 {
 }
 
 // address tells whether the guest's kernel can be entered there.
-func (c *CPU) address(a uint64) bool { return c.Width == xenabi.Guest32 || canonical(a) }
+func (c *CPU) address(a uint64) bool { return c.Width == xenabi.Guest32 || virt.Canonical(a) }
 
 // SetTrap sets an entry of the trap table.
 func (c *CPU) SetTrap(t *xenabi.TrapInfo) xenabi.Errno {
@@ -108,7 +109,7 @@ const MaxIOPorts = 1 << 16
 // SetIOBitmap is PHYSDEVOP_set_iobitmap.
 func (c *CPU) SetIOBitmap(b *xenabi.PhysdevSetIOBitmap) xenabi.Errno {
 	end := b.Bitmap + MaxIOPorts/8
-	if b.NrPorts > MaxIOPorts || c.Width == xenabi.Guest64 && !(canonical(b.Bitmap) && canonical(end) && outside(b.Bitmap, MaxIOPorts/8)) {
+	if b.NrPorts > MaxIOPorts || c.Width == xenabi.Guest64 && !(virt.Canonical(b.Bitmap) && virt.Canonical(end) && outside(b.Bitmap, MaxIOPorts/8)) {
 		return xenabi.EINVAL
 	}
 	c.IOBitmap, c.IOPorts = mm.GuestVirt(b.Bitmap), b.NrPorts

@@ -17,15 +17,9 @@ import (
 type pvMachine struct {
 	v    *VCPU
 	hv   pv.VCPU
-	info atomic.Pointer[infoPlace]
+	info atomic.Pointer[pv.Info]
 	gdt  []mm.MFN             // that it holds as pages of descriptors
 	ldt  [pv.LDTFrames]mm.MFN // the same; 0: not there
-}
-
-// infoPlace is where vcpu_info is.
-type infoPlace struct {
-	page mm.Page
-	off  int
 }
 
 var (
@@ -45,7 +39,7 @@ func (v *VCPU) newPVCPU() {
 		LongMode: ext.D>>29&1 != 0, NX: ext.D>>20&1 != 0, FFXSR: ext.D>>25&1 != 0,
 		RDTSCP: ext.D>>27&1 != 0, SYSCALL: ext.D>>11&1 != 0,
 	})
-	m.hv.SetGate(&v.PV.Gate, &d.PV.Assist)
+	m.hv.SetGate(&v.PV.Gate, &d.PV.Assist, &m.info)
 	v.InfoMoved()
 }
 
@@ -55,8 +49,7 @@ func (v *VCPU) InfoMoved() {
 		return
 	}
 	if pg, off, ok := v.Domain.Events.VCPUInfo(v.ID); ok {
-		v.machine.info.Store(&infoPlace{pg, off})
-		v.machine.hv.SetInfo(pg, off)
+		v.machine.info.Store(&pv.Info{Page: pg, Off: off})
 		v.Notify() // an event may have come to either place
 	}
 }
@@ -95,29 +88,25 @@ func (m *pvMachine) ReadPhys(a mm.GuestPhys, dst []byte) error {
 // each entry.
 func (v *VCPU) EventDue() bool {
 	i := v.machine.info.Load()
-	return i != nil && xenabi.UpcallDue(i.page.Load32(i.off))
+	return i != nil && i.Due()
 }
 
 // UpcallPending implements pvcpu.Machine.
 func (m *pvMachine) UpcallPending() bool {
 	i := m.info.Load()
-	return i != nil && i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallPending) != 0
+	return i != nil && i.Page.Load8(i.Off+xenabi.VCPUEvtchnUpcallPending) != 0
 }
 
 // UpcallMask implements pvcpu.Machine.
 func (m *pvMachine) UpcallMask() bool {
 	i := m.info.Load()
-	return i == nil || i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) != 0
+	return i == nil || i.Masked()
 }
 
 // SetUpcallMask implements pvcpu.Machine.
 func (m *pvMachine) SetUpcallMask(on bool) {
 	if i := m.info.Load(); i != nil {
-		b := uint8(0)
-		if on {
-			b = 1
-		}
-		i.page.Store8(i.off+xenabi.VCPUEvtchnUpcallMask, b)
+		i.SetMasked(on)
 	}
 }
 
@@ -132,9 +121,9 @@ func (m *pvMachine) CR2() uint64 {
 	case i == nil:
 		return 0
 	case m.v.PV.Width == xenabi.Guest32:
-		return uint64(i.page.Load32(i.off + m.cr2Offset()))
+		return uint64(i.Page.Load32(i.Off + m.cr2Offset()))
 	}
-	return i.page.Load64(i.off + m.cr2Offset())
+	return i.Page.Load64(i.Off + m.cr2Offset())
 }
 
 // SetCR2 implements pvcpu.Machine.
@@ -143,9 +132,9 @@ func (m *pvMachine) SetCR2(x uint64) {
 	switch {
 	case i == nil:
 	case m.v.PV.Width == xenabi.Guest32:
-		i.page.Store32(i.off+m.cr2Offset(), uint32(x))
+		i.Page.Store32(i.Off+m.cr2Offset(), uint32(x))
 	default:
-		i.page.Store64(i.off+m.cr2Offset(), x)
+		i.Page.Store64(i.Off+m.cr2Offset(), x)
 	}
 }
 

@@ -28,7 +28,7 @@ func (b Bare) Pass(vec, code, cr2 uint64) bool {
 }
 
 // Due is whether an event would be delivered.
-func (b Bare) Due() bool { return b.gate.due() }
+func (b Bare) Due() bool { return b.gate.info.Load().Due() }
 
 // Selectors sets CS and SS as the processor has them.
 func (b Bare) Selectors(cs, ss uint64) { b.ctx.cs, b.ctx.ss = cs, ss }

@@ -68,10 +68,31 @@ const (
 	faultUser    = 1 << 2
 )
 
-// info is where a vcpu's vcpu_info is (xen.h).
-type info struct {
-	page mm.Page
-	off  int
+// Info is where a vcpu's vcpu_info is (xen.h). What was there before it moved stays the vcpu's.
+type Info struct {
+	Page mm.Page
+	Off  int
+}
+
+// Due tells whether an event is to be delivered to the guest.
+//
+//go:nosplit
+func (i *Info) Due() bool { return xenabi.UpcallDue(i.Page.Load32(i.Off)) }
+
+// Masked tells whether the guest has masked events, SetMasked masks them or not.
+//
+//go:nosplit
+func (i *Info) Masked() bool { return i.Page.Load8(i.Off+xenabi.VCPUEvtchnUpcallMask) != 0 }
+
+// SetMasked is described at Masked.
+//
+//go:nosplit
+func (i *Info) SetMasked(on bool) {
+	b := uint8(0)
+	if on {
+		b = 1
+	}
+	i.Page.Store8(i.Off+xenabi.VCPUEvtchnUpcallMask, b)
 }
 
 // cr2Offset is arch.cr2 in a 64-bit guest's vcpu_info (arch-x86/xen-x86_64.h).
@@ -81,19 +102,16 @@ const cr2Offset = 16
 type gate struct {
 	*Gate
 	assist *atomic.Uint64
-	info   atomic.Pointer[info]
+	info   *atomic.Pointer[Info]
 }
 
 // SetGate implements VCPU.
-func (v *vcpu) SetGate(g *Gate, assist *atomic.Uint64) {
+func (v *vcpu) SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info]) {
 	if v.ctx.narrow != 0 || v.ctx.hostView != 0 {
 		return // another frame; or the guest's memory isn't there after an exit
 	}
-	v.gate.Gate, v.gate.assist = g, assist
+	v.gate = gate{g, assist, info}
 }
-
-// SetInfo implements VCPU.
-func (v *vcpu) SetInfo(pg mm.Page, off int) { v.gate.info.Store(&info{pg, off}) }
 
 // Why the loop does it here: two of three exits of a busy guest are these, and the way
 // through Go's scheduler and the personality costs several times of what there is to do.
@@ -112,43 +130,33 @@ func (v *vcpu) pass() bool {
 		return false
 	}
 	switch {
-	case c.vec == vecPageFault:
-		return g.pageFault(c, &v.sys[kernelGSBase])
+	case c.vec == virt.VectorPF:
+		return v.pageFault()
 	case c.vec != vecSyscall:
 		return false
 	case g.UserMode:
-		if !g.enter(c, &v.sys[kernelGSBase], g.Syscall64.Address, g.Syscall64.MaskEvents, noCode) {
+		if !v.enterKernel(g.Syscall64.Address, g.Syscall64.MaskEvents, noCode) {
 			return false
 		}
 		c.regs.RFLAGS &^= virt.FlagDF
 		return true
 	case c.regs.RAX == xenabi.HypercallIret:
-		return g.iret(c, &v.sys[kernelGSBase])
+		return v.iret()
 	}
 	return false
-}
-
-// due tells whether an event is to be delivered to the guest.
-//
-//go:nosplit
-func (g *gate) due() bool {
-	i := g.info.Load()
-	return xenabi.UpcallDue(i.page.Load32(i.off))
 }
 
 // upcall calls the guest's event callback. An event is due.
 //
 //go:nosplit
-func (g *gate) upcall(c *context, kernelGS *uint64) bool {
-	return g.enter(c, kernelGS, g.Event.Address, true, noCode)
-}
+func (v *vcpu) upcall() bool { return v.enterKernel(v.gate.Event.Address, true, noCode) }
 
 // Upcall implements VCPU.
 func (v *vcpu) Upcall() bool {
 	if v.gate.Gate == nil || !v.arrive() {
 		return false
 	}
-	ok := v.gate.upcall(v.ctx, &v.sys[kernelGSBase])
+	ok := v.upcall()
 	v.reached()
 	return ok
 }
@@ -157,9 +165,9 @@ func (v *vcpu) Upcall() bool {
 // the processor's own access to the LDT, is for others.
 //
 //go:nosplit
-func (g *gate) pageFault(c *context, kernelGS *uint64) bool {
-	t := &g.Traps[vecPageFault]
-	i := g.info.Load()
+func (v *vcpu) pageFault() bool {
+	g, c := &v.gate, v.ctx
+	t, i := &g.Traps[virt.VectorPF], g.info.Load()
 	if c.err&faultUser == 0 || !g.UserMode && c.err&(faultPresent|faultWrite) == faultPresent|faultWrite || i == nil {
 		return false
 	}
@@ -168,30 +176,25 @@ func (g *gate) pageFault(c *context, kernelGS *uint64) bool {
 		code &^= faultUser // a kernel in ring 3 learns what it would in ring 0
 	}
 	at := c.cr2
-	if !g.enter(c, kernelGS, t.Address, t.Flags&TrapMaskEvents != 0, code) {
+	if !v.enterKernel(t.Address, t.Flags&TrapMaskEvents != 0, code) {
 		return false
 	}
-	i.page.Store64(i.off+cr2Offset, at)
+	i.Page.Store64(i.Off+cr2Offset, at)
 	return true
 }
 
-// What the entry code and package virt call them.
-const (
-	vecPageFault = virt.VectorPF
-	kernelGSBase = virt.KernelGSBase
-)
-
-// frame is what iret takes from the stack; what enter pushes is less.
+// frame is what iret takes from the stack; what enterKernel pushes is less.
 type frame [9]uint64
 
 // noCode is no error code.
 const noCode = ^uint64(0)
 
-// enter pushes what an interrupt gate would, and RCX and R11, on the kernel's stack, and goes
-// to the kernel at address at.
+// enterKernel pushes what an interrupt gate would, and RCX and R11, on the kernel's stack, and
+// goes to the kernel at address at.
 //
 //go:nosplit
-func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code uint64) bool {
+func (v *vcpu) enterKernel(at uint64, mask bool, code uint64) bool {
+	g, c := &v.gate, v.ctx
 	i := g.info.Load()
 	if i == nil || at == 0 || !virt.Canonical(at) || g.Root == 0 {
 		return false
@@ -204,7 +207,7 @@ func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code ui
 		cs &^= 3 // a kernel sees itself in ring 0
 	}
 	flags := r.RFLAGS &^ (virt.FlagIF | virt.FlagIOPL)
-	if i.page.Load8(i.off+xenabi.VCPUEvtchnUpcallMask) != 0 {
+	if i.Masked() {
 		cs |= 1 << 32
 	} else {
 		flags |= virt.FlagIF
@@ -222,12 +225,12 @@ func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code ui
 		return false
 	}
 	if user {
-		g.toggle(c, kernelGS)
+		v.toggle()
 		loadRoot(c.cr3)
 	}
 	if !store(sp, &f, first, words) {
 		if user {
-			g.toggle(c, kernelGS)
+			v.toggle()
 			loadRoot(c.cr3)
 		}
 		return false
@@ -236,7 +239,7 @@ func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code ui
 	c.cs, c.ss = SelCode64, SelData
 	r.RFLAGS = r.RFLAGS&^FlagsEntry | virt.FlagIF | virt.FlagFixed
 	if mask {
-		i.page.Store8(i.off+xenabi.VCPUEvtchnUpcallMask, 1)
+		i.SetMasked(true)
 	}
 	return true
 }
@@ -244,9 +247,10 @@ func (g *gate) enter(c *context, kernelGS *uint64, at uint64, mask bool, code ui
 // iret is the hypercall of that name.
 //
 //go:nosplit
-func (g *gate) iret(c *context, kernelGS *uint64) bool {
+func (v *vcpu) iret() bool {
 	// rax, r11, rcx, flags, rip, cs, rflags, rsp, ss (struct iret_context)
 	var f frame
+	g, c := &v.gate, v.ctx
 	r, i := &c.regs, g.info.Load()
 	if g.NMIMasked || i == nil || !guestRange(r.RSP, uint64(len(f))*8) || !load(&f, r.RSP, uint64(len(f))) {
 		return false
@@ -257,7 +261,7 @@ func (g *gate) iret(c *context, kernelGS *uint64) bool {
 		return false
 	}
 	if process {
-		g.toggle(c, kernelGS)
+		v.toggle()
 	}
 	r.RAX, r.RIP, r.RSP = f[0], f[4], f[7]
 	r.RFLAGS = flags&FlagsIret | virt.FlagIF | virt.FlagFixed
@@ -271,20 +275,17 @@ func (g *gate) iret(c *context, kernelGS *uint64) bool {
 	if g.assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
 		g.IOPL = uint8(flags >> virt.FlagIOPLShift & 3)
 	}
-	mask := uint8(0)
-	if flags&virt.FlagIF == 0 {
-		mask = 1
-	}
-	i.page.Store8(i.off+xenabi.VCPUEvtchnUpcallMask, mask)
+	i.SetMasked(flags&virt.FlagIF == 0)
 	return true
 }
 
 // toggle changes the mode: the page tables, and the GS base as SWAPGS.
 //
 //go:nosplit
-func (g *gate) toggle(c *context, kernelGS *uint64) {
+func (v *vcpu) toggle() {
+	g, c := &v.gate, v.ctx
 	g.UserMode = !g.UserMode
-	c.gsBase, *kernelGS = *kernelGS, c.gsBase
+	c.gsBase, v.sys[virt.KernelGSBase] = v.sys[virt.KernelGSBase], c.gsBase
 	root := g.Root
 	if g.UserMode {
 		root = g.UserRoot

@@ -30,6 +30,7 @@ type side struct {
 	cpu           *pvcpu.CPU
 	memory        pv.Memory
 	info          mm.Page
+	place         atomic.Pointer[pv.Info]
 }
 
 func (s *side) Regs() *virt.Regs                         { return s.hw.Regs() }
@@ -116,8 +117,8 @@ func newSide(seed uint64, hostView bool) *side {
 		g.UserRoot = userRoot
 		s.SetRoot(userRoot)
 	}
-	s.hw.SetGate(g, &assist)
-	s.hw.SetInfo(s.info, infoOffset)
+	s.place.Store(&pv.Info{Page: s.info, Off: infoOffset})
+	s.hw.SetGate(g, &assist, &s.place)
 	return s
 }
 

@@ -49,7 +49,7 @@ func (v *vcpu) loop(away bool) stop {
 		v.before(cpu)
 		enter(c)
 		if v.pass() {
-			if !v.gate.due() || v.gate.upcall(c, &v.sys[kernelGSBase]) {
+			if !v.gate.info.Load().Due() || v.upcall() {
 				goto again
 			}
 			c.running = 0

@@ -28,10 +28,9 @@ type VCPU interface {
 	// it.
 	FlushPage(va uint64)
 	// SetGate makes the loop enter and leave a 64-bit guest's kernel by g, with assist, the
-	// domain's vm_assist, where it can: see Gate. SetInfo says where the vcpu's vcpu_info
-	// is; what was there before stays the vcpu's. Until both are known, Go does it.
-	SetGate(g *Gate, assist *atomic.Uint64)
-	SetInfo(pg mm.Page, off int)
+	// domain's vm_assist, where it can: see Gate. info says where the vcpu's vcpu_info is;
+	// while that is nil, Go does it.
+	SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info])
 	// Upcall calls a 64-bit guest's event callback, if that is no more than the frame on its
 	// kernel's stack, and tells whether it did. An event is due; the vcpu's own goroutine
 	// calls it.

@@ -231,10 +231,9 @@ func Yield() {
 
 // SlowStrings tells the Go runtime that this machine executes string instructions word by word,
 // whatever CPUID says of them, as QEMU's TCG does: it clears memory by SSE then.
-func SlowStrings() { slowStrings() }
-
-//go:linkname slowStrings runtime.nidusSlowStrings
-func slowStrings()
+//
+//go:linkname SlowStrings runtime.nidusSlowStrings
+func SlowStrings()
 
 // EnableXSAVE lets the calling CPU switch x87, SSE and AVX state for guests. Go's
 // own code never uses AVX: it looked before this, and is preempted with FXSAVE.

@@ -52,15 +52,14 @@ const (
 // Capabilities names the kinds of guests that there can be on this machine, with a space
 // behind each.
 func (h *Host) Capabilities() string {
-	switch {
-	case h.PV != nil && h.Virt != nil:
-		return capabilitiesPV + capabilitiesHVM
-	case h.PV != nil:
-		return capabilitiesPV
-	case h.Virt != nil:
-		return capabilitiesHVM
+	kinds := ""
+	if h.PV != nil {
+		kinds += capabilitiesPV
 	}
-	return ""
+	if h.Virt != nil {
+		kinds += capabilitiesHVM
+	}
+	return kinds
 }
 
 // Clock is the host's time.

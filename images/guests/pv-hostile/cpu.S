@@ -1,13 +1,5 @@
 # The processor: privileged instructions, gates, segments, debug registers, callbacks.
 
-	.macro	PRIVILEGED name, insn:vararg
-ATTACK	FAULT, "\name"
-	xor	%eax, %eax
-	xor	%edx, %edx
-	xor	%ecx, %ecx
-	\insn
-	ret
-	.endm
 	PRIVILEGED "LGDT", lgdt pages
 	PRIVILEGED "LIDT", lidt pages
 	PRIVILEGED "LLDT", lldt %ax

@@ -67,14 +67,7 @@ attacks_begin:
 	mov	%rax, %rsi
 	call	ext
 	.endm
-# TABLE makes an empty page that is mapped read-only, FREE makes it writable again.
-	.macro	TABLE n
-	PAGE	\n
-	call	table
-	.endm
-	.macro	FREE n
-	REMAP	\n, RW
-	.endm
+	.include "images/guests/asm/attacks.S"
 # SET writes an entry of a table by mmu_update: that of index i gets frame m's with flags.
 	.macro	SET n, i, m, flags
 	FRAME	\m

@@ -215,14 +215,6 @@ ATTACK	HELD, "INT with every vector but the hypercalls'"
 	jb	1b
 	mov	%edi, %eax
 	ret
-	.macro	PRIVILEGED name, insn:vararg
-ATTACK	FAULT, "\name"
-	xor	%eax, %eax
-	xor	%edx, %edx
-	xor	%ecx, %ecx
-	\insn
-	ret
-	.endm
 	PRIVILEGED "LGDT", lgdt pages
 	PRIVILEGED "LIDT", lidt pages
 	PRIVILEGED "LLDT", lldt %ax

@@ -96,14 +96,7 @@ attacks_begin:
 	.macro	UNPIN n
 	EXT	MMUEXT_UNPIN, \n
 	.endm
-# TABLE makes an empty page that is mapped read-only, FREE makes it writable again.
-	.macro	TABLE n
-	PAGE	\n
-	call	table
-	.endm
-	.macro	FREE n
-	REMAP	\n, RW
-	.endm
+	.include "images/guests/asm/attacks.S"
 # SET gives entry i of the table that is page n the value EAX with flags.
 	.macro	SET n, i, flags
 	lea	\flags(%eax), %esi

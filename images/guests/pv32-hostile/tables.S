@@ -248,29 +248,23 @@ ATTACK	ERROR, "map a page at the end"
 	or	$RW, %eax
 	mov	$0xfffff000, %edi
 	jmp	map
-# Every access has to fault.
+# PROBE does an instruction with each 64 KiB from an address on, in EBP; each has to fault.
+	.macro	PROBE from, insn:vararg
+	mov	$\from, %ebp
+	mov	$-((0x100000000-\from)/0x10000), %edi
+1:	TRY	\insn
+	cmpl	$14, fault_vector
+	jne	2f
+	inc	%edi
+2:	add	$0x10000, %ebp
+	jnc	1b
+	mov	%edi, %eax
+	ret
+	.endm
 ATTACK	HELD, "read the hypervisor's part behind it"
-	mov	$HOLE, %ebp
-	mov	$-((0x100000000-HOLE)/0x10000), %edi
-1:	TRY	mov (%ebp), %eax
-	cmpl	$14, fault_vector
-	jne	2f
-	inc	%edi
-2:	add	$0x10000, %ebp
-	jnc	1b
-	mov	%edi, %eax
-	ret
+	PROBE	HOLE, mov (%ebp), %eax
 ATTACK	HELD, "write to the hypervisor's part"
-	mov	$M2P, %ebp
-	mov	$-((0x100000000-M2P)/0x10000), %edi
-1:	TRY	movl $0, (%ebp)
-	cmpl	$14, fault_vector
-	jne	2f
-	inc	%edi
-2:	add	$0x10000, %ebp
-	jnc	1b
-	mov	%edi, %eax
-	ret
+	PROBE	M2P, movl $0, (%ebp)
 ATTACK	FAULT, "jump into the hypervisor's part"
 	mov	$HOLE, %eax
 	jmp	*%eax

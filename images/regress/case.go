@@ -57,17 +57,13 @@ func Cases() []Case {
 	)
 }
 
-// ahead are regressions written ahead of what they test: they run by name only, until
-// they pass and their family lists them.
-func ahead() []Case { return pvAhead() }
-
 // Select returns the cases with the names, or all without a name.
 func Select(names []string) ([]Case, error) {
 	if len(names) == 0 {
 		return Cases(), nil
 	}
 	var out []Case
-	all := append(Cases(), ahead()...)
+	all := Cases()
 	for _, n := range names {
 		i := slices.IndexFunc(all, func(c Case) bool { return c.Name == n })
 		if i < 0 {

@@ -19,6 +19,8 @@ var pvDiffers = map[string]string{
 	// What the hypervisor shares with a guest is not the guest's to give back. Xen counts it
 	// as given back, and keeps the dead domain for it.
 	"decrease_reservation of the shared page": "0", "decrease_reservation of a frame of the grant table": "0",
+	// Page tables of all levels can be written by MOV, also by who did not ask for it.
+	"write an entry for a page into a table": "-1",
 	// Xen takes the area's address, and then doesn't write there.
 	"register_runstate in a page table": "-14",
 }

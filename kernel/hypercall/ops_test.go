@@ -2,6 +2,7 @@ package hypercall
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"nidus/kernel/domain"
@@ -80,6 +81,42 @@ func TestEventChannel(t *testing.T) {
 		g.want(0, nr, xenabi.EvtchnOpClose, g.arg(&xenabi.EvtchnPort{Port: ipi.Port}))
 		g.want(xenabi.ENOSYS, nr, 14, argAt)
 		g.want(xenabi.ENOSYS, nr, 0xffffffff, argAt)
+	})
+}
+
+// TestEventChannelCompat: the operation is in front of its structure, in guest memory.
+func TestEventChannelCompat(t *testing.T) {
+	bothPV(t, func(t *testing.T, g *guest) {
+		const nr = xenabi.HypercallEventChannelOpCompat
+		op := func(want any, words ...uint32) {
+			t.Helper()
+			var b []byte
+			for _, w := range words {
+				b = binary.LittleEndian.AppendUint32(b, w)
+			}
+			g.put(argAt, b)
+			g.want(want, nr, argAt)
+		}
+		op(0, xenabi.EvtchnOpBindVIRQ, xenabi.VIRQDebug, 0, 0)
+		port := binary.LittleEndian.Uint32(g.get(argAt+12, 4))
+		if port == 0 {
+			t.Fatal("no port")
+		}
+		op(xenabi.EEXIST, xenabi.EvtchnOpBindVIRQ, xenabi.VIRQDebug, 0, 0)
+		op(xenabi.ENOENT, xenabi.EvtchnOpBindVIRQ, xenabi.VIRQDebug, 99, 0)
+		op(xenabi.EINVAL, xenabi.EvtchnOpBindVIRQ, ^uint32(0), 0, 0)
+		op(xenabi.EPERM, xenabi.EvtchnOpBindPIRQ, 1, 0, 0)
+		op(0, xenabi.EvtchnOpUnmask, port)
+		op(0, xenabi.EvtchnOpClose, port)
+		op(xenabi.EINVAL, xenabi.EvtchnOpClose, port)
+		for _, cmd := range []uint32{xenabi.EvtchnOpReset, xenabi.EvtchnOpSetPriority, 14, ^uint32(0)} {
+			op(xenabi.ENOSYS, cmd, 1, 1)
+		}
+		for _, at := range []uint64{nowhere, nowhere - 4, ^uint64(0), ^uint64(3)} {
+			if g.bits == 64 || at>>32 == 0 {
+				g.want(xenabi.EFAULT, nr, at)
+			}
+		}
 	})
 }
 

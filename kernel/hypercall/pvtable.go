@@ -22,7 +22,7 @@ var pv = Table{
 	xenabi.HypercallMulticall:                  multicall,
 	xenabi.HypercallUpdateVAMapping:            updateVAMapping,
 	xenabi.HypercallSetTimerOp:                 setTimerOp,
-	xenabi.HypercallEventChannelOpCompat:       absent,
+	xenabi.HypercallEventChannelOpCompat:       eventChannelOpCompat,
 	xenabi.HypercallXenVersion:                 xenVersion,
 	xenabi.HypercallConsoleIO:                  consoleIO,
 	xenabi.HypercallPhysdevOpCompat:            absent,

@@ -75,7 +75,8 @@ func (v *VCPU) Translate(kernel bool, va mm.GuestVirt) (Mapping, bool) {
 // Emulate writes to a page table by the guest's own instruction, which faulted because no
 // table is mapped writable: size bytes, 1 to 8 and aligned, at the machine address ptr. With
 // exchange it is a compare and exchange with old. It returns what was there; ok is false if
-// that was not old.
+// that was not old. With ErrAgain nothing has changed. Pending is for the caller, before the
+// guest goes on.
 func (v *VCPU) Emulate(ptr uint64, size int, val uint64, exchange bool, old uint64) (seen uint64, ok bool, err error) {
 	if size != 1 && size != 2 && size != 4 && size != 8 || ptr&uint64(size-1) != 0 {
 		return 0, false, ErrArgument
@@ -101,9 +102,6 @@ func (v *VCPU) Emulate(ptr uint64, size int, val uint64, exchange bool, old uint
 		was, err := d.exchange(v, m, i, c, &budget)
 		switch err {
 		case nil:
-			for d.Pending() != nil { // there is no hypercall to repeat
-				wait()
-			}
 			return uint64(was) & mask >> shift, true, nil
 		case errDiffers: // the processor or another vcpu was there first
 		default:
@@ -112,12 +110,14 @@ func (v *VCPU) Emulate(ptr uint64, size int, val uint64, exchange bool, old uint
 	}
 }
 
-// IsL1 tells whether a frame of the domain's is a page table of the lowest level now.
-func (d *Domain) IsL1(m mm.MFN) bool {
+// TableLevel is the level of a frame of the domain's as a page table now, 0 if it is none.
+func (d *Domain) TableLevel(m mm.MFN) int {
 	f := d.types.at(m)
 	if f == nil || !d.own(m) {
-		return false
+		return 0
 	}
-	w := f.load()
-	return w.count() > 0 && w.typ() == L1
+	if w := f.load(); w.count() > 0 {
+		return w.typ().level()
+	}
+	return 0
 }

@@ -27,6 +27,8 @@ type vcpu struct {
 	hw     hw.VCPU
 	kick   *uint32 // what makes it leave its guest
 	writer tableWriter
+	// unmakes: the domain has page tables to unmake before this guest goes on.
+	unmakes bool
 }
 
 // clockExits is after how many exits the clock is looked at, for the guest's timers and how old
@@ -55,6 +57,9 @@ func Run(v *domain.VCPU) {
 				r.UpdateTime(false)
 			} else if r.TimersMoved() {
 				r.Timers()
+			}
+			if r.unmaking() {
+				continue
 			}
 			if !r.deliver() {
 				break

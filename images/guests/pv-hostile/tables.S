@@ -56,12 +56,16 @@ ATTACK	FAULT, "write an entry for a page table into a table"
 	or	$RW, %rax
 	mov	%rax, pages
 	ret
-ATTACK	FAULT, "write an entry for a page into a table"
+# Xen wants vm_assist for it first.
+ATTACK	REFUSED, "write an entry for a page into a table"
 	FRAME	1
 	shl	$12, %rax
 	or	$RW, %rax
 	mov	%rax, pages+8
-	mov	pages+8, %rax
+	mov	pages+8, %rdx
+	movq	$0, pages+8
+	sub	%rdx, %rax
+	dec	%rax			# -1: it is there
 	ret
 ATTACK	ERROR, "set_gdt with a page table"
 	FRAME	0

@@ -132,6 +132,13 @@ main:	mov	start_info, %esi
 	call	frame
 	shl	$12, %eax
 	mov	%eax, root
+5:	add	$4096, %edi
+	mov	%edi, %eax
+	call	frame
+	shl	$12, %eax
+	cmp	%eax, high
+	jne	5b
+	mov	%edi, high_at
 	cmpb	$0, SI_CMDLINE(%esi)
 	je	all
 	mov	SI_CMDLINE(%esi), %eax
@@ -315,6 +322,7 @@ attack:	.skip	4
 outcome: .skip	4
 failures: .skip	4
 root:	.skip	4			# machine addresses of the tables
+high_at: .skip	4			# where it is mapped
 high:	.skip	4
 number:	.skip	12
 number_end: .skip 4

@@ -96,10 +96,45 @@ ATTACK	ERROR, "map the L3 one runs on writable"
 	mov	SI_PT_BASE(%edi), %edi
 	mov	$RW, %esi
 	jmp	remap
-ATTACK	FAULT, "write to the L3 one runs on"
+# Nobody asked for VMASST_TYPE_writable_pagetables.
+ATTACK	FAULT, "write a page into the L3 one runs on"
+	ADDRESS	5
+	or	$1, %eax
 	mov	start_info, %edi
 	mov	SI_PT_BASE(%edi), %edi
+	mov	%eax, (%edi)
+	ret
+ATTACK	FAULT, "write an L2 without the hypervisor's part as its highest"
+	ADDRESS	2
+	or	$1, %eax
+	mov	start_info, %edi
+	mov	SI_PT_BASE(%edi), %edi
+	mov	%eax, 24(%edi)
+	ret
+ATTACK	FAULT, "write a fifth entry of the L3 one runs on"
+	mov	start_info, %edi
+	mov	SI_PT_BASE(%edi), %edi
+	movl	$0, 32(%edi)
+	ret
+ATTACK	HELD, "write an L2 into the L3 one runs on, and take it away"
+	ADDRESS	2
+	or	$1, %eax
+	mov	start_info, %edi
+	mov	SI_PT_BASE(%edi), %edi
+	mov	%eax, (%edi)
+	mov	(%edi), %ebx
+	and	$~6, %ebx
 	movl	$0, (%edi)
+	sub	%ebx, %eax
+	or	(%edi), %eax
+	ret
+ATTACK	FAULT, "write a large page into the highest L2"
+	mov	high_at, %edi
+	movl	$0xe1, (%edi)
+	ret
+ATTACK	FAULT, "write to the hypervisor's part of the highest L2"
+	mov	high_at, %edi
+	movl	$0, 4088(%edi)
 	ret
 ATTACK	ERROR, "an L1 in the L3 one runs on"
 	ADDRESS	1
@@ -173,7 +208,9 @@ ATTACK	HELD, "read by it"
 	sub	%edx, %eax
 	ret
 ATTACK	FAULT, "write by it"
-	movl	$0, 0x201000
+	ADDRESS	5
+	or	$RW, %eax
+	mov	%eax, 0x201000
 	ret
 ATTACK	ERROR, "make it writable"
 	ADDRESS	2

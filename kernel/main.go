@@ -125,10 +125,10 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	h.core.VCPUsChanged = func(n int) { runtime.GOMAXPROCS(baremetal.NumCPU() + n) }
 	// Uploaded files are in the heap, beside what the collector keeps small.
 	h.core.FilesChanged = func(bytes int64) { debug.SetMemoryLimit(int64(heap) + bytes) }
-	h.core.GuestCPUs = machine.GuestCPUs()
+	h.core.NestedCPUs = machine.NestedCPUs()
 	h.core.StopLimit = time.Duration(m.Options.StopMaxWait) * time.Second
-	if h.core.GuestCPUs&1 == 0 {
-		info("CPUs: no guest runs on CPU 0, whose nested paging QEMU's TCG can lose (docs/exit.md)")
+	if h.core.NestedCPUs&1 == 0 {
+		info("CPUs: no PVH guest runs on CPU 0, whose nested paging QEMU's TCG can lose (docs/exit.md)")
 	}
 	h.core.Point = h.deathPoint
 	dh.MachineCheck = h.machineCheck

@@ -90,9 +90,9 @@ type Core struct {
 	Modules []Module
 	// CPUs is how many the host has.
 	CPUs int
-	// GuestCPUs is the set of those that guests run on: all, unless changed before
-	// the first domain.
-	GuestCPUs uint64
+	// NestedCPUs is the set of those that guests with nested paging, all but PV, run on: all,
+	// unless changed before the first domain.
+	NestedCPUs uint64
 	// Hide7B are features of CPUID leaf 7, EBX, that no guest is offered.
 	Hide7B uint32
 	// VCPUsChanged is told how many vcpus there are; may be nil.
@@ -148,7 +148,7 @@ type claim struct {
 func New(h *domain.Host, modules []Module, cpus int) *Core {
 	const reserve = 16 << 20 // of memory, for the host itself
 	c := &Core{
-		Host: h, Modules: modules, CPUs: cpus, GuestCPUs: 1<<cpus - 1, kernels: image.NewCache(kernelCache),
+		Host: h, Modules: modules, CPUs: cpus, NestedCPUs: 1<<cpus - 1, kernels: image.NewCache(kernelCache),
 		Clients: &authorized.List{},
 		domains: map[mm.DomID]*Entry{}, claims: map[mm.DomID]claim{}, next: 1,
 	}

@@ -42,18 +42,24 @@ func checkEmpty(t *testing.T, c *Core, m *domaintest.Machine) {
 	}
 }
 
-// TestGuestCPUs: where some CPUs run no guests, a set of only those is refused, by name.
-func TestGuestCPUs(t *testing.T) {
+// TestNestedCPUs: where some CPUs run no guests with nested paging, a set of only those is
+// refused to them, by name; not to a PV guest.
+func TestNestedCPUs(t *testing.T) {
 	c, m := newCore(t)
-	c.GuestCPUs = 0b1110
+	c.NestedCPUs = 0b1110
 	ctx := context.Background()
 	d := config("a")
 	d.HardAffinity = []control.CPUList{{{First: 0, Last: 0}}}
 	_, err := c.Create(ctx, d, control.CreateOptions{Paused: true})
-	if !errors.Is(err, control.ErrBadArgument) || !strings.Contains(err.Error(), "run no guests on this host; 1-3 do") {
+	if !errors.Is(err, control.ErrBadArgument) || !strings.Contains(err.Error(), "run no guests of this type on this host; 1-3 do") {
 		t.Errorf("cpus=0: %v", err)
 	}
 	checkEmpty(t, c, m)
+	pv := d
+	pv.Type = control.PV
+	if p, err := c.params(1, 1, &pv, 64); err != nil || p.Affinity[0].Hard != 1 || p.Affinity[0].Possible != 0b1111 {
+		t.Errorf("cpus=0 of a PV guest: %v, %+v", err, p.Affinity)
+	}
 	d.HardAffinity[0][0].Last = 1
 	id, err := c.Create(ctx, d, control.CreateOptions{Paused: true})
 	if err != nil {

@@ -299,18 +299,18 @@ func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig, bits
 	p := domain.Params{
 		ID: id, UUID: cfg.UUID, VCPUs: cfg.MaxVCPUs, MaxPorts: uint32(cfg.MaxEventChannels), MaxGrants: cfg.MaxGrantFrames,
 		MaxMaptrack: cfg.MaxMaptrackFrames, MaxGrantVersion: cfg.MaxGrantVersion,
-		Sched:  domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0)},
+		Sched:  domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0), Possible: c.possible(cfg.Type)},
 		Policy: policy,
 	}
 	for i := range cfg.MaxVCPUs {
 		s := p.Sched
 		if i < len(cfg.HardAffinity) {
-			if s.Hard, err = c.cpus(cfg.HardAffinity[i]); err != nil {
+			if s.Hard, err = c.cpus(cfg.HardAffinity[i], s.Possible); err != nil {
 				return p, fmt.Errorf("cpus= of vcpu %d: %w", i, err)
 			}
 		}
 		if i < len(cfg.SoftAffinity) {
-			if s.Soft, err = c.cpus(cfg.SoftAffinity[i]); err != nil {
+			if s.Soft, err = c.cpus(cfg.SoftAffinity[i], s.Possible); err != nil {
 				return p, fmt.Errorf("cpus_soft= of vcpu %d: %w", i, err)
 			}
 		}
@@ -319,16 +319,24 @@ func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig, bits
 	return p, nil
 }
 
-func (c *Core) cpus(l control.CPUList) (uint64, error) {
+// possible is the set of CPUs that a guest of type t runs on.
+func (c *Core) possible(t control.DomainType) uint64 {
+	if t == control.PV {
+		return 1<<c.CPUs - 1
+	}
+	return c.NestedCPUs
+}
+
+func (c *Core) cpus(l control.CPUList, possible uint64) (uint64, error) {
 	set, err := l.Resolve(c.CPUs, func(int) int { return 0 })
 	if err != nil {
 		return 0, err
 	}
-	return c.mask(set)
+	return c.mask(set, possible)
 }
 
-// mask makes a CPU set a word; one without any CPU that guests run on is an error.
-func (c *Core) mask(set control.CPUSet) (uint64, error) {
+// mask makes a CPU set a word; one without any of the possible CPUs is an error.
+func (c *Core) mask(set control.CPUSet, possible uint64) (uint64, error) {
 	var m uint64
 	if len(set) > 0 {
 		m = set[0]
@@ -336,8 +344,8 @@ func (c *Core) mask(set control.CPUSet) (uint64, error) {
 	if m&(1<<c.CPUs-1) == 0 {
 		return 0, control.Errorf(control.ErrBadArgument, "CPUs %s: the host has %d, numbered from 0", set, c.CPUs)
 	}
-	if m&c.GuestCPUs == 0 {
-		return 0, control.Errorf(control.ErrBadArgument, "CPUs %s run no guests on this host; %s do", set, control.CPUSet{c.GuestCPUs})
+	if m&possible == 0 {
+		return 0, control.Errorf(control.ErrBadArgument, "CPUs %s run no guests of this type on this host; %s do", set, control.CPUSet{possible})
 	}
 	return m, nil
 }

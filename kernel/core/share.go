@@ -21,17 +21,18 @@ func (e *Entry) SetShare(p control.SchedParams) {
 
 // Pin changes where a vcpu of a domain, which it has, or all (control.AllVCPUs)
 // may run, and better runs; nil is no change. A set without a CPU that guests
-// run on is ErrBadArgument, and nothing has changed then.
+// of its type run on is ErrBadArgument, and nothing has changed then.
 func (c *Core) Pin(e *Entry, vcpu int, hard, soft control.CPUSet) error {
 	var h, s uint64
 	var err error
+	possible := e.VCPUs[0].Sched().Possible
 	if hard != nil {
-		if h, err = c.mask(hard); err != nil {
+		if h, err = c.mask(hard, possible); err != nil {
 			return err
 		}
 	}
 	if soft != nil {
-		if s, err = c.mask(soft); err != nil {
+		if s, err = c.mask(soft, possible); err != nil {
 			return err
 		}
 	}

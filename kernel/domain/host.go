@@ -116,6 +116,7 @@ type Sched struct {
 	Weight     int    // credit2: 1 to 65535
 	Cap        int    // percent of a CPU for the whole domain; 0: none
 	Hard, Soft uint64 // CPUs
+	Possible   uint64 // CPUs that it can run on at all: Hard and Soft choose among them
 }
 
 // Format returns the layout of nested tables that the machine uses. Where it uses none there

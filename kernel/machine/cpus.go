@@ -41,12 +41,12 @@ func (m *Machine) inUse(p uint64) bool {
 	return false
 }
 
-// GuestCPUs returns the set of CPUs that guests run on. It is all of them, but under
+// NestedCPUs returns the set of CPUs that guests with nested paging run on. It is all of them, but under
 // QEMU's TCG: there FXRSTOR and its like, on any CPU and by guests too, rewrite a word of
 // the first CPU's state without a lock (cpu_clear_ignne), and a VMRUN or #VMEXIT of that
 // CPU in the same moment can lose its switch of nested paging, which ends the guest or
 // the host. docs/exit.md, "Under QEMU".
-func GuestCPUs() uint64 {
+func NestedCPUs() uint64 {
 	all := uint64(1)<<baremetal.NumCPU() - 1
 	if all != 1 && cpu.UnderTCG() {
 		return all &^ 1

@@ -25,7 +25,7 @@ var _ = [1]int{}[domain.InGuest-baremetal.InGuest+domain.InHost-baremetal.InHost
 // Enter implements domain.Threads.
 func (t Threads) Enter(s domain.Sched, place *uint32) uint64 {
 	baremetal.EnterVCPU(uint64(s.Group), uint64(s.Weight), uint64(s.Cap), place)
-	baremetal.Affinity(s.Hard&GuestCPUs(), s.Soft)
+	baremetal.Affinity(s.Hard&s.Possible, s.Soft)
 	return baremetal.ThreadID()
 }
 
@@ -40,7 +40,7 @@ func (Threads) Self() uint64 { return baremetal.ThreadID() }
 
 // Update implements domain.Threads.
 func (Threads) Update(thread uint64, s domain.Sched) {
-	baremetal.Share(thread, uint64(s.Group), uint64(s.Weight), uint64(s.Cap), s.Hard&GuestCPUs(), s.Soft)
+	baremetal.Share(thread, uint64(s.Group), uint64(s.Weight), uint64(s.Cap), s.Hard&s.Possible, s.Soft)
 }
 
 // CPUTime implements domain.Threads.

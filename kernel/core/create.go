@@ -10,6 +10,7 @@ import (
 	"nidus/kernel/console"
 	"nidus/kernel/domain"
 	"nidus/kernel/gnttab"
+	"nidus/kernel/virt"
 	"nidus/mm"
 	"nidus/personalities/cpuid"
 	"nidus/personalities/create"
@@ -280,7 +281,7 @@ func (c *Core) tsc(cfg *control.DomainConfig, p *cpuid.Config) {
 		p.TSCMode = cpuid.TSCNeverEmulate
 	}
 	if p.TSCEmulated {
-		p.TSCKHz = domain.EmulatedTSCKHz
+		p.TSCKHz = virt.EmulatedTSCKHz
 	}
 	// A guest that is to migrate may come to a processor of another rate.
 	p.TSCInvariant = p.TSCReliable && !p.TSCEmulated && !cfg.Migrate

@@ -73,7 +73,7 @@ type Domain struct {
 	callback atomic.Uint32 // vector of HVM_PARAM_CALLBACK_IRQ; 0: none
 	scale    pvclock.Scale
 	tscBase  uint64 // host's TSC when the guest's was 0
-	emulated emulatedTSC
+	emulated virt.EmulatedTSC
 
 	pv backends
 	// devices end the backends of devices; see OnDestroy.
@@ -120,6 +120,7 @@ func New(h *Host, p Params) (*Domain, error) {
 		tscBase: h.Clock.TSC(), Created: h.Clock.Now(),
 		ended: make(chan struct{}), gone: make(chan struct{}), specials: map[mm.MFN]special{},
 	}
+	d.emulated.Start = d.Created
 	if err := d.build(p); err != nil {
 		return nil, fmt.Errorf("domain %d: %w", d.ID, d.also(err, d.free()))
 	}

@@ -39,7 +39,7 @@ func (v *VCPU) newPVCPU() {
 		LongMode: ext.D>>29&1 != 0, NX: ext.D>>20&1 != 0, FFXSR: ext.D>>25&1 != 0,
 		RDTSCP: ext.D>>27&1 != 0, SYSCALL: ext.D>>11&1 != 0,
 	})
-	m.hv.SetGate(&v.PV.Gate, &d.PV.Assist, &m.info)
+	m.hv.SetGate(&v.PV.Gate, &d.PV.Assist, &m.info, &d.emulated)
 	v.InfoMoved()
 }
 
@@ -212,9 +212,11 @@ func (m *pvMachine) TSC() uint64 { return m.v.GuestTSC() }
 
 // CPUID implements pvcpu.Machine.
 func (m *pvMachine) CPUID(leaf, sub uint32) (a, b, c, d uint32) {
-	return m.v.Domain.Policy.CPUID(cpuid.VCPUInfo{
+	a, b, c, d = m.v.Domain.Policy.CPUID(cpuid.VCPUInfo{
 		ID: uint32(m.v.ID), APICEnabled: true, OSXSAVE: m.v.PV.CR4&virt.CR4OSXSAVE != 0, XCR0: m.hv.Get(virt.XCR0),
 	}, leaf, sub)
+	m.hv.LearnCPUID(leaf, sub, a, b, c, d)
+	return a, b, c, d
 }
 
 // Unknown implements pvcpu.Machine.

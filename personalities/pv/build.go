@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"nidus/kernel/domain"
+	"nidus/kernel/hypercall"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -23,6 +24,7 @@ func Build(ctx context.Context, h *domain.Host, c create.Config) (*domain.Domain
 		return nil, err
 	}
 	c.Params.PV = plan.Width()
+	c.Params.Constant = hypercall.Constant
 	c.Params.MaxPages = c.MaxMemory >> mm.PageShift
 	return c.Domain(h, func(d *domain.Domain) error { return fill(ctx, d, &c, plan) })
 }

@@ -304,7 +304,7 @@ func TestEmulatedTSCExits(t *testing.T) {
 	c := config(t, m)
 	p, err := cpuid.New(func(leaf, sub uint32) cpuid.Regs {
 		return map[uint32]cpuid.Regs{0x80000000: {A: 0x80000008}, 0x80000001: {D: 0x2c100800}, 0x80000008: {A: 0x3028}}[leaf]
-	}, cpuid.Config{VCPUs: 2, PhysBits: 40, TSCKHz: domain.EmulatedTSCKHz, TSCEmulated: true})
+	}, cpuid.Config{VCPUs: 2, PhysBits: 40, TSCKHz: virt.EmulatedTSCKHz, TSCEmulated: true})
 	if err != nil {
 		t.Fatal(err)
 	}

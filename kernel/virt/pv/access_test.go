@@ -34,8 +34,8 @@ func TestCopy(t *testing.T) {
 		{"a flush is due", kernelStack, 8, func(s *side) { s.hw.RequestFlush() }, false, false},
 		{"a page's flush is due", kernelStack, 8, func(s *side) { s.hw.FlushPage(kernelStack) }, false, false},
 		{"before there is a gate", kernelStack, 8, func(s *side) {
-			s.hw = pv.NewBare(true)
-			s.hw.SetGate(&s.cpu.Gate, s.cpu.Assist, &s.place)
+			s.hw = pv.NewBare(true, constant)
+			s.hw.SetGate(&s.cpu.Gate, s.cpu.Assist, &s.place, &s.tsc)
 			s.hw.SetRoot(kernelRoot)
 		}, false, false},
 	} {

@@ -10,8 +10,8 @@ type Bare struct{ *vcpu }
 
 // NewBare returns one whose guest runs 64-bit code, or hostView: with the host's page tables
 // after each exit.
-func NewBare(hostView bool) Bare {
-	v := &vcpu{ctx: new(context)}
+func NewBare(hostView bool, constant virt.Constant) Bare {
+	v := &vcpu{ctx: new(context), cfg: virt.Config{Constant: constant}}
 	v.ctx.cs, v.ctx.ss = SelCode64, SelData
 	v.sys[virt.EFER] = virt.EFERLME | virt.EFERLMA
 	if hostView {
@@ -43,6 +43,9 @@ func (b Bare) Snapshot() any {
 // VecSyscall is SYSCALL.
 const VecSyscall = vecSyscall
 
+// Clock is the time.
+const Clock = 0x123456789a
+
 // Memory is what a guest's addresses reach: words by their address, by page tables.
 type Memory struct {
 	Words map[mm.MFN]map[uint64]uint64
@@ -57,6 +60,7 @@ func (m *Memory) cpu() uint64          { return 0 }
 func (m *Memory) takeInterrupt(uint64) {}
 func (m *Memory) setTSCAux(uint64)     {}
 func (m *Memory) loadRoot(cr3 uint64)  { m.Root = mm.MFN(cr3 >> mm.PageShift) }
+func (m *Memory) now() int64           { return Clock }
 func (m *Memory) rootLoaded() uint64   { return uint64(m.Root) << mm.PageShift }
 func (m *Memory) access(at uint64, word *uint64, write bool) bool {
 	old, ok := m.Words[m.Root][at]

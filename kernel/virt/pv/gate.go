@@ -40,6 +40,7 @@ type Gate struct {
 	Traps     [256]Trap
 	Event     Callback
 	Syscall64 Callback // of 64-bit processes
+	KernelSS  uint16
 	KernelSP  uint64
 
 	// Root and UserRoot are the page tables of the kernel's and the process's mode, which
@@ -103,21 +104,22 @@ type gate struct {
 	*Gate
 	assist *atomic.Uint64
 	info   *atomic.Pointer[Info]
+	tsc    *virt.EmulatedTSC
 }
 
 // SetGate implements VCPU.
-func (v *vcpu) SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info]) {
+func (v *vcpu) SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info], tsc *virt.EmulatedTSC) {
 	if v.ctx.narrow != 0 || v.ctx.hostView != 0 {
 		return // another frame; or the guest's memory isn't there after an exit
 	}
-	v.gate = gate{g, assist, info}
+	v.gate = gate{g, assist, info, tsc}
 }
 
 // Why the loop does it here: two of three exits of a busy guest are these, and the way
 // through Go's scheduler and the personality costs several times of what there is to do.
 
-// pass does an exit that only takes the guest from its process to its kernel or back, and
-// tells whether it did. If not, nothing has happened: it is for Go to do, or to refuse, what is
+// pass does an exit that only takes the guest from its process to its kernel or back, or that
+// no more than registers are needed for, and tells whether it did. If not, nothing has happened: it is for Go to do, or to refuse, what is
 // out of the ordinary. pvcpu's Syscall, Iret and Deliver say what is to be done.
 //
 // Guest memory is reached by the guest's addresses, as its page tables, which are loaded, allow
@@ -129,19 +131,20 @@ func (v *vcpu) pass() bool {
 	if g.Gate == nil {
 		return false
 	}
-	switch {
-	case c.vec == virt.VectorPF:
+	switch c.vec {
+	case virt.VectorPF:
 		return v.pageFault()
-	case c.vec != vecSyscall:
-		return false
-	case g.UserMode:
+	case virt.VectorUD, virt.VectorGP:
+		return v.emulate()
+	case vecSyscall:
+		if !g.UserMode {
+			return v.hypercall()
+		}
 		if !v.enterKernel(g.Syscall64.Address, g.Syscall64.MaskEvents, noCode) {
 			return false
 		}
 		c.regs.RFLAGS &^= virt.FlagDF
 		return true
-	case c.regs.RAX == xenabi.HypercallIret:
-		return v.iret()
 	}
 	return false
 }

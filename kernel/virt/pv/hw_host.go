@@ -15,6 +15,7 @@ type processor interface {
 	access(at uint64, word *uint64, write bool) bool
 	loadRoot(cr3 uint64)
 	rootLoaded() uint64
+	now() int64
 }
 
 var simulated processor = absent{}
@@ -50,6 +51,9 @@ func takeInterrupt(vector uint64) { simulated.takeInterrupt(vector) }
 func setTSCAux(v uint64) { simulated.setTSCAux(v) }
 
 func hostTSCAux() bool { return true }
+
+//go:nosplit
+func now() int64 { return simulated.now() }
 
 //go:nosplit
 func newRoot(*context) {}

@@ -87,6 +87,9 @@ func entersyscall()
 //go:linkname exitsyscall runtime.exitsyscall
 func exitsyscall()
 
+//go:nosplit
+func now() int64 { return baremetal.Nanotime() }
+
 func mxcsrMask() uint32 { return cpu.MXCSRMask() }
 
 // syncFPU completes the FPU image of a vcpu, whose thread calls, or which is on no CPU.

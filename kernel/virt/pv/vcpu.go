@@ -29,8 +29,10 @@ type VCPU interface {
 	FlushPage(va uint64)
 	// SetGate makes the loop enter and leave a 64-bit guest's kernel by g, with assist, the
 	// domain's vm_assist, where it can: see Gate. info says where the vcpu's vcpu_info is;
-	// while that is nil, Go does it.
-	SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info])
+	// while that is nil, Go does it. tsc is what RDTSC reads where that is emulated.
+	SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info], tsc *virt.EmulatedTSC)
+	// LearnCPUID tells what CPUID answers to EAX and ECX, until CR4 or XCR0 are Set again.
+	LearnCPUID(eax, ecx, a, b, c, d uint32)
 	// Upcall calls a 64-bit guest's event callback, if that is no more than the frame on its
 	// kernel's stack, and tells whether it did. An event is due; the vcpu's own goroutine
 	// calls it.
@@ -58,7 +60,8 @@ type vcpu struct {
 	tables *[512]uint64 // the page table of its descriptors
 	ldt    table        // the page with the LDT's descriptor; made with the first LDT
 
-	gate gate
+	gate   gate
+	leaves [numLeaves]cpuidLeaf // those that were asked for
 
 	rdtsc      bool   // it exits
 	softVector uint64 // that INT calls hypercalls by: 0x82, or 0
@@ -256,12 +259,14 @@ func (v *vcpu) Set(r virt.SysReg, x uint64) error {
 		v.sys[r], v.ctx.ts = x, x&cr0TS
 	case r == virt.CR4:
 		v.sys[r] = x
+		clear(v.leaves[:])
 		v.setTSD()
 	case r == virt.XCR0:
 		if err := virt.CheckXCR0(x, v.m.features.XCR0); err != nil {
 			return err
 		}
 		v.sys[r] = x
+		clear(v.leaves[:])
 		if v.ctx.xsave != 0 {
 			v.ctx.xcr0 = x
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
 )
 
@@ -399,7 +400,7 @@ func TestTables(t *testing.T) {
 	if descriptorBase(data) != 0x12345678 {
 		t.Errorf("base %#x", descriptorBase(data))
 	}
-	if e := c.SetSegmentBase(segbaseGSUserSel, 0x13); e != 0 || f.sys[virt.KernelGSBase] != 0x12345678 || f.seg[virt.GS].Selector != 0x13 {
+	if e := c.SetSegmentBase(pv.SegbaseGSUserSel, 0x13); e != 0 || f.sys[virt.KernelGSBase] != 0x12345678 || f.seg[virt.GS].Selector != 0x13 {
 		t.Errorf("%v %+v", e, f.seg[virt.GS])
 	}
 	for _, x := range []struct {

@@ -124,8 +124,6 @@ type State struct {
 	Syscall32 Callback // 32-bit processes; address 0: #UD
 	Sysenter  Callback // address 0: #GP
 
-	KernelSS uint16
-
 	GDT        [GDTFrames]mm.MFN
 	GDTEntries uint32
 	LDT        mm.GuestVirt

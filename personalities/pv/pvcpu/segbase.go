@@ -2,15 +2,8 @@ package pvcpu
 
 import (
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
-)
-
-// What set_segment_base sets (arch-x86/xen-x86_64.h, SEGBASE_*).
-const (
-	segbaseFS        = 0
-	segbaseGSUser    = 1
-	segbaseGSKernel  = 2
-	segbaseGSUserSel = 3
 )
 
 // SetSegmentBase is the hypercall set_segment_base of a 64-bit guest's kernel.
@@ -18,17 +11,17 @@ func (c *CPU) SetSegmentBase(which uint32, base uint64) xenabi.Errno {
 	if c.Width != xenabi.Guest64 {
 		return xenabi.ENOSYS
 	}
-	if which != segbaseGSUserSel && !virt.Canonical(base) {
+	if which != pv.SegbaseGSUserSel && !virt.Canonical(base) {
 		return xenabi.EINVAL
 	}
 	switch which {
-	case segbaseFS:
+	case pv.SegbaseFS:
 		c.setBase(virt.FS, base)
-	case segbaseGSUser: // not active: a kernel calls
+	case pv.SegbaseGSUser: // not active: a kernel calls
 		c.M.Set(virt.KernelGSBase, base)
-	case segbaseGSKernel:
+	case pv.SegbaseGSKernel:
 		c.setBase(virt.GS, base)
-	case segbaseGSUserSel:
+	case pv.SegbaseGSUserSel:
 		c.loadUserGS(uint16(base))
 	default:
 		return xenabi.EINVAL

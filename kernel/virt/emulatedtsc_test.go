@@ -1,4 +1,4 @@
-package domain
+package virt
 
 import (
 	"sync"
@@ -7,9 +7,9 @@ import (
 
 // TestEmulatedTSC: no reader sees it go back, whatever the clock does.
 func TestEmulatedTSC(t *testing.T) {
-	var e emulatedTSC
-	for _, c := range []struct{ now, want uint64 }{{5, 5}, {7, 7}, {6, 7}, {0, 7}, {8, 8}} {
-		if got := e.read(c.now); got != c.want {
+	e := EmulatedTSC{Start: 100}
+	for _, c := range []struct{ now, want uint64 }{{105, 5}, {107, 7}, {106, 7}, {100, 7}, {108, 8}} {
+		if got := e.Read(int64(c.now)); got != c.want {
 			t.Errorf("at %d: %d, want %d", c.now, got, c.want)
 		}
 	}
@@ -18,7 +18,7 @@ func TestEmulatedTSC(t *testing.T) {
 		wg.Go(func() {
 			last := uint64(0)
 			for i := range uint64(10000) {
-				got := e.read(10*i + 3*skew)
+				got := e.Read(int64(100 + 10*i + 3*skew))
 				if got < last {
 					t.Errorf("%d after %d", got, last)
 				}

@@ -3,10 +3,10 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"nidus/kernel/baremetal"
+	"nidus/kernel/console"
 	"nidus/kernel/cpu"
 	"nidus/kernel/domain"
 	"nidus/kernel/virt"
@@ -18,13 +18,11 @@ import (
 // paravirtualization makes PV guests possible on every CPU. Without SMAP, which keeps the
 // hypervisor's hands off a guest's memory, exits go back to the host's page tables, unless
 // that is not wanted.
-func paravirtualization(pages virt.Pages, noSMAP bool, info func(string, ...any)) (*domain.PVHost, error) {
-	if spec.Identify(cpu.CPUID, cpu.ReadMSR).Meltdown() {
-		return nil, errors.New("this processor lets a guest in ring 3 read the hypervisor's memory (Meltdown), and what would keep them apart is not there yet; use type=\"pvh\"")
-	}
+func paravirtualization(pages virt.Pages, noSMAP bool, log *console.Log) (*domain.PVHost, error) {
+	info := func(format string, args ...any) { log.Printf(console.LevelInfo, format, args...) }
 	_, smap := baremetal.Protection()
 	m, err := pv.New(pv.Config{
-		Pages: pages, CPUs: baremetal.NumCPU(), HostView: !smap && !noSMAP,
+		Pages: pages, CPUs: baremetal.NumCPU(), HostView: !smap && !noSMAP, Isolate: baremetal.Isolating(),
 		GDT: func(cpu int) (frames [2]mm.MFN) {
 			for i, pa := range baremetal.GDTPages(cpu) {
 				frames[i] = mm.MFN(pa >> mm.PageShift)
@@ -41,6 +39,14 @@ func paravirtualization(pages virt.Pages, noSMAP bool, info func(string, ...any)
 		if err != nil {
 			return nil, fmt.Errorf("PV on CPU %d: %w", i, err)
 		}
+	}
+	switch leaks := spec.Identify(cpu.CPUID, cpu.ReadMSR).Meltdown(); {
+	case baremetal.Isolating():
+		info("PV: guests are isolated from the hypervisor by page tables (xpti)")
+	case leaks:
+		log.Printf(console.LevelWarning, "PV: this processor lets each PV guest read all of the machine's memory (Meltdown), and xpti=off has switched off what keeps them from it: run no PV guest that you don't trust with everything, or boot without xpti=off")
+	default:
+		info("PV: guests are not isolated by page tables: this processor needs no such thing (xpti)")
 	}
 	switch {
 	case smap:

@@ -4,6 +4,7 @@ package regress
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -147,12 +148,15 @@ func (t *T) file(name string, data []byte) error {
 }
 
 // part puts a guest's part into the case's folder under another name, or its
-// own if as is empty.
+// own if as is empty. It may be there already.
 func (t *T) part(name, as string) error {
 	if as == "" {
 		as = name
 	}
-	return os.Symlink(t.Out("guest", name), filepath.Join(t.dir, as))
+	if err := os.Symlink(t.Out("guest", name), filepath.Join(t.dir, as)); !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // within is the rest of the case's time, at most d.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -103,18 +104,30 @@ func monitor(socket string) (hmp, error) {
 
 // do gives commands and waits until they are done.
 func (m hmp) do(commands string) error {
+	_, err := m.ask(commands)
+	return err
+}
+
+// version is QEMU's answer to info version.
+var version = regexp.MustCompile(`^\d+\.\d+\.\d+`)
+
+// ask does, and returns the lines of the answer.
+func (m hmp) ask(commands string) (lines []string, err error) {
 	m.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := fmt.Fprintf(m, "%s\ninfo version\n", commands); err != nil {
-		return err
+		return nil, err
 	}
 	for s := bufio.NewScanner(m); ; {
 		if !s.Scan() {
-			return fmt.Errorf("QEMU's monitor ends: %w", errors.Join(s.Err(), net.ErrClosed))
+			return nil, fmt.Errorf("QEMU's monitor ends: %w", errors.Join(s.Err(), net.ErrClosed))
 		}
-		if text := s.Text(); strings.HasPrefix(text, "Error") {
-			return fmt.Errorf("QEMU's monitor, at %q: %s", commands, text)
-		} else if len(text) > 0 && text[0] >= '0' && text[0] <= '9' && strings.Contains(text, ".") {
-			return nil
+		switch text := s.Text(); {
+		case strings.HasPrefix(text, "Error"):
+			return nil, fmt.Errorf("QEMU's monitor, at %q: %s", commands, text)
+		case version.MatchString(text):
+			return lines, nil
+		default:
+			lines = append(lines, text)
 		}
 	}
 }

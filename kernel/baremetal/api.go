@@ -153,7 +153,7 @@ func ThreadTime(tid uint64) (ns int64, cpu int, running bool) {
 // KickCPU makes a CPU take an interrupt; what runs there leaves its guest.
 func KickCPU(cpu uint64) {
 	f := cli()
-	kick(&cpus[cpu])
+	kick(pcpuOf(cpu))
 	restore(f)
 }
 
@@ -206,7 +206,7 @@ const (
 func CPU() int { return int(pcpuAt(cpuself()).id) }
 
 // APICID returns a CPU's local APIC id; X2APIC tells which mode is in use.
-func APICID(cpu int) uint32 { return uint32(cpus[cpu].apicid) }
+func APICID(cpu int) uint32 { return uint32(pcpuOf(cpu).apicid) }
 func X2APIC() bool          { return x2apic }
 
 // Wall is the time of day in ns since 1970.
@@ -214,7 +214,7 @@ func Wall() int64 { return Nanotime() + atomic.LoadInt64(&wallOffset) }
 
 // BusyTime is how long a CPU did something else than vcpus or nothing, in ns.
 func BusyTime(cpu int) int64 {
-	c := &cpus[cpu]
+	c := pcpuOf(cpu)
 	busy := Nanotime() - atomic.LoadInt64(&c.Stats.IdleNS) - atomic.LoadInt64(&c.Stats.VCPUNS)
 	// What runs now is in no sum yet. It may change meanwhile, by a little.
 	if t := threadAt(c.cur); t.idle != 0 || t.kickWord != 0 {

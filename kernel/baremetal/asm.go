@@ -43,6 +43,7 @@ func guestSwitched()
 func trapStubsPC() uint64
 func idlePC() uint64
 func apEntryPC() uint64
+func isolatedPCs() (stubs, fromNMI uint64)
 
 // TakeInterrupt takes an interrupt that came while a PV guest ran: the CPU has
 // acknowledged it, and nobody has handled it. Interrupts are off before and on after.

@@ -138,7 +138,7 @@ spin:
 	JEQ	nothing
 	MOVQ	CR4, AX
 	MOVQ	AX, CX
-	ANDQ	$~0x80, CX
+	XORQ	$0x80, CX	// it may be off: see Isolate
 	MOVQ	CX, CR4
 	MOVQ	AX, CR4
 	MOVQ	BX, pcpu_flushDone(GS)
@@ -154,7 +154,7 @@ got:
 TEXT ·flushTLB(SB),NOSPLIT,$0
 	MOVQ	CR4, AX
 	MOVQ	AX, CX
-	ANDQ	$~0x80, CX
+	XORQ	$0x80, CX
 	MOVQ	CX, CR4
 	MOVQ	AX, CR4
 	RET

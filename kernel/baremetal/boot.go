@@ -44,7 +44,7 @@ func boot0() {
 	}
 	cpuInit(0, 0)
 	idtInit()
-	c := &cpus[0]
+	c := pcpuOf(0)
 	loadTables(addr(&c.gdtr), addr(&idtr))
 	cpuFeatures()
 	apicInit()
@@ -90,7 +90,7 @@ var (
 
 // cpuInit prepares a CPU's block: guarded stacks, descriptor tables, idle thread.
 func cpuInit(i, apicid uint64) {
-	c := &cpus[i]
+	c := pcpuOf(i)
 	c.self, c.id, c.apicid = addr(c), i, apicid
 	t := &threads[MaxThreads-1-i]
 	if c.kstack == 0 { // else a CPU that did not come left them
@@ -112,13 +112,33 @@ func cpuInit(i, apicid uint64) {
 
 	gdtInit(c)
 	// TSS (APM vol. 2, figure 12-8): RSP0 at 4, IST1 at 36, I/O map base at 102
-	set := func(off int, v uint64) { c.tss[off/4], c.tss[off/4+1] = uint32(v), uint32(v>>32) }
-	set(4, c.kstack)
-	set(36, c.kstack)
-	for k := range c.ist[1:] {
-		set(36+8*(k+1), c.ist[k+1])
-	}
+	c.setStack(4, c.kstack)
+	c.useStacks()
 	c.tss[25] = 104 << 16
+}
+
+// useStacks says in the TSS on which stacks exceptions and interrupts come in.
+func (c *pcpu) useStacks() {
+	for k := range c.ist {
+		c.setStack(36+8*k, c.entryStack(k))
+	}
+	c.virt[guestEntry] = c.entryStack(0)
+}
+
+// setStack writes an address to the TSS.
+func (c *pcpu) setStack(off int, v uint64) {
+	c.tss[off/4], c.tss[off/4+1] = uint32(v), uint32(v>>32)
+}
+
+// entryStack is the top of the stack of IST k+1.
+func (c *pcpu) entryStack(k int) uint64 {
+	switch {
+	case isolating != 0:
+		return addr(&c.slots[k]) + slotSize
+	case k+1 == istNormal:
+		return c.kstack
+	}
+	return c.ist[k]
 }
 
 // Descriptors (APM vol. 2, 4.7 and 4.8): flat code and data of a privilege level.
@@ -160,10 +180,10 @@ func gdtInit(c *pcpu) {
 
 // GDTPages returns the physical addresses of a CPU's two pages of descriptors: for
 // 64-bit PV guests, and for 32-bit.
-func GDTPages(cpu int) [2]uint64 { return cpus[cpu].gdt }
+func GDTPages(cpu int) [2]uint64 { return pcpuOf(cpu).gdt }
 
 // GDTR returns the address of a CPU's pseudo-descriptor for LGDT.
-func GDTR(cpu uint64) uint64 { return addr(&cpus[cpu].gdtr) }
+func GDTR(cpu uint64) uint64 { return addr(&pcpuOf(cpu).gdtr) }
 
 // Where traps of PV guests go on; see SetGuestEntry.
 var guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32 uint64
@@ -218,13 +238,15 @@ func putTable(p, base, limit uint64) {
 	st64(p+2, base)
 }
 
-var (
-	idt  [256][2]uint64
-	idtr [10]byte
-)
+var idtr [10]byte
 
 func idtInit() {
-	stubs := trapStubsPC()
+	setGates(trapStubsPC())
+	putTable(addr(&idtr), addr(idt()), uint64(len(idt())*16-1))
+}
+
+// setGates lets the gates lead to stubs, 16 bytes apart. They may be in use.
+func setGates(stubs uint64) {
 	for v := uint64(0); v < 256; v++ {
 		p := stubs + v*16
 		ist := uint64(istNormal)
@@ -245,13 +267,12 @@ func idtInit() {
 		case vecHypercall: // from ring 1; in ring 3 it is as other vectors are
 			gate |= 1 << 5
 		}
-		idt[v][0] = p&0xffff | selCode<<16 | ist<<32 | gate<<40 | (p>>16&0xffff)<<48
-		idt[v][1] = p >> 32
+		idt()[v][0] = p&0xffff | selCode<<16 | ist<<32 | gate<<40 | (p>>16&0xffff)<<48
+		idt()[v][1] = p >> 32 // the same of all stubs
 	}
-	putTable(addr(&idtr), addr(&idt), uint64(len(idt)*16-1))
 }
 
-const cr4SMEP, cr4SMAP = 1 << 20, 1 << 21
+const cr4PGE, cr4SMEP, cr4SMAP = 1 << 7, 1 << 20, 1 << 21
 
 // smepOff and smapOff are 1 if these are not wanted.
 var smepOff, smapOff uint32
@@ -292,6 +313,9 @@ func cpuFeatures() {
 	}
 	if b&smap != 0 && smapOff == 0 {
 		cr4 |= cr4SMAP
+	}
+	if isolating != 0 {
+		cr4 &^= cr4PGE
 	}
 	wrcr4(cr4)
 	if b&fsgs != 0 {

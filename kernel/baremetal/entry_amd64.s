@@ -163,7 +163,7 @@ TEXT ·trap(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	$1, thread_fxvalid(CX)
 	JMP	kenter<>(SB)
 nested:
-	JMP	fatalTrap<>(SB)
+	JMP	·fatalTrap(SB)
 guest:
 	SWAPGS
 	PUSHQ	·guestTrap(SB)	// a jump that changes no register
@@ -177,7 +177,7 @@ loading:	// of a segment register
 // #DB, on a stack of its own: a guest's MOV SS before SYSCALL delays its trap until
 // the kernel's first instruction, where nothing is ours yet but the frame. Then it is
 // dropped: the guest's next instruction traps again (APM vol. 2, 8.2.2).
-TEXT debug<>(SB),NOSPLIT|NOFRAME,$0
+TEXT ·debug(SB),NOSPLIT|NOFRAME,$0
 	PUSHQ	$0
 	PUSHQ	$1
 	TESTB	$3, 24(SP)
@@ -217,7 +217,7 @@ TEXT taken<>(SB),NOSPLIT|NOFRAME,$0
 // A trap that no thread can be blamed for: inside the kernel, or #DF, or #MC.
 // It is shown on the console and the machine stops. SP: vector, error code,
 // frame.
-TEXT fatalTrap<>(SB),NOSPLIT|NOFRAME,$0
+TEXT ·fatalTrap(SB),NOSPLIT|NOFRAME,$0
 	TESTB	$3, 24(SP)
 	JEQ	ours
 	SWAPGS
@@ -255,7 +255,7 @@ stop:
 // NMI, on a stack of its own: it may come at any instruction, in the kernel and
 // between a guest's registers and ours. So it believes nothing but the stack,
 // whose top word is this CPU's block.
-TEXT nmi<>(SB),NOSPLIT|NOFRAME,$0
+TEXT ·nmi(SB),NOSPLIT|NOFRAME,$0
 	PUSHQ	$0
 	PUSHQ	$2
 	PUSHQ	R15
@@ -332,7 +332,12 @@ TEXT nmi<>(SB),NOSPLIT|NOFRAME,$0
 	POPQ	R14
 	POPQ	R15
 	ADDQ	$16, SP
+	CMPQ	48(SP), $0	// above the word above the frame: see isolated_amd64.s
+	JNE	isolated
 	IRETQ
+isolated:
+	MOVQ	48(SP), SP
+	JMP	·fromNMI(SB)
 
 TEXT idle<>(SB),NOSPLIT|NOFRAME,$0
 loop:
@@ -345,7 +350,9 @@ loop:
 TEXT bootEntry(SB),NOSPLIT|NOFRAME,$0
 	CLI
 	MOVQ	DI, ·handover(SB)
-	MOVQ	$·cpus(SB), BX
+	MOVQ	$·pages(SB), BX	// CPU 0's block is its second whole page
+	ADDQ	$0x1fff, BX
+	ANDQ	$~0xfff, BX
 	MOVQ	BX, pcpu_self(BX)
 	MOVQ	BX, AX
 	MOVQ	AX, DX
@@ -417,57 +424,13 @@ TEXT ·apEntryPC(SB),NOSPLIT,$0-8
 	MOVQ	AX, ret+0(FP)
 	RET
 
-// The 256 gates' targets, 16 bytes apart: push an error code where the CPU does
-// not, push the vector.
-// In bytes, because the linker adds the pushes of one function up.
-#define PUSH0	BYTE $0x6a; BYTE $0x00
-#define PUSHV(v)	BYTE $0x68; LONG $v
+// The 256 gates' targets: push an error code where the CPU does not, push the vector.
 #define NOERR(v)	PCALIGN $16; PUSH0; PUSHV(v); JMP ·trap(SB)
 #define ERR(v)	PCALIGN $16; PUSHV(v); JMP ·trap(SB)
-#define FATAL(v)	PCALIGN $16; PUSHV(v); JMP fatalTrap<>(SB)
-#define FATAL0(v)	PCALIGN $16; PUSH0; PUSHV(v); JMP fatalTrap<>(SB)
-#define IRQ8(v)	NOERR(v); NOERR(v+1); NOERR(v+2); NOERR(v+3); NOERR(v+4); NOERR(v+5); NOERR(v+6); NOERR(v+7)
-#define IRQ32(v)	IRQ8(v); IRQ8(v+8); IRQ8(v+16); IRQ8(v+24)
+#define DEBUG(v)	PCALIGN $16; JMP ·debug(SB)
+#define NMI(v)	PCALIGN $16; JMP ·nmi(SB)
+#define DOUBLE(v)	PCALIGN $16; PUSHV(v); JMP ·fatalTrap(SB)
+#define MACHINE(v)	PCALIGN $16; PUSH0; PUSHV(v); JMP ·fatalTrap(SB)
 
 TEXT ·trapStubs(SB),NOSPLIT|NOFRAME,$0
-	NOERR(0)
-	PCALIGN $16
-	JMP	debug<>(SB)
-	PCALIGN $16
-	JMP	nmi<>(SB)
-	NOERR(3)
-	NOERR(4)
-	NOERR(5)
-	NOERR(6)
-	NOERR(7)
-	FATAL(8)
-	NOERR(9)
-	ERR(10)
-	ERR(11)
-	ERR(12)
-	ERR(13)
-	ERR(14)
-	NOERR(15)
-	NOERR(16)
-	ERR(17)
-	FATAL0(18)
-	NOERR(19)
-	NOERR(20)
-	ERR(21)
-	NOERR(22)
-	NOERR(23)
-	NOERR(24)
-	NOERR(25)
-	NOERR(26)
-	NOERR(27)
-	NOERR(28)
-	ERR(29)
-	ERR(30)
-	NOERR(31)
-	IRQ32(32)
-	IRQ32(64)
-	IRQ32(96)
-	IRQ32(128)
-	IRQ32(160)
-	IRQ32(192)
-	IRQ32(224)
+#include "stubs_amd64.h"

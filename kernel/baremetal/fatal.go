@@ -143,7 +143,7 @@ func exitGroup(code uint64) {
 func stopOthers(c *pcpu) {
 	dying = 1
 	for i := uint64(0); i < ncpu; i++ {
-		if o := &cpus[i]; o != c && o.online != 0 {
+		if o := pcpuOf(i); o != c && o.online != 0 {
 			ipi(o.apicid, icrNMI)
 		}
 	}

@@ -32,7 +32,7 @@ func HoldInterrupts(on bool) {
 // Stacks returns the lowest addresses of a CPU's guarded stacks: for entries from
 // threads, and for NMI, double fault and machine check.
 func Stacks(cpu int) []uint64 {
-	c := &cpus[cpu]
+	c := pcpuOf(cpu)
 	bottoms := []uint64{c.kstack + 64 - kstackSize}
 	for _, top := range c.ist {
 		bottoms = append(bottoms, top+64-istSize)

@@ -20,6 +20,22 @@ func addr[T any](p *T) uint64   { return uint64(uintptr(unsafe.Pointer(p))) }
 func threadAt(p uint64) *thread { return (*thread)(unsafe.Pointer(uintptr(p))) }
 func pcpuAt(p uint64) *pcpu     { return (*pcpu)(unsafe.Pointer(uintptr(p))) }
 
+// firstPage is the address of the first whole page of pages.
+func firstPage() uint64 { return (addr(&pages) + page4K - 1) &^ (page4K - 1) }
+
+// pcpuOf is the block of a CPU.
+func pcpuOf[N int | int32 | uint64](cpu N) *pcpu {
+	_ = [MaxCPUs]struct{}{}[cpu] // it is one
+	return pcpuAt(firstPage() + (1+uint64(cpu))*page4K)
+}
+
+func idt() *[256][2]uint64 { return (*[256][2]uint64)(Pointer(firstPage())) }
+
+var (
+	_ [page4K - unsafe.Sizeof(pcpu{})]byte // it fits
+	_ = -(unsafe.Offsetof(pcpu{}.slots) % 16)
+)
+
 func frameStatsAt(p uint64) *mm.FrameStats {
 	return (*mm.FrameStats)(unsafe.Pointer(uintptr(p)))
 }

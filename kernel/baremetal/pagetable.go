@@ -35,8 +35,10 @@ func child(t, i uint64) uint64 {
 
 // mapPage maps a page of size (4 KiB, 2 MiB or 1 GiB) at va. False: no memory
 // for a table.
-func mapPage(va, pa, flags, size uint64) bool {
-	t := hostL4
+func mapPage(va, pa, flags, size uint64) bool { return mapIn(hostL4, va, pa, flags, size) }
+
+// mapIn is mapPage in the page tables below an L4.
+func mapIn(t, va, pa, flags, size uint64) bool {
 	shift := uint(39)
 	last := uint(12)
 	if size != page4K {

@@ -57,8 +57,9 @@ const (
 	kindEpoll
 )
 
-// pcpu is the block that GS points at. Offsets 0 to 72 are known to
-// entry_amd64.s and, with the area at 128, to kernel/virt.
+// pcpu is the block that GS points at, a page of its own: while an isolated PV guest runs,
+// the guest's page tables show it (see isolate.go), so nothing that is secret is in it.
+// Offsets 0 to 72 are known to entry_amd64.s and, with the area at 128, to kernel/virt.
 type pcpu struct {
 	self     uint64 // 0
 	cur      uint64 // 8: address of the thread that runs
@@ -94,7 +95,14 @@ type pcpu struct {
 	gdt  [2]uint64 // physical addresses of its pages of descriptors: see gdtInit
 	tss  [26]uint32
 	gdtr [10]byte
+
+	// slots are the stacks of the ISTs, in the same order, while PV guests are isolated:
+	// for what the processor pushes, and the first words of the entry code.
+	slots [5][slotSize / 8]uint64
 }
+
+// slotSize is a multiple of 16: the processor aligns the stacks so.
+const slotSize = 128
 
 // CPUStats counts what a CPU did since boot.
 type CPUStats struct {
@@ -128,8 +136,10 @@ const (
 
 var (
 	threads [MaxThreads]thread
-	cpus    [MaxCPUs]pcpu
 	ncpu    uint64 = 1
+
+	// pages has the IDT and then the CPUs' blocks, from its first whole page on.
+	pages [(MaxCPUs + 2) * page4K]byte
 
 	bootStack [64 << 10]byte // until CPU 0 has its guarded stacks
 	initsp    uint64

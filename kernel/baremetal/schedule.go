@@ -49,7 +49,7 @@ func (q *queue) remove(t *thread) {
 func choose(cpuset uint64) {
 	me := pcpuAt(cpuself())
 	for ; cpuset != 0; cpuset &= cpuset - 1 {
-		c := &cpus[bits.TrailingZeros64(cpuset)]
+		c := pcpuOf(bits.TrailingZeros64(cpuset))
 		c.resched = 1
 		if c != me {
 			me.kicks |= 1 << c.id
@@ -64,7 +64,7 @@ func unlockAndKick() {
 	unlock(&klock)
 	me := pcpuAt(cpuself())
 	for ; me.kicks != 0; me.kicks &= me.kicks - 1 {
-		kick(&cpus[bits.TrailingZeros64(me.kicks)])
+		kick(pcpuOf(bits.TrailingZeros64(me.kicks)))
 	}
 }
 
@@ -259,7 +259,7 @@ func cancelDeadline(t *thread) {
 	if t.heapPos == 0 {
 		return
 	}
-	c := &cpus[t.heapCPU]
+	c := pcpuOf(t.heapCPU)
 	i := t.heapPos - 1
 	t.heapPos, t.deadline = 0, 0
 	c.nheap--

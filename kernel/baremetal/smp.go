@@ -33,7 +33,7 @@ func StartCPU(apicid uint32, trampoline uint64) bool {
 		st8(DirectMap+trampoline+k, ld8(DirectMap+h.tramp+k))
 	}
 	call(callCPUInit, i, uint64(apicid), 0, 0)
-	c := &cpus[i]
+	c := pcpuOf(i)
 	atomic.StoreUint32(&c.start, startWanted)
 	h.cr3, h.target, h.arg = hostL4, apEntryPC(), addr(c)
 	send := func(command uint32) {
@@ -97,4 +97,4 @@ func DropIdentity() {
 func NumCPU() int { return int(ncpu) }
 
 // Stats returns a CPU's counters.
-func Stats(cpu int) CPUStats { return cpus[cpu].Stats }
+func Stats(cpu int) CPUStats { return pcpuOf(cpu).Stats }

@@ -60,6 +60,7 @@ const (
 	callWait // futex, of a vcpu that waits for its own deadline too
 	callRest
 	callLeaveVCPU
+	callShow
 
 	// mkoverlay has the runtime's exitThread make this one.
 	callExitThread = 0x1100
@@ -242,6 +243,10 @@ func syscall(c *pcpu, t *thread) {
 		}
 	case callServed:
 		served(a0, a1)
+	case callShow:
+		if show(c, a0, a1) {
+			r = 1
+		}
 	case callDropIdentity:
 		lock(&memlock)
 		st64(table(ld64(table(ld64(table(hostL4, 0))&pteAddr, 0))&pteAddr, 0), 0)
@@ -250,7 +255,7 @@ func syscall(c *pcpu, t *thread) {
 	case callCPUInit:
 		lock(&memlock)
 		cpuInit(a0, a1)
-		cpus[a0].useEntryStack()
+		pcpuOf(a0).useEntryStack()
 		unlock(&memlock)
 	// prlimit, setitimer, timer_*, sysinfo, uname...: the runtime does without
 	case 5, 302, 157, 38, 222, 223, 226, 27, 63, 16, 102, 104, 107, 108, 79, 110, 203, 334, 439:

@@ -246,14 +246,14 @@ func flushAll() {
 	me := pcpuAt(cpuself())
 	flushes++
 	for i := uint64(0); i < ncpu; i++ {
-		if c := &cpus[i]; c != me && c.online != 0 {
+		if c := pcpuOf(i); c != me && c.online != 0 {
 			atomic.StoreUint64(&c.flushWant, flushes)
 			ipi(c.apicid, icrFixed|vecFlush)
 		}
 	}
 	flushTLB()
 	for i := uint64(0); i < ncpu; i++ {
-		c := &cpus[i]
+		c := pcpuOf(i)
 		for again := rdtsc(); c != me && c.online != 0 && dying == 0 && atomic.LoadUint64(&c.flushDone) < atomic.LoadUint64(&c.flushWant); {
 			pause()
 			if losesIRQs && rdtsc()-again > tscHz/1000 {

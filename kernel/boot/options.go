@@ -122,6 +122,9 @@ type Options struct {
 	// PVNoSMAP lets PV guests run with their own page tables loaded although
 	// the processor has no SMAP (pv-nosmap).
 	PVNoSMAP bool
+	// XPTI keeps PV guests apart from the hypervisor by page tables; the default is by the
+	// processor (xpti=).
+	XPTI Switch
 	// VMXHello runs a small guest under VMX at boot and says how that went.
 	VMXHello bool
 	// RPCPort is the TCP port of the control plane (rpc=tls:PORT), 0 for none.
@@ -281,6 +284,8 @@ func (o *Options) assign(key, value string) (known bool, err error) {
 		err = setTo(&o.Dom0Mem)(parseDom0Mem(value, o.Dom0Mem))
 	case "maxcpus":
 		err = setTo(&o.MaxCPUs)(parseCount(value, 1, 4096))
+	case "xpti":
+		err = setTo(&o.XPTI)(parseXPTI(value, o.XPTI))
 	case "tsc":
 		err = setTo(&o.TSC)(oneOf(value, "unstable", "skewed", "stable:socket"))
 	case "clocksource":

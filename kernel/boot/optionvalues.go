@@ -24,6 +24,34 @@ func parseBool(value string, has bool) (bool, error) {
 	return false, errNotBool
 }
 
+// parseXPTI reads xpti=, a list of default, a boolean, dom0= and domu= with one, the last of which
+// counts. There is no dom0 to which its own would apply.
+func parseXPTI(value string, s Switch) (Switch, error) {
+	for _, w := range strings.Split(value, ",") {
+		if w == "default" {
+			s = SwitchDefault
+			continue
+		}
+		who, on, has := strings.Cut(w, "=")
+		if !has {
+			on = w
+		} else if who != "domu" && who != "dom0" {
+			return s, fmt.Errorf("%q is not default, a boolean, domu= or dom0=", w)
+		}
+		v, err := parseBool(on, true)
+		switch {
+		case err != nil:
+			return s, err
+		case who == "dom0" && has:
+		case v:
+			s = SwitchOn
+		default:
+			s = SwitchOff
+		}
+	}
+	return s, nil
+}
+
 // oneOf returns value if it is one of words.
 func oneOf(value string, words ...string) (string, error) {
 	for _, w := range words {

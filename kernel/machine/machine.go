@@ -11,6 +11,8 @@ import (
 	"nidus/kernel/baremetal"
 	"nidus/kernel/boot"
 	"nidus/kernel/boot/acpi"
+	"nidus/kernel/cpu"
+	"nidus/kernel/virt/spec"
 	"nidus/personalities/cpuid"
 )
 
@@ -81,4 +83,16 @@ func (m *Machine) Protect() (hide uint32) {
 		hide |= cpuid.SMAP
 	}
 	return hide
+}
+
+// IsolatePV prepares for PV guests that are kept apart from the hypervisor by page tables, where the
+// options want that, or, if they leave it open, the processor needs it. Call it before StartCPUs.
+func (m *Machine) IsolatePV() {
+	on := m.Options.XPTI == boot.SwitchOn
+	if m.Options.XPTI == boot.SwitchDefault {
+		on = spec.Identify(cpu.CPUID, cpu.ReadMSR).Meltdown()
+	}
+	if on {
+		baremetal.Isolate()
+	}
 }

@@ -115,6 +115,11 @@ func pointers(v *[MaxVCPUs]table) (p []*table) {
 // contextAt is the context at the start of a page outside Go's heap.
 func contextAt(p unsafe.Pointer) *context { return (*context)(p) }
 
+// rootAt is the page table at p.
+//
+//go:nosplit
+func rootAt(p unsafe.Pointer) *[512]uint64 { return (*[512]uint64)(p) }
+
 // address is where an image lies.
 func address(image []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&image[0]))) }
 

@@ -33,6 +33,7 @@ type context struct {
 	hostFS   uint64
 	hostView uint64 // 1: back to the host's page tables at exits
 	fsgsbase uint64 // 1: CR4.FSGSBASE is on
+	isolated uint64 // CR3 while the guest runs, if it is isolated, 1 before it has run; else 0
 
 	ts      uint64    // CR0.TS: the next use of the FPU is #NM
 	drLive  uint64    // the guest has breakpoints on: load the debug registers

@@ -7,7 +7,6 @@
 // package virt's; 128 itself is svm's.
 #define GS_SELF		0
 #define GS_SCRATCH	16
-#define GS_STACK	24
 #define GS_CPU		40
 #define GS_CR3		72
 #define GS_RISKY	120
@@ -15,6 +14,8 @@
 #define GS_GDTR		144	/* address of the host's pseudo-descriptor */
 #define GS_LDT		152	/* the selector in LDTR */
 #define GS_CR4		160	/* cr4Guest's bits as they are now */
+#define GS_ENTRY	184	/* the stack that IRETQ leaves */
+#define GS_OPEN		200	/* the page tables after an isolated guest's exit */
 #define GS_FPU		168	/* the FPU image of the guest whose x87 and AVX state is in the CPU; 0: none */
 
 // Registers in virt.Regs, which is at the start of the context.
@@ -379,7 +380,7 @@ gsbase:
 	MOVQ	AX, context_gsBase(DI)
 bases:
 	MOVQ	$0, GS_RISKY(GS)
-	MOVQ	GS_STACK(GS), SP
+	MOVQ	GS_ENTRY(GS), SP
 	PUSHQ	context_ss(DI)
 	PUSHQ	RSP(DI)
 	PUSHQ	RFLAGS(DI)
@@ -400,7 +401,6 @@ slowbases:
 	WRMSR_AX(MSR_KGS)
 	SWAPGS
 regs:
-	MOVQ	RAX(DI), AX
 	MOVQ	RCX(DI), CX
 	MOVQ	RDX(DI), DX
 	MOVQ	RBX(DI), BX
@@ -414,8 +414,16 @@ regs:
 	MOVQ	R_13(DI), R13
 	MOVQ	R_14(DI), R14
 	MOVQ	R_15(DI), R15
+	MOVQ	context_isolated(DI), AX
+	TESTQ	AX, AX
+	JNE	isolated
+	MOVQ	RAX(DI), AX
 	MOVQ	RDI(DI), DI
 	JMP	iret<>(SB)
+isolated:
+	PUSHQ	RAX(DI)
+	MOVQ	RDI(DI), DI
+	JMP	isolate<>(SB)
 
 // A fault here is the guest's doing: see baremetal.SetGuestEntry.
 TEXT iret<>(SB),NOSPLIT|NOFRAME,$0
@@ -468,6 +476,36 @@ TEXT syscalled<>(SB),NOSPLIT|NOFRAME,$0
 TEXT syscalled32<>(SB),NOSPLIT|NOFRAME,$0
 	SWAPGS
 	MOVQ	SP, GS_SCRATCH(GS)
+	MOVQ	GS_CTX(GS), SP
+	MOVQ	$const_vecSyscall32, context_vec(SP)
+	MOVQ	$const_SelCode32, context_cs(SP)
+	JMP	syscall<>(SB)
+
+// The following have isolate<> and iret<> for neighbours while an isolated guest runs, and nothing
+// else of the hypervisor's code: baremetal.ShowIsolated.
+
+// isolate leaves to the guest by iret, with the isolated root in AX and RAX on the stack.
+TEXT isolate<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	AX, CR3
+	POPQ	AX
+	JMP	iret<>(SB)
+
+// SYSCALL under the isolated root: the context isn't there yet.
+TEXT syscalledIsolated<>(SB),NOSPLIT|NOFRAME,$0
+	SWAPGS
+	MOVQ	SP, GS_SCRATCH(GS)
+	MOVQ	GS_OPEN(GS), SP
+	MOVQ	SP, CR3
+	MOVQ	GS_CTX(GS), SP
+	MOVQ	$const_vecSyscall, context_vec(SP)
+	MOVQ	$const_SelCode64, context_cs(SP)
+	JMP	syscall<>(SB)
+
+TEXT syscalled32Isolated<>(SB),NOSPLIT|NOFRAME,$0
+	SWAPGS
+	MOVQ	SP, GS_SCRATCH(GS)
+	MOVQ	GS_OPEN(GS), SP
+	MOVQ	SP, CR3
 	MOVQ	GS_CTX(GS), SP
 	MOVQ	$const_vecSyscall32, context_vec(SP)
 	MOVQ	$const_SelCode32, context_cs(SP)
@@ -636,6 +674,9 @@ nodebug:
 	CMPQ	context_hostView(DI), $0
 	JEQ	view
 	MOVQ	GS_CR3(GS), AX
+	MOVQ	CR3, CX
+	CMPQ	AX, CX
+	JEQ	view		// of an isolated guest
 	MOVQ	AX, CR3
 view:
 	CMPQ	context_narrow(DI), $0
@@ -687,4 +728,14 @@ TEXT ·entries(SB),NOSPLIT,$0-40
 	MOVQ	AX, syscall+24(FP)
 	MOVQ	$syscalled32<>(SB), AX
 	MOVQ	AX, syscall32+32(FP)
+	RET
+
+// func isolatedEntries() (isolate, syscall, syscall32 uint64)
+TEXT ·isolatedEntries(SB),NOSPLIT,$0-24
+	MOVQ	$isolate<>(SB), AX
+	MOVQ	AX, isolate+0(FP)
+	MOVQ	$syscalledIsolated<>(SB), AX
+	MOVQ	AX, syscall+8(FP)
+	MOVQ	$syscalled32Isolated<>(SB), AX
+	MOVQ	AX, syscall32+16(FP)
 	RET

@@ -50,6 +50,10 @@ const Clock = 0x123456789a
 type Memory struct {
 	Words map[mm.MFN]map[uint64]uint64
 	Root  mm.MFN // that is loaded
+	// Roots are L4s, Isolated the CPU's isolated root, and Open what its guest leaves it for.
+	Roots    map[mm.MFN]*[512]uint64
+	Isolated mm.MFN
+	Open     uint64
 }
 
 // Simulate makes m the memory of all.
@@ -62,6 +66,13 @@ func (m *Memory) setTSCAux(uint64)     {}
 func (m *Memory) loadRoot(cr3 uint64)  { m.Root = mm.MFN(cr3 >> mm.PageShift) }
 func (m *Memory) now() int64           { return Clock }
 func (m *Memory) rootLoaded() uint64   { return uint64(m.Root) << mm.PageShift }
+func (m *Memory) root(cr3 uint64) *[512]uint64 {
+	return m.Roots[mm.MFN(cr3>>mm.PageShift)]
+}
+func (m *Memory) isolatedRoot(open uint64) (*[512]uint64, uint64) {
+	m.Open = open
+	return m.Roots[m.Isolated], uint64(m.Isolated) << mm.PageShift
+}
 func (m *Memory) access(at uint64, word *uint64, write bool) bool {
 	old, ok := m.Words[m.Root][at]
 	if !ok {

@@ -16,6 +16,9 @@ type processor interface {
 	loadRoot(cr3 uint64)
 	rootLoaded() uint64
 	now() int64
+	// isolatedRoot returns the CPU's, which a guest leaves for the root open, and CR3 with it.
+	isolatedRoot(open uint64) (*[512]uint64, uint64)
+	root(cr3 uint64) *[512]uint64
 }
 
 var simulated processor = absent{}
@@ -105,6 +108,12 @@ func copyWords(at uint64, words []uint64, write bool) bool {
 	}
 	return true
 }
+
+//go:nosplit
+func isolatedRoot(open uint64) (*[512]uint64, uint64) { return simulated.isolatedRoot(open) }
+
+//go:nosplit
+func root(cr3 uint64) *[512]uint64 { return simulated.root(cr3) }
 
 func syncFPU(*vcpu) {}
 

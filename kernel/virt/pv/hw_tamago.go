@@ -58,6 +58,20 @@ func copyOut(to uint64, from []byte) bool
 // rootLoaded returns the page tables that are loaded.
 func rootLoaded() uint64
 func entries() (trap, fault, iret, syscall, syscall32 uint64)
+func isolatedEntries() (isolate, syscall, syscall32 uint64)
+
+// isolatedRoot is described at baremetal.Isolated; the root is returned as CR3 has it, too.
+//
+//go:nosplit
+func isolatedRoot(open uint64) (*[512]uint64, uint64) {
+	a := baremetal.Isolated(open)
+	return rootAt(baremetal.Pointer(a)), a - baremetal.DirectMap
+}
+
+// root is the page table that CR3 would have.
+//
+//go:nosplit
+func root(cr3 uint64) *[512]uint64 { return rootAt(baremetal.Pointer(baremetal.DirectMap + cr3)) }
 
 // hostFPU returns the components of the FPU's state that XSAVE keeps, 0 without XSAVE, and
 // the size of its image.
@@ -103,13 +117,20 @@ func hostFSGSBase() bool { return cpu.CR4()&virt.CR4FSGSBASE != 0 }
 // Enable implements virt.Machine. SYSENTER has no place to go to: it is #GP (or #UD,
 // AMD's in long mode), and the guest's own if it registered one.
 func (m *Machine) Enable() error {
-	baremetal.SetGuestEntry(entries())
+	trap, fault, iret, syscall, syscall32 := entries()
+	if m.cfg.Isolate {
+		var isolate uint64
+		isolate, syscall, syscall32 = isolatedEntries()
+		if err := baremetal.ShowIsolated(isolate, iret, syscall, syscall32); err != nil {
+			return err
+		}
+	}
+	baremetal.SetGuestEntry(trap, fault, iret, syscall, syscall32)
 	n := interruptsOff()
 	defer interruptsOn()
 	if n >= uint64(len(m.gdt)) {
 		return virt.BadState("CPU", n, "the machine was made for fewer")
 	}
-	_, _, _, syscall, syscall32 := entries()
 	setCPU(baremetal.GDTR(n))
 	cpu.WriteMSR(msrSTAR, SelCode32<<48|cpu.KernelCode<<32)
 	cpu.WriteMSR(msrLSTAR, syscall)

@@ -32,6 +32,8 @@ type Config struct {
 	// HostView makes each exit go back to the host's page tables: where there is no
 	// SMAP, which else keeps the hypervisor's hands off a guest's memory.
 	HostView bool
+	// Isolate makes guests run with page tables without the hypervisor: see isolate.
+	Isolate bool
 }
 
 // Machine implements virt.Machine.

@@ -48,6 +48,9 @@ func (v *vcpu) loop(away bool) stop {
 		}
 		v.before(cpu)
 		enter(c)
+		if c.isolated != 0 && c.vec == virt.VectorPF && v.outdated() {
+			goto again
+		}
 		if v.pass() {
 			if !v.gate.info.Load().Due() || v.upcall() {
 				goto again
@@ -92,6 +95,9 @@ func (v *vcpu) before(cpu uint64) {
 		// No CPU has the old one in its TLB: a thread that leaves a CPU leaves the
 		// guest's page tables there too.
 		v.tables[gdtOwnPage] = leaf(v.m.gdt[cpu][c.narrow])
+	}
+	if c.isolated != 0 {
+		v.isolate() // after flush is read: what was changed before it was asked for is in
 	}
 }
 

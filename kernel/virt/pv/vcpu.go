@@ -91,6 +91,9 @@ func (m *Machine) newVCPU(cfg virt.Config) (*vcpu, error) {
 	if m.cfg.HostView {
 		c.hostView = 1
 	}
+	if m.cfg.Isolate {
+		c.isolated = 1
+	}
 	c.xsave = m.features.XCR0
 	if hostFSGSBase() {
 		c.fsgsbase = 1

@@ -1,0 +1,50 @@
+// The 256 stubs of an IDT, 16 bytes apart, by the macros of who includes this: NOERR(v) and
+// ERR(v) for vectors without and with an error code, DEBUG, NMI, DOUBLE and MACHINE for those
+// with a stack of their own.
+
+// In bytes, because the linker adds the pushes of one function up.
+#define PUSH0	BYTE $0x6a; BYTE $0x00
+#define PUSHV(v)	BYTE $0x68; LONG $v
+
+#define IRQ8(v)	NOERR(v); NOERR(v+1); NOERR(v+2); NOERR(v+3); NOERR(v+4); NOERR(v+5); NOERR(v+6); NOERR(v+7)
+#define IRQ32(v)	IRQ8(v); IRQ8(v+8); IRQ8(v+16); IRQ8(v+24)
+
+	NOERR(0)
+	DEBUG(1)
+	NMI(2)
+	NOERR(3)
+	NOERR(4)
+	NOERR(5)
+	NOERR(6)
+	NOERR(7)
+	DOUBLE(8)
+	NOERR(9)
+	ERR(10)
+	ERR(11)
+	ERR(12)
+	ERR(13)
+	ERR(14)
+	NOERR(15)
+	NOERR(16)
+	ERR(17)
+	MACHINE(18)
+	NOERR(19)
+	NOERR(20)
+	ERR(21)
+	NOERR(22)
+	NOERR(23)
+	NOERR(24)
+	NOERR(25)
+	NOERR(26)
+	NOERR(27)
+	NOERR(28)
+	ERR(29)
+	ERR(30)
+	NOERR(31)
+	IRQ32(32)
+	IRQ32(64)
+	IRQ32(96)
+	IRQ32(128)
+	IRQ32(160)
+	IRQ32(192)
+	IRQ32(224)

@@ -191,9 +191,11 @@ var guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32 uint64
 // SetGuestEntry tells where traps of a PV guest go on: trap, with the frame, the error
 // code and the vector on the stack, and only GS changed; fault, for one of the kernel's
 // own at the instruction iret, or while pcpu.risky is set. syscall and syscall32 are
-// where SYSCALL comes in. It is called before a PV guest runs.
-func SetGuestEntry(trap, fault, iret, syscall, syscall32 uint64) {
+// where SYSCALL comes in; flush is an offset in the guests' contexts: see guestFlush. It is
+// called before a PV guest runs.
+func SetGuestEntry(trap, fault, iret, syscall, syscall32, flush uint64) {
 	guestTrap, guestFault, guestIRET, guestSYSCALL, guestSYSCALL32 = trap, fault, iret, syscall, syscall32
+	guestFlush = flush
 }
 
 // guestFPU is the word of pcpu.virt with the address of the XSAVE image of the PV guest whose

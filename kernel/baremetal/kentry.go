@@ -47,6 +47,7 @@ func interrupt(c *pcpu, v uint64) {
 	case vecFlush:
 		apicWrite(apicEOI, 0)
 		flushIfWanted(c)
+		dropIfWanted(c)
 		return
 	case vecTimer:
 		c.Stats.Timers++

@@ -77,18 +77,19 @@ type pcpu struct {
 
 	flushWant, flushDone uint64 // of the TLB: see flushAll
 
-	tls     [2]uint64  // the slot below kfs holds the stand-in g
-	kg      [64]uint64 // the stand-in g: stack.lo, stack.hi, guards
-	online  uint64
-	start   uint32 // who was first: startUp or startGivenUp
-	resched uint32
-	armed   int64 // when the timer fires; 0 is not at all, or unarmed
-	until   int64 // when sched wants to be asked again; 0 is never
-	leaving sched.State
-	kicks   uint64 // CPUs that unlockAndKick interrupts
-	icrHigh uint32 // what this CPU wrote to that register
-	nheap   int32
-	heap    [MaxThreads]uint16 // deadlines, soonest first: thread indexes
+	tls      [2]uint64  // the slot below kfs holds the stand-in g
+	kg       [64]uint64 // the stand-in g: stack.lo, stack.hi, guards
+	online   uint64
+	start    uint32 // who was first: startUp or startGivenUp
+	resched  uint32
+	armed    int64 // when the timer fires; 0 is not at all, or unarmed
+	until    int64 // when sched wants to be asked again; 0 is never
+	leaving  sched.State
+	dropRoot uint32 // see DropRoot
+	kicks    uint64 // CPUs that unlockAndKick interrupts
+	icrHigh  uint32 // what this CPU wrote to that register
+	nheap    int32
+	heap     [MaxThreads]uint16 // deadlines, soonest first: thread indexes
 
 	Stats CPUStats
 

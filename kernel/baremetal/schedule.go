@@ -166,8 +166,8 @@ func pick(c *pcpu, now int64) {
 		if c.virt[guestFPU] != 0 {
 			guestSwitched()
 		}
-		if rdcr3() != c.cr3 { // a PV guest's: its next entry brings them back
-			wrcr3(c.cr3)
+		if rdcr3() != c.cr3 {
+			keepRoot(c)
 		}
 		note(trace.Run, n, 0)
 	}

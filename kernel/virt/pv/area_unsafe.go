@@ -127,3 +127,6 @@ func address(image []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&image[
 func image(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(unsafe.Add(p, fpuOffset)), n) }
 
 var _ [fpuOffset - unsafe.Sizeof(context{})]byte // it fits
+
+// contextAddress is where a context lies.
+func contextAddress(c *context) uint64 { return uint64(uintptr(unsafe.Pointer(c))) }

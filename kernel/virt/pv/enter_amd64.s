@@ -16,6 +16,7 @@
 #define GS_CR4		160	/* cr4Guest's bits as they are now */
 #define GS_ENTRY	184	/* the stack that IRETQ leaves */
 #define GS_OPEN		200	/* the page tables after an isolated guest's exit */
+#define GS_KEPT		208	/* the context whose page tables are loaded, if its thread may run elsewhere: baremetal.guestKept */
 #define GS_FPU		168	/* the FPU image of the guest whose x87 and AVX state is in the CPU; 0: none */
 
 // Registers in virt.Regs, which is at the start of the context.
@@ -92,6 +93,7 @@ TEXT ·newRoot(SB),NOSPLIT,$0-8
 	JNE	done
 	MOVQ	context_cr3(DI), AX
 	MOVQ	AX, CR3
+	MOVQ	$0, GS_KEPT(GS)
 done:
 	POPFQ
 	RET
@@ -193,6 +195,7 @@ TEXT ·leaveRoot(SB),NOSPLIT,$0
 	CLI
 	MOVQ	GS_CR3(GS), AX
 	MOVQ	AX, CR3
+	MOVQ	$0, GS_KEPT(GS)
 	POPFQ
 	RET
 
@@ -245,6 +248,7 @@ page:
 load:
 	MOVQ	AX, CR3
 viewed:
+	MOVQ	$0, GS_KEPT(GS)
 	MOVQ	$0, context_reload(DI)
 	MOVQ	$0, context_npages(DI)
 	LGDT	context_gdtLimit(DI)
@@ -716,8 +720,8 @@ back:
 	XORL	BP, BP
 	RET
 
-// func entries() (trap, fault, iret, syscall, syscall32 uint64)
-TEXT ·entries(SB),NOSPLIT,$0-40
+// func entries() (trap, fault, iret, syscall, syscall32, flush uint64)
+TEXT ·entries(SB),NOSPLIT,$0-48
 	MOVQ	$trapped<>(SB), AX
 	MOVQ	AX, trap+0(FP)
 	MOVQ	$faulted<>(SB), AX
@@ -728,6 +732,8 @@ TEXT ·entries(SB),NOSPLIT,$0-40
 	MOVQ	AX, syscall+24(FP)
 	MOVQ	$syscalled32<>(SB), AX
 	MOVQ	AX, syscall32+32(FP)
+	MOVQ	$context_flush, AX
+	MOVQ	AX, flush+40(FP)
 	RET
 
 // func isolatedEntries() (isolate, syscall, syscall32 uint64)

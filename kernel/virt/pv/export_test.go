@@ -54,6 +54,11 @@ type Memory struct {
 	Roots    map[mm.MFN]*[512]uint64
 	Isolated mm.MFN
 	Open     uint64
+	// kept says which CPU keeps the page tables of which context, drops which were asked not to:
+	// they don't, unless deaf.
+	kept  map[uint64]uint64
+	drops []uint64
+	deaf  bool
 }
 
 // Simulate makes m the memory of all.
@@ -66,6 +71,15 @@ func (m *Memory) setTSCAux(uint64)     {}
 func (m *Memory) loadRoot(cr3 uint64)  { m.Root = mm.MFN(cr3 >> mm.PageShift) }
 func (m *Memory) now() int64           { return Clock }
 func (m *Memory) rootLoaded() uint64   { return uint64(m.Root) << mm.PageShift }
+func (m *Memory) rootKept(cpu, context uint64) bool {
+	k, ok := m.kept[cpu]
+	return ok && k == context
+}
+func (m *Memory) dropRoot(cpu uint64) {
+	if m.drops = append(m.drops, cpu); !m.deaf {
+		delete(m.kept, cpu)
+	}
+}
 func (m *Memory) root(cr3 uint64) *[512]uint64 {
 	return m.Roots[mm.MFN(cr3>>mm.PageShift)]
 }

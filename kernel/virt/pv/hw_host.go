@@ -19,6 +19,8 @@ type processor interface {
 	// isolatedRoot returns the CPU's, which a guest leaves for the root open, and CR3 with it.
 	isolatedRoot(open uint64) (*[512]uint64, uint64)
 	root(cr3 uint64) *[512]uint64
+	rootKept(cpu, context uint64) bool
+	dropRoot(cpu uint64)
 }
 
 var simulated processor = absent{}
@@ -29,6 +31,8 @@ type absent struct{ processor }
 
 func (absent) cpu() uint64        { return 0 }
 func (absent) rootLoaded() uint64 { return ^uint64(0) }
+
+func (absent) rootKept(uint64, uint64) bool { return false }
 
 func mxcsrMask() uint32 { return 0xffff }
 
@@ -62,6 +66,11 @@ func now() int64 { return simulated.now() }
 func newRoot(*context) {}
 
 func leaveRoot() {}
+
+//go:nosplit
+func rootKept(cpu, context uint64) bool { return simulated.rootKept(cpu, context) }
+
+func dropRoot(cpu uint64) { simulated.dropRoot(cpu) }
 
 //go:nosplit
 func loadRoot(cr3 uint64) { simulated.loadRoot(cr3) }
@@ -124,4 +133,10 @@ func (m *Machine) Enable() error { return ErrNoRings }
 func (m *Machine) Disable() {}
 
 // Run implements virt.VCPU.
-func (v *vcpu) Run(e *virt.Exit) { v.finish(v.loop(true), e) }
+func (v *vcpu) Run(e *virt.Exit) {
+	why := v.loop(true)
+	for ; why == stopMoved; why = v.loop(true) {
+		v.unkeep()
+	}
+	v.finish(why, e)
+}

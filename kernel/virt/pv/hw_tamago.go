@@ -57,7 +57,7 @@ func copyOut(to uint64, from []byte) bool
 
 // rootLoaded returns the page tables that are loaded.
 func rootLoaded() uint64
-func entries() (trap, fault, iret, syscall, syscall32 uint64)
+func entries() (trap, fault, iret, syscall, syscall32, flush uint64)
 func isolatedEntries() (isolate, syscall, syscall32 uint64)
 
 // isolatedRoot is described at baremetal.Isolated; the root is returned as CR3 has it, too.
@@ -117,7 +117,7 @@ func hostFSGSBase() bool { return cpu.CR4()&virt.CR4FSGSBASE != 0 }
 // Enable implements virt.Machine. SYSENTER has no place to go to: it is #GP (or #UD,
 // AMD's in long mode), and the guest's own if it registered one.
 func (m *Machine) Enable() error {
-	trap, fault, iret, syscall, syscall32 := entries()
+	trap, fault, iret, syscall, syscall32, flush := entries()
 	if m.cfg.Isolate {
 		var isolate uint64
 		isolate, syscall, syscall32 = isolatedEntries()
@@ -125,7 +125,7 @@ func (m *Machine) Enable() error {
 			return err
 		}
 	}
-	baremetal.SetGuestEntry(trap, fault, iret, syscall, syscall32)
+	baremetal.SetGuestEntry(trap, fault, iret, syscall, syscall32, flush)
 	n := interruptsOff()
 	defer interruptsOn()
 	if n >= uint64(len(m.gdt)) {
@@ -161,12 +161,21 @@ func (v *vcpu) Run(e *virt.Exit) { v.finish(v.guest(), e) }
 //go:nosplit
 //go:noinline
 func (v *vcpu) guest() stop {
-	why := v.loop(false)
-	if why != stopInterrupt {
-		return why
+	for {
+		why := v.loop(false)
+		if why == stopInterrupt {
+			entersyscall()
+			why = v.loop(true)
+			exitsyscall()
+		}
+		if why != stopMoved {
+			return why
+		}
+		v.unkeep()
 	}
-	entersyscall()
-	why = v.loop(true)
-	exitsyscall()
-	return why
 }
+
+//go:nosplit
+func rootKept(cpu, context uint64) bool { return baremetal.RootKept(cpu, context) }
+
+func dropRoot(cpu uint64) { baremetal.DropRoot(cpu) }

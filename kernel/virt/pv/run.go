@@ -1,7 +1,9 @@
 package pv
 
 import (
+	"runtime"
 	"sync/atomic"
+	"time"
 
 	"nidus/kernel/trace"
 	"nidus/kernel/virt"
@@ -17,6 +19,7 @@ const (
 	// stopInterrupt is an interrupt, which has been taken: the guest goes on, but as a
 	// system call of the runtime's. See guest.
 	stopInterrupt
+	stopMoved // the CPU that the vcpu was on keeps its page tables: see unkeep
 )
 
 // firstInterrupt is the first vector that is no exception.
@@ -35,6 +38,10 @@ func (v *vcpu) loop(away bool) stop {
 		if cpu >= uint64(len(v.m.gdt)) {
 			interruptsOn()
 			return stopBadCPU
+		}
+		if last := v.lastCPU; last != cpu && rootKept(last, v.at) {
+			interruptsOn()
+			return stopMoved
 		}
 		// First running, then the request: whoever makes one does the opposite, so one
 		// of the two sees the other. The exchange is the fence between them; the others
@@ -91,9 +98,9 @@ func (v *vcpu) before(cpu uint64) {
 		setTSCAux(v.sys[virt.TSCAux])
 	}
 	if v.lastCPU != cpu {
-		v.lastCPU = cpu
-		// No CPU has the old one in its TLB: a thread that leaves a CPU leaves the
-		// guest's page tables there too.
+		atomic.StoreUint64(&v.lastCPU, cpu)
+		// No CPU has the old one in its TLB: the one that the vcpu was on has other page
+		// tables.
 		v.tables[gdtOwnPage] = leaf(v.m.gdt[cpu][c.narrow])
 	}
 	if c.isolated != 0 {
@@ -133,11 +140,27 @@ func (v *vcpu) KickWord() *uint32 { return &v.ctx.kick }
 func (v *vcpu) RequestFlush() {
 	atomic.StoreUint32(&v.ctx.flush, 1)
 	v.notify()
+	if last := atomic.LoadUint64(&v.lastCPU); rootKept(last, v.at) {
+		dropRoot(last)
+	}
 }
 
 // FlushPending implements virt.VCPU.
 func (v *vcpu) FlushPending() bool {
-	return atomic.LoadUint32(&v.ctx.flush) != 0 && atomic.LoadUint32(&v.ctx.running) != 0
+	return atomic.LoadUint32(&v.ctx.flush) != 0 &&
+		(atomic.LoadUint32(&v.ctx.running) != 0 || rootKept(atomic.LoadUint64(&v.lastCPU), v.at))
+}
+
+// unkeep makes the CPU on which the vcpu was last load other page tables than the vcpu's, if
+// the vcpu's thread no longer runs there, and waits for it: at most one CPU has them.
+func (v *vcpu) unkeep() {
+	last := v.lastCPU
+	for again := int64(0); rootKept(last, v.at); runtime.Gosched() {
+		if t := now(); t >= again { // again, where an interrupt can be lost
+			dropRoot(last)
+			again = t + int64(time.Millisecond)
+		}
+	}
 }
 
 // FlushPage implements VCPU.

@@ -26,7 +26,7 @@ func TestTSCAux(t *testing.T) {
 	for _, has := range []bool{true, false} {
 		p := &processorFake{aux: 99}
 		simulated = p
-		defer func() { simulated = nil }()
+		defer func() { simulated = absent{} }()
 		m := &Machine{features: virt.Features{TSCAux: has}, gdt: make([][2]mm.MFN, 1)}
 		var vs []*vcpu
 		for i := range 3 {

@@ -26,6 +26,7 @@ import (
 	"nidus/kernel/hostnet/nat"
 	"nidus/kernel/machine"
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
 	"nidus/kernel/virt/svm"
 	"nidus/kernel/virt/vmx"
 	"nidus/kernel/xenstore"
@@ -99,6 +100,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	if m.Options.VMXHello {
 		vmxHello(pages, info)
 	}
+	info("Speculation: %s", spec.Identify(cpu.CPUID, cpu.ReadMSR).Policy())
 	v, err := virtualization(pages, info)
 	if err != nil {
 		log.Printf(console.LevelError, "%v; PVH domains can't be created", err)
@@ -205,7 +207,6 @@ func virtualization(pages virt.Pages, info func(string, ...any)) (virt.Machine, 
 	}
 	f := m.Features()
 	info("%s with nested paging on %d CPUs, %d tags", f.Name, baremetal.NumCPU(), f.Tags)
-	info("Speculation: %s", f.Speculation)
 	return m, nil
 }
 

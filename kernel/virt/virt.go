@@ -44,7 +44,6 @@ const (
 // Features says what the processor offers. It is the same for all CPUs.
 type Features struct {
 	Name        string // "SVM" or "VMX"
-	Speculation string // what is done against attacks by speculation, for the log
 	Nested      NestedFormat
 	Tags        uint32 // TLB tags per CPU (ASIDs, VPIDs), tag 0 is the host's
 	NextRIP     bool   // exits come with the length of the instruction

@@ -39,7 +39,8 @@ type Area struct {
 	m        *Machine
 	top, mid table
 	vcpus    [MaxVCPUs]table
-	next     int // vcpu to be made
+	next     int    // vcpu to be made
+	domain   uint64 // a number of spec.NewDomain's
 	// Narrow says that the domain's guest is one of 32 bits. It is set before there are
 	// vcpus.
 	Narrow bool

@@ -2,6 +2,7 @@ package pv
 
 import (
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
 	"nidus/mm"
 )
 
@@ -80,6 +81,7 @@ func (m *Memory) dropRoot(cpu uint64) {
 		delete(m.kept, cpu)
 	}
 }
+func (m *Memory) act(spec.Actions) {}
 func (m *Memory) root(cr3 uint64) *[512]uint64 {
 	return m.Roots[mm.MFN(cr3>>mm.PageShift)]
 }

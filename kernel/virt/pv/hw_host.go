@@ -2,7 +2,10 @@
 
 package pv
 
-import "nidus/kernel/virt"
+import (
+	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
+)
 
 // processor stands in for the hardware in the host's tests.
 type processor interface {
@@ -21,6 +24,7 @@ type processor interface {
 	root(cr3 uint64) *[512]uint64
 	rootKept(cpu, context uint64) bool
 	dropRoot(cpu uint64)
+	act(spec.Actions)
 }
 
 var simulated processor = absent{}
@@ -35,6 +39,11 @@ func (absent) rootLoaded() uint64 { return ^uint64(0) }
 func (absent) rootKept(uint64, uint64) bool { return false }
 
 func mxcsrMask() uint32 { return 0xffff }
+
+func policy() spec.Policy { return spec.Policy{} }
+
+//go:nosplit
+func act(a spec.Actions) { simulated.act(a) }
 
 func hostFPU() (xcr0 uint64, size int) { return 0, virt.FXSize }
 

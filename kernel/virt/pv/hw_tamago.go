@@ -8,6 +8,7 @@ import (
 	"nidus/kernel/baremetal"
 	"nidus/kernel/cpu"
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
 )
 
 // MSRs of SYSCALL (APM vol. 2, 6.1) and SYSENTER.
@@ -73,6 +74,12 @@ func isolatedRoot(open uint64) (*[512]uint64, uint64) {
 //go:nosplit
 func root(cr3 uint64) *[512]uint64 { return rootAt(baremetal.Pointer(baremetal.DirectMap + cr3)) }
 
+// policy is what this host does against attacks by speculation.
+func policy() spec.Policy { return spec.Identify(cpu.CPUID, cpu.ReadMSR).Policy() }
+
+//go:nosplit
+func act(a spec.Actions) { a.Do() }
+
 // hostFPU returns the components of the FPU's state that XSAVE keeps, 0 without XSAVE, and
 // the size of its image.
 func hostFPU() (xcr0 uint64, size int) {
@@ -128,6 +135,7 @@ func (m *Machine) Enable() error {
 	baremetal.SetGuestEntry(trap, fault, iret, syscall, syscall32, flush)
 	n := interruptsOff()
 	defer interruptsOn()
+	m.spec.Set()
 	if n >= uint64(len(m.gdt)) {
 		return virt.BadState("CPU", n, "the machine was made for fewer")
 	}

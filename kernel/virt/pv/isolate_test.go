@@ -70,7 +70,7 @@ func TestIsolate(t *testing.T) {
 			func(c *context) { c.vec, c.cr2 = vecSyscall, 5<<39; real[5] = 0 },
 		}
 		simulated = p
-		defer func() { simulated = nil }()
+		defer func() { simulated = absent{} }()
 		v := &vcpu{m: &Machine{gdt: make([][2]mm.MFN, 1)}, ctx: new(context), tables: new([512]uint64)}
 		v.ctx.isolated, v.ctx.cr3 = 1, guestMFN<<mm.PageShift
 		open := v.ctx.cr3

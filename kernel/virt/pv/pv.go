@@ -16,6 +16,7 @@ import (
 	"fmt"
 
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/spec"
 	"nidus/mm"
 )
 
@@ -43,13 +44,18 @@ type Machine struct {
 	zero     mm.MFN // behind the unused frames of a GDT
 	features virt.Features
 	mxcsr    uint32
-	fpuSize  int
+	spec     spec.Policy
+	// mitigated says that spec may need something at entries.
+	mitigated bool
+	fpuSize   int
 }
 
 // New makes the machine for CPUs 0 to CPUs-1; each must call Enable before it runs a
 // guest.
 func New(c Config) (*Machine, error) {
 	m := &Machine{cfg: c, mxcsr: mxcsrMask(), features: virt.Features{Name: "PV", Nested: virt.FormatAMD64, TSCAux: hostTSCAux()}}
+	m.spec = policy()
+	m.mitigated = m.spec.Any()
 	if m.features.XCR0, m.fpuSize = hostFPU(); m.fpuSize > maxFPU {
 		return nil, fmt.Errorf("the FPU's state takes %d bytes, and there is room for %d", m.fpuSize, maxFPU)
 	}
@@ -68,7 +74,7 @@ func (m *Machine) Features() virt.Features { return m.features }
 
 // NewMaps implements virt.Machine: it is the domain's part of the address space.
 func (m *Machine) NewMaps() (virt.Maps, error) {
-	a := &Area{m: m}
+	a := &Area{m: m, domain: spec.NewDomain()}
 	if err := a.table(&a.top); err != nil {
 		return nil, err
 	}

@@ -106,6 +106,9 @@ func (v *vcpu) before(cpu uint64) {
 	if c.isolated != 0 {
 		v.isolate() // after flush is read: what was changed before it was asked for is in
 	}
+	if v.m.mitigated {
+		act(v.m.spec.Enter(cpu, v.area.domain)) // the last thing: see spec.Actions.Do
+	}
 }
 
 // finish turns what loop said into e, for Go.

@@ -1,6 +1,6 @@
 // Package spec decides what is done against attacks by speculative execution: what
 // the processor tells of itself becomes a policy, and an entry into a guest the
-// actions that it needs. It touches no register.
+// actions that it needs. Only Actions.Do touches registers.
 //
 // References: AMD64 APM volume 2, 3.2.9 and volume 3, appendix E (CPUID); AMD
 // "Software techniques for managing speculation" (90343) and "Transient scheduler
@@ -8,7 +8,10 @@
 // STIBP, MDS and L1TF.
 package spec
 
-import "strings"
+import (
+	"strings"
+	"sync/atomic"
+)
 
 // MSRs.
 const (
@@ -148,16 +151,28 @@ func (id Identity) Policy() (p Policy) {
 // Any tells whether an entry may need something.
 func (p *Policy) Any() bool { return p.switched|p.always != 0 }
 
-// CPU is what is to be known of a CPU: whose vcpu ran there last.
-type CPU struct{ domain uint64 }
+// ran says of each CPU whose vcpu ran there last, whatever kind of guest it was. Each is alone in
+// its cache line.
+var ran [MaxCPUs]struct {
+	domain uint64
+	_      [7]uint64
+}
 
-// Enter says what an entry needs into a guest of a domain, by a number that no other
-// domain ever has. Only c's CPU calls it, with interrupts off.
+// MaxCPUs is how many CPUs there can be.
+const MaxCPUs = 64
+
+var domains atomic.Uint64
+
+// NewDomain returns a number that no other domain ever has.
+func NewDomain() uint64 { return domains.Add(1) }
+
+// Enter says what an entry on a CPU needs into a guest of a domain, by its number of NewDomain's.
+// Only that CPU calls it, with interrupts off.
 //
 //go:nosplit
-func (p *Policy) Enter(c *CPU, domain uint64) Actions {
+func (p *Policy) Enter(cpu, domain uint64) Actions {
 	a := p.always
-	if c.domain != domain {
+	if c := &ran[cpu]; c.domain != domain {
 		c.domain = domain
 		a |= p.switched
 	}

@@ -103,12 +103,15 @@ func TestPolicy(t *testing.T) {
 func TestEnter(t *testing.T) {
 	p := Policy{switched: Barrier, always: ClearBuffers}
 	r := rand.New(rand.NewPCG(1, 2))
-	var cpus [4]CPU
 	var last [4]uint64
+	var ids [3]uint64
+	for i := range ids {
+		ids[i] = NewDomain()
+	}
 	barriers := 0
 	for i := range 10_000 {
-		cpu, domain := r.IntN(4), 1+r.Uint64N(3)
-		a := p.Enter(&cpus[cpu], domain)
+		cpu, domain := r.Uint64N(4), ids[r.IntN(3)]
+		a := p.Enter(cpu, domain)
 		if want := last[cpu] != domain; a&Barrier != 0 != want || a&ClearBuffers == 0 || a&FlushCache != 0 {
 			t.Fatalf("step %d: domain %d after %d on CPU %d: %b", i, domain, last[cpu], cpu, a)
 		}

@@ -2,7 +2,6 @@ package svm
 
 import (
 	"nidus/kernel/virt"
-	"nidus/kernel/virt/spec"
 )
 
 // context is what the entry code shares with Go: the start of a page outside
@@ -45,6 +44,5 @@ type percpu struct {
 	loaded  uint64 // id of the vcpu that ran last
 	hsavePA uint64
 	savePA  uint64 // where VMSAVE puts what VMRUN doesn't keep of the host
-	spec    spec.CPU
-	_       uint64
+	_       [2]uint64
 }

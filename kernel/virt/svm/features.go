@@ -53,7 +53,6 @@ func (id identity) features() (virt.Features, error) {
 	}
 	f := virt.Features{
 		Name:        "SVM",
-		Speculation: id.spec.Policy().String(),
 		Nested:      virt.FormatAMD64,
 		Tags:        id.svmEBX,
 		NextRIP:     id.svmEDX&cpuNRIP != 0,

@@ -17,8 +17,6 @@ const (
 	msrVMCR   = 0xc0010114
 	msrHSave  = 0xc0010117
 	vmcrSVMEN = 1 << 4 // SVMDIS
-
-	eferAIBRSE = 1 << 21 // automatic IBRS (APM vol. 2, 3.1.7)
 )
 
 // In enter_amd64.s.
@@ -73,14 +71,8 @@ func (m *Machine) Enable() error {
 		return ErrTooMany
 	}
 	p := &m.cpus[n]
-	efer := cpu.ReadMSR(msrEFER) | virt.EFERSVME
-	if m.spec.AutoIBRS {
-		efer |= eferAIBRSE
-	}
-	cpu.WriteMSR(msrEFER, efer)
-	if m.spec.SpecCtrl != 0 {
-		cpu.WriteMSR(spec.MSRSpecCtrl, m.spec.SpecCtrl)
-	}
+	cpu.WriteMSR(msrEFER, cpu.ReadMSR(msrEFER)|virt.EFERSVME)
+	m.spec.Set()
 	cpu.WriteMSR(msrHSave, p.hsavePA)
 	setSavePage(p.savePA)
 	if m.hostDR7 != 0 {

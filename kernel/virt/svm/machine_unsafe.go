@@ -23,7 +23,6 @@ type Machine struct {
 	mxcsrMask uint32
 	fpuSize   int
 	ids       atomic.Uint64
-	domains   atomic.Uint64 // numbers of maps
 	spec      spec.Policy
 	mitigated bool // spec may need something at entries
 	// losesVIRQ: QEMU's TCG, which may forget a virtual interrupt (docs/exit.md).
@@ -77,7 +76,7 @@ func (m *Machine) NewMaps() (virt.Maps, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.domain = m.domains.Add(1)
+	x.domain = spec.NewDomain()
 	if m.spec.OpenIBPB {
 		x.InterceptMSR(spec.MSRPredCmd, true, false)
 	}

@@ -112,7 +112,7 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 	}
 	b.RAX, b.RSP, b.RIP, b.RFLAGS = c.regs.RAX, c.regs.RSP, c.regs.RIP, c.regs.RFLAGS
 	if v.m.mitigated {
-		v.barriers(p)
+		v.barriers(cpu)
 	}
 	b.Clean = v.clean
 }

@@ -23,7 +23,7 @@ func TestBarriers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := a.m.Features().Speculation; got != "IBPB at a change of domain, VERW at entries" {
+	if got := a.m.spec.String(); got != "IBPB at a change of domain, VERW at entries" {
 		t.Errorf("log says %q", got)
 	}
 	for i, c := range []struct {

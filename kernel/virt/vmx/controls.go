@@ -125,7 +125,7 @@ func (c *capability) controls() (k controls, err error) {
 }
 
 func (c *capability) features(k controls) virt.Features {
-	f := virt.Features{Name: "VMX", Speculation: c.spec.Policy().String(), Nested: virt.FormatEPT, NextRIP: true, DecodeBits: true, TSCAux: k.proc2&proc2RDTSCP != 0}
+	f := virt.Features{Name: "VMX", Nested: virt.FormatEPT, NextRIP: true, DecodeBits: true, TSCAux: k.proc2&proc2RDTSCP != 0}
 	if c.osxsave {
 		f.XCR0 = c.xcr0
 	}

@@ -4,7 +4,6 @@ package vmx
 
 import (
 	"fmt"
-	"sync/atomic"
 	"unsafe"
 
 	"nidus/kernel/cpu"
@@ -23,13 +22,11 @@ type Machine struct {
 	on       []uint32 // 1: the CPU is enabled
 	fpuSize  int
 	spec     spec.Policy
-	ran      []spec.CPU // by CPU
-	domains  atomic.Uint64
 }
 
 // New makes the machine for CPUs 0 to cpus-1.
 func New(pages virt.Pages, cpus int) (*Machine, error) {
-	m := &Machine{cap: identify(), pages: pages, vmxon: make([]mm.MFN, cpus), on: make([]uint32, cpus), ran: make([]spec.CPU, cpus), fpuSize: virt.FXSize}
+	m := &Machine{cap: identify(), pages: pages, vmxon: make([]mm.MFN, cpus), on: make([]uint32, cpus), fpuSize: virt.FXSize}
 	m.spec = m.cap.spec.Policy()
 	var err error
 	if m.controls, err = m.cap.controls(); err != nil {
@@ -65,9 +62,7 @@ func (m *Machine) Enable() error {
 	if n >= uint64(len(m.on)) {
 		return fmt.Errorf("%w: CPU %d is beyond those that the machine was made for", ErrVMXON, n)
 	}
-	if m.spec.SpecCtrl != 0 {
-		cpu.WriteMSR(spec.MSRSpecCtrl, m.spec.SpecCtrl)
-	}
+	m.spec.Set()
 	if f := cpu.ReadMSR(msrFeatureControl); f&1 == 0 {
 		cpu.WriteMSR(msrFeatureControl, f|5)
 	} else if f&4 == 0 {
@@ -96,7 +91,7 @@ func (m *Machine) NewMaps() (virt.Maps, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.domain = m.domains.Add(1)
+	x.domain = spec.NewDomain()
 	return x, nil
 }
 

@@ -77,7 +77,7 @@ func lookup(va uint64) uint64 {
 
 // buildMap replaces the stub's tables: direct map of all RAM, the image with each
 // segment's rights, the devices uncached, and nothing else but a low identity
-// map, without page 0, that bringing up CPUs and TamaGo's drivers need.
+// map, without page 0, that bringing up CPUs needs.
 func buildMap(h *handoverBlock) {
 	hostL4 = kernelFrame()
 	for i := uint64(256); i < 272; i++ { // a guest's copy of these never goes stale
@@ -126,7 +126,6 @@ func buildMap(h *handoverBlock) {
 	for pa := uint64(3 << 30); pa < 4<<30; pa += page2M {
 		if pa >= lowEnd {
 			mapPage(MMIOBase+pa, pa, pteMMIO, page2M)
-			mapPage(pa, pa, pteMMIO&^pteGlobal, page2M)
 		}
 	}
 	for pa := uint64(page4K); pa < page2M; pa += page4K {

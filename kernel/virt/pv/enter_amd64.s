@@ -1,23 +1,8 @@
 //go:build tamago
 
 #include "go_asm.h"
+#include "gs_amd64.h"
 #include "textflag.h"
-
-// The CPU's block under GS (kernel/baremetal, type pcpu). What is at 128 and beyond is
-// package virt's; 128 itself is svm's.
-#define GS_SELF		0
-#define GS_SCRATCH	16
-#define GS_CPU		40
-#define GS_CR3		72
-#define GS_RISKY	120
-#define GS_CTX		136	/* the context of the guest that runs */
-#define GS_GDTR		144	/* address of the host's pseudo-descriptor */
-#define GS_LDT		152	/* the selector in LDTR */
-#define GS_CR4		160	/* cr4Guest's bits as they are now */
-#define GS_ENTRY	184	/* the stack that IRETQ leaves */
-#define GS_OPEN		200	/* the page tables after an isolated guest's exit */
-#define GS_KEPT		208	/* the context whose page tables are loaded, if its thread may run elsewhere: baremetal.guestKept */
-#define GS_FPU		168	/* the FPU image of the guest whose x87 and AVX state is in the CPU; 0: none */
 
 // Registers in virt.Regs, which is at the start of the context.
 #define RAX	0
@@ -77,126 +62,6 @@ TEXT ·setCPU(SB),NOSPLIT,$0-8
 	MOVQ	CR4, AX
 	ANDQ	$const_cr4Guest, AX
 	MOVQ	AX, GS_CR4(GS)
-	RET
-
-// func newRoot(c *context)
-// It loads the vcpu's page tables if its old ones are loaded: those may be gone soon. A
-// guest's tables that a CPU has are those of the context that was entered last.
-TEXT ·newRoot(SB),NOSPLIT,$0-8
-	MOVQ	c+0(FP), DI
-	PUSHFQ
-	CLI
-	MOVQ	CR3, CX
-	CMPQ	CX, GS_CR3(GS)
-	JEQ	done
-	CMPQ	DI, GS_CTX(GS)
-	JNE	done
-	MOVQ	context_cr3(DI), AX
-	MOVQ	AX, CR3
-	MOVQ	$0, GS_KEPT(GS)
-done:
-	POPFQ
-	RET
-
-// func loadRoot(cr3 uint64)
-TEXT ·loadRoot(SB),NOSPLIT,$0-8
-	MOVQ	cr3+0(FP), AX
-	MOVQ	AX, CR3
-	RET
-
-// func store(to uint64, from *frame, first, words uint64) bool
-TEXT ·store(SB),NOSPLIT,$0-33
-	MOVQ	to+0(FP), DI
-	MOVQ	from+8(FP), SI
-	MOVQ	first+16(FP), AX
-	LEAQ	(SI)(AX*8), SI
-	MOVQ	words+24(FP), CX
-	SHLQ	$3, CX
-	CALL	copy<>(SB)
-	MOVB	AX, ret+32(FP)
-	RET
-
-// func load(to *frame, from, words uint64) bool
-TEXT ·load(SB),NOSPLIT,$0-25
-	MOVQ	to+0(FP), DI
-	MOVQ	from+8(FP), SI
-	MOVQ	words+16(FP), CX
-	SHLQ	$3, CX
-	CALL	copy<>(SB)
-	MOVB	AX, ret+24(FP)
-	RET
-
-// func copyIn(to []byte, from uint64) bool
-TEXT ·copyIn(SB),NOSPLIT,$0-33
-	MOVQ	to_base+0(FP), DI
-	MOVQ	to_len+8(FP), CX
-	MOVQ	from+24(FP), SI
-	CALL	copy<>(SB)
-	MOVB	AX, ret+32(FP)
-	RET
-
-// func copyOut(to uint64, from []byte) bool
-TEXT ·copyOut(SB),NOSPLIT,$0-33
-	MOVQ	to+0(FP), DI
-	MOVQ	from_base+8(FP), SI
-	MOVQ	from_len+16(FP), CX
-	CALL	copy<>(SB)
-	MOVB	AX, ret+32(FP)
-	RET
-
-// func rootLoaded() uint64
-TEXT ·rootLoaded(SB),NOSPLIT,$0-8
-	MOVQ	CR3, AX
-	MOVQ	AX, ret+0(FP)
-	RET
-
-// copy moves CX bytes from SI to DI; AX is 1. After a fault faulted returns for it, with AX 0.
-// Interrupts are off.
-TEXT copy<>(SB),NOSPLIT|NOFRAME,$0
-	MOVQ	GS_CTX(GS), BX
-	MOVQ	SP, context_hostSP(BX)
-	MOVQ	GS_CR4(GS), DX
-	ANDQ	$(1<<21), DX	// CR4.SMAP
-	JEQ	begin
-	STAC
-begin:
-	MOVQ	$2, GS_RISKY(GS)
-	SUBQ	$8, CX
-	JB	tail
-word:
-	MOVQ	(SI), AX
-	MOVQ	AX, (DI)
-	ADDQ	$8, SI
-	ADDQ	$8, DI
-	SUBQ	$8, CX
-	JAE	word
-tail:
-	ADDQ	$8, CX
-	JEQ	copied
-byte:
-	MOVB	(SI), AX
-	MOVB	AX, (DI)
-	ADDQ	$1, SI
-	ADDQ	$1, DI
-	SUBQ	$1, CX
-	JNE	byte
-copied:
-	MOVQ	$0, GS_RISKY(GS)
-	TESTQ	DX, DX
-	JEQ	done
-	CLAC
-done:
-	MOVQ	$1, AX
-	RET
-
-// func leaveRoot()
-TEXT ·leaveRoot(SB),NOSPLIT,$0
-	PUSHFQ
-	CLI
-	MOVQ	GS_CR3(GS), AX
-	MOVQ	AX, CR3
-	MOVQ	$0, GS_KEPT(GS)
-	POPFQ
 	RET
 
 // func enter(c *context)
@@ -485,8 +350,8 @@ TEXT syscalled32<>(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	$const_SelCode32, context_cs(SP)
 	JMP	syscall<>(SB)
 
-// The following have isolate<> and iret<> for neighbours while an isolated guest runs, and nothing
-// else of the hypervisor's code: baremetal.ShowIsolated.
+// While an isolated guest runs, the page tables show of this package's code isolate, iret and the
+// two entries after it, with what else is in these pages: baremetal.ShowIsolated.
 
 // isolate leaves to the guest by iret, with the isolated root in AX and RAX on the stack.
 TEXT isolate<>(SB),NOSPLIT|NOFRAME,$0

@@ -240,17 +240,24 @@ func putTable(p, base, limit uint64) {
 	st64(p+2, base)
 }
 
-var idtr [10]byte
+var (
+	idtr  [10]byte
+	gates uint64 // address of the stubs that the IDT leads to
+)
+
+// stubSize is how far apart the stubs are, in bytes.
+const stubSize = 16
 
 func idtInit() {
 	setGates(trapStubsPC())
 	putTable(addr(&idtr), addr(idt()), uint64(len(idt())*16-1))
 }
 
-// setGates lets the gates lead to stubs, 16 bytes apart. They may be in use.
+// setGates lets the gates lead to stubs. They may be in use.
 func setGates(stubs uint64) {
+	gates = stubs
 	for v := uint64(0); v < 256; v++ {
-		p := stubs + v*16
+		p := stubs + v*stubSize
 		ist := uint64(istNormal)
 		switch v {
 		case vecNMI:

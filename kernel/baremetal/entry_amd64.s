@@ -174,7 +174,7 @@ loading:	// of a segment register
 	PUSHQ	·guestFault(SB)
 	BYTE	$0xc3
 
-// #DB, on a stack of its own: a guest's MOV SS before SYSCALL delays its trap until
+// #DB, on a stack of its own: a guest's MOV SS before SYSCALL or INT delays its trap until
 // the kernel's first instruction, where nothing is ours yet but the frame. Then it is
 // dropped: the guest's next instruction traps again (APM vol. 2, 8.2.2).
 TEXT ·debug(SB),NOSPLIT|NOFRAME,$0
@@ -188,6 +188,9 @@ TEXT ·debug(SB),NOSPLIT|NOFRAME,$0
 	JEQ	drop
 	CMPQ	AX, ·guestSYSCALL32(SB)
 	JEQ	drop
+	SUBQ	·gates(SB), AX
+	CMPQ	AX, $(256*const_stubSize)
+	JCS	drop	// below: in the stubs, which for the kernel no breakpoint is in
 	POPQ	AX
 normal:
 	JMP	·trap(SB)

@@ -6,6 +6,7 @@ import (
 
 	"nidus/drivers/device"
 	"nidus/drivers/e1000"
+	"nidus/drivers/igb"
 	"nidus/drivers/link"
 	"nidus/drivers/pci"
 	"nidus/drivers/r8169"
@@ -26,6 +27,7 @@ type driver struct {
 var drivers = []driver{
 	{virtionet.Owner, isVirtio, port(virtionet.Open)},
 	{e1000.Owner, e1000.Is, port(e1000.Open)},
+	{igb.Owner, igb.Is, port(igb.Open)},
 	{r8169.Owner, r8169.Is, port(r8169.Open)},
 }
 

@@ -12,7 +12,8 @@ import (
 func TestDriver(t *testing.T) {
 	for id, want := range map[uint32]pci.Owner{
 		0x10d38086: "e1000", 0x100e8086: "e1000", 0x816810ec: "r8169", 0x10411af4: "virtio-net",
-		0x10d310ec: "", 0x81688086: "", 0x10421af4: "", 0x15218086: "",
+		0x10d310ec: "", 0x81688086: "", 0x10421af4: "", 0x15218086: "igb",
+		0x153310ec: "", 0x15238086: "", 0x153a8086: "",
 	} {
 		f := (&pcitest.Function{Host: &devicetest.Host{}, ID: id, Window: 4096}).Start()
 		if o, ok := Driver(f); o != want || ok != (want != "") {

@@ -141,7 +141,7 @@ func (s *Sender) Resume() {
 	s.mu.Unlock()
 }
 
-// Abandon ends frames that the device has and does not reach any more. Preconditions: Stop.
+// Abandon ends frames that the device had when Stop was called, and does not reach any more.
 func (s *Sender) Abandon(frames []*link.Frame) {
 	s.Counts.SentDropped.Add(uint64(len(frames)))
 	done(frames)

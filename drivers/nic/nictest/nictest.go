@@ -156,9 +156,9 @@ func Loop(input func(b []byte) bool) (sent func(b []byte), end func()) {
 	return func(b []byte) { wire <- bytes.Clone(b) }, func() { close(wire) }
 }
 
-// Echo sends frames, of which some have a checksum to be done if the port does that, that
-// come back by a Loop with want. Then it closes the port, and looks at what is left.
-func Echo(t *testing.T, p link.Port, h *devicetest.Host, want link.Checksum) {
+// Echo sends frames, of which some have a checksum to be done if the port does that, at one of
+// offsets, or anywhere; they come back by a Loop with want. Then it closes the port, and looks at what is left.
+func Echo(t *testing.T, p link.Port, h *devicetest.Host, want link.Checksum, offsets ...uint16) {
 	came := make(chan []byte, 1000)
 	p.Receive(func(frames []*link.Frame) {
 		for _, f := range frames {
@@ -178,6 +178,9 @@ func Echo(t *testing.T, p link.Port, h *devicetest.Host, want link.Checksum) {
 			f, b := s.Frame(link.Whole, 60+s.Rnd.IntN(1458))
 			if p.Info().Take.Checksum && s.Rnd.IntN(2) == 0 {
 				f.Checksum, f.CsumStart, f.CsumOffset = link.Partial, uint16(14+s.Rnd.IntN(20)), uint16(s.Rnd.IntN(20))
+				if len(offsets) > 0 {
+					f.CsumOffset = offsets[s.Rnd.IntN(len(offsets))]
+				}
 				binary.BigEndian.PutUint16(b[f.CsumStart+f.CsumOffset:], ^Sum(b[f.CsumStart:]))
 			}
 			sent[string(b)] = true

@@ -77,9 +77,10 @@ func (c *Card) restart() error {
 	if err := c.chip.Reset(); err != nil {
 		return err
 	}
-	c.tx.abandon()
+	left := c.tx.clear()
 	c.rx.again()
+	c.chip.Start() // with empty rings: what is sent meanwhile is dropped
 	c.tx.Resume()
-	c.chip.Start()
+	c.tx.Abandon(left) // those who wait for these can send again
 	return nil
 }

@@ -263,7 +263,7 @@ func (c *Card) stop() error {
 			c.chip.Free()
 			c.rx.abandon()
 		}
-		c.tx.abandon()
+		c.tx.Abandon(c.tx.clear())
 	})
 	return c.resets
 }

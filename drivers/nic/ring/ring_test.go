@@ -23,6 +23,7 @@ type fake struct {
 	posted   []int
 	freed    int
 	starts   int
+	onStart  func()
 	absent   bool
 	down     bool // no link
 	resetErr error
@@ -65,8 +66,13 @@ func (f *fake) Came(int) (Came, bool) {
 	f.came = f.came[1:]
 	return c, true
 }
-func (f *fake) Rearm()       {}
-func (f *fake) Start()       { f.starts++ }
+func (f *fake) Rearm() {}
+func (f *fake) Start() {
+	f.starts++
+	if f.onStart != nil {
+		f.onStart()
+	}
+}
 func (f *fake) Link() bool   { return !f.down }
 func (f *fake) Absent() bool { return f.absent }
 func (f *fake) Reset() error { return f.resetErr }
@@ -208,6 +214,16 @@ func TestStuck(t *testing.T) {
 	f := &fake{put: 3}
 	c, h, _, log := fakeCard(t, f)
 	s := nictest.NewSender(t, h, 1)
+	f.onStart = func() { // those who sent don't know that it was reset yet, and can't put anything into its ring
+		g, _ := s.Frame(link.Whole, 1500)
+		done := g.Done
+		dropped := false
+		g.Done = func(g *link.Frame) { dropped = true; done(g) }
+		c.Send([]*link.Frame{g})
+		if !dropped {
+			t.Error("the card has a frame before it is started")
+		}
+	}
 	send := func() {
 		g, _ := s.Frame(link.Whole, 1500)
 		c.Send([]*link.Frame{g})

@@ -71,10 +71,9 @@ func (t *transmitter) Next() (*link.Frame, error) {
 // Rearm implements nic.Queue: each frame that is done has an interrupt.
 func (t *transmitter) Rearm() bool { return true }
 
-// abandon ends what is in flight, and begins with slot 0 again. Preconditions: Stop, and the
-// card was reset or is no master any more.
-func (t *transmitter) abandon() {
-	var left []*link.Frame
+// clear returns what is in flight, which Abandon is to be given, and begins with slot 0 again.
+// Preconditions: Stop, and the card was reset or is no master any more.
+func (t *transmitter) clear() (left []*link.Frame) {
 	for _, s := range t.flying {
 		if s.f != nil {
 			left = append(left, s.f)
@@ -83,5 +82,5 @@ func (t *transmitter) abandon() {
 	clear(t.flying)
 	t.oldest, t.next, t.used, t.kicked = 0, 0, 0, 0
 	t.busy.Store(false)
-	t.Abandon(left)
+	return left
 }

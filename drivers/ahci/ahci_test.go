@@ -111,8 +111,8 @@ func TestInfo(t *testing.T) {
 		t.Fatal(ds, err)
 	}
 	want := block.Info{Sectors: sectors, SectorSize: 512, PhysicalSize: 4096, CanFlush: true, CanDiscard: true, DiscardUnit: 512,
-		MaxSegments: maxSegments, MaxBytes: 128 * 4096, Name: "SATA Model. of ahcitest at 00:00.0, port 1"}
-	big := block.Info{Sectors: 56, SectorSize: 4096, PhysicalSize: 4096, DiscardUnit: 4096, MaxSegments: maxSegments, MaxBytes: 128 * 4096,
+		MaxSegments: maxSegments, Prompt: true, MaxBytes: 128 * 4096, Name: "SATA Model. of ahcitest at 00:00.0, port 1"}
+	big := block.Info{Sectors: 56, SectorSize: 4096, PhysicalSize: 4096, DiscardUnit: 4096, MaxSegments: maxSegments, Prompt: true, MaxBytes: 128 * 4096,
 		Name: "SATA Model. of ahcitest at 00:00.0, port 2"}
 	for i, w := range []block.Info{want, big} {
 		if ds[i].Info() != w || ds[i].Port() != i+1 {

@@ -130,7 +130,7 @@ func newDisk(p *port, id identity) (*Disk, error) {
 	d.info = block.Info{
 		Sectors: id.sectors << d.shift, SectorSize: id.unit, PhysicalSize: id.physical,
 		CanFlush: id.cache, CanDiscard: id.trim, DiscardUnit: id.unit,
-		MaxSegments: maxSegments, MaxBytes: maxSegments * mm.PageSize,
+		MaxSegments: maxSegments, MaxBytes: maxSegments * mm.PageSize, Prompt: true,
 		Name: fmt.Sprintf("SATA %s at %v, port %d", id.model, p.hba.f.Address, p.index),
 	}
 	return d, nil

@@ -121,13 +121,10 @@ func (d *Disk) Connect(f backend.Frontend, fail func(error)) (backend.Conn, []ba
 		if n > 1 {
 			prefix = fmt.Sprintf("queue-%d/", i)
 		}
-		q, err := c.queue(f, prefix, 1<<order, l)
+		err := c.queue(f, prefix, 1<<order, l, d.Persistent && persistent != 0)
 		if err != nil {
 			c.Close()
 			return nil, nil, fmt.Errorf("%s%w", prefix, err)
-		}
-		if d.Persistent && persistent != 0 {
-			q.kept = make(map[uint32]backend.Grant)
 		}
 	}
 	for _, q := range c.queues {
@@ -148,12 +145,16 @@ type conn struct {
 	queues  []*queue
 }
 
-// queue makes a queue of what the guest says below prefix, and adds it.
-func (c *conn) queue(f backend.Frontend, prefix string, pages int, l *layout) (*queue, error) {
+// queue makes a queue of what the guest says below prefix, and adds it. With keep it has
+// persistent grants.
+func (c *conn) queue(f backend.Frontend, prefix string, pages int, l *layout, keep bool) error {
 	q := &queue{conn: c, wake: make(chan struct{}, 1), ring: ring{layout: l, size: l.slots(pages)}}
 	q.idle.L, q.fewer.L = &q.mu, &q.mu
+	if keep {
+		q.kept = make(map[uint32]backend.Grant)
+	}
 	if err := c.quota.add(int(q.size)); err != nil {
-		return nil, err
+		return err
 	}
 	c.queues = append(c.queues, q)
 	g := c.disk.Guest
@@ -166,11 +167,11 @@ func (c *conn) queue(f backend.Frontend, prefix string, pages int, l *layout) (*
 		}
 		ref, err := f.Must(prefix + name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		x, err := g.Acquire(ref, true)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		q.grants = append(q.grants, x)
 		q.pages = append(q.pages, g.Page(x))
@@ -180,10 +181,12 @@ func (c *conn) queue(f backend.Frontend, prefix string, pages int, l *layout) (*
 	q.cons = q.rspProd
 	port, err := f.Must(prefix + "event-channel")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	q.port, err = g.Bind(port, q.poke)
-	return q, err
+	q.serving.Lock() // an event may come at once
+	defer q.serving.Unlock()
+	q.port, err = g.Bind(port, q.event)
+	return err
 }
 
 // Close implements backend.Conn: it waits for what is in flight.
@@ -192,6 +195,9 @@ func (c *conn) Close() {
 	c.workers.Wait()
 	g := c.disk.Guest
 	for _, q := range c.queues {
+		q.serving.Lock()
+		q.broken = true
+		q.serving.Unlock()
 		q.drain()
 		if q.port != 0 {
 			g.Unbind(q.port)

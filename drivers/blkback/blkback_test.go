@@ -25,7 +25,7 @@ type limited struct {
 
 func (l *limited) Info() block.Info {
 	i := l.Disk.Info()
-	i.MaxSegments, i.MaxBytes, i.CanFlush = 3, 3*mm.PageSize, true
+	i.MaxSegments, i.MaxBytes, i.CanFlush, i.Prompt = 3, 3*mm.PageSize, true, false
 	return i
 }
 

@@ -21,11 +21,13 @@ type queue struct {
 	port   uint32          // ours; 0: none yet
 	wake   chan struct{}
 
-	// Of the goroutine.
-	cons  uint32 // next request
-	buf   [maxSlot]byte
-	descr [maxIndirect * segmentSize]byte
-	kept  map[uint32]backend.Grant // persistent grants by reference; nil: none are kept
+	// serving is held by the goroutine, or the guest's vcpu, that takes requests: of these are
+	serving sync.Mutex
+	broken  bool   // nothing is taken any more
+	cons    uint32 // next request
+	buf     [maxSlot]byte
+	descr   [maxIndirect * segmentSize]byte
+	kept    map[uint32]backend.Grant // persistent grants by reference; nil: none are kept
 
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when busy becomes 0
@@ -105,11 +107,63 @@ func (q *queue) serve(ctx context.Context) {
 			return
 		case <-q.wake:
 		}
-		if err := q.takeAll(ctx); err != nil {
+		q.serving.Lock()
+		if q.broken {
+			q.serving.Unlock()
+			return
+		}
+		err := q.takeAll(ctx)
+		q.broken = err != nil
+		q.serving.Unlock()
+		if err != nil {
 			q.fail(err)
 			return
 		}
 	}
+}
+
+// event is what an event of the guest's does. A small request that comes alone is begun by the
+// vcpu that sends the event: waking a goroutine, on another CPU, takes longer than that. Larger
+// ones are for a goroutine, which copies while the guest prepares the next.
+func (q *queue) event() {
+	if !q.info.Prompt || !q.serving.TryLock() {
+		q.poke()
+		return
+	}
+	more, err := false, error(nil)
+	if !q.broken {
+		more, err = q.takeAlone()
+		q.broken = err != nil
+	}
+	q.serving.Unlock()
+	if err != nil {
+		q.fail(err)
+	}
+	if more {
+		q.poke()
+	}
+}
+
+// takeAlone takes the next request if it is a direct read or write, and the only one that has
+// no answer; more tells that there are some for the goroutine.
+func (q *queue) takeAlone() (more bool, err error) {
+	q.mu.Lock()
+	done := q.rspProd
+	q.mu.Unlock()
+	if q.load(ringReqProd)-q.cons != 1 || done != q.cons {
+		return true, nil
+	}
+	b := q.buf[:q.slot]
+	q.read(q.cons, b)
+	if b[reqOp] != opRead && b[reqOp] != opWrite {
+		return true, nil
+	}
+	if err := q.begin(b); err != nil {
+		return false, err
+	}
+	q.cons++
+	q.store(ringReqEvent, q.cons+1)
+	return q.load(ringReqProd) != q.cons, nil
 }
 
 // takeAll takes requests until there are none, and has asked for an event by the next.
@@ -148,6 +202,11 @@ func (q *queue) takeAll(ctx context.Context) error {
 func (q *queue) take() error {
 	b := q.buf[:q.slot]
 	q.read(q.cons, b)
+	return q.begin(b)
+}
+
+// begin begins the request b, which is the one at cons.
+func (q *queue) begin(b []byte) error {
 	le := binary.LittleEndian
 	s := q.get()
 	s.id, s.op = le.Uint64(b[q.id:]), b[reqOp]

@@ -48,6 +48,7 @@ type Info struct {
 	PhysicalSize uint32 // what the medium writes at once, in bytes
 	ReadOnly     bool
 	Removable    bool // a CD or a stick
+	Prompt       bool // Submit at most copies memory, or waits for room in the device's queue
 	CanFlush     bool // false: writes are on the medium when they are done, as WriteFUA's
 	CanDiscard   bool
 	DiscardUnit  uint32 // in bytes, if CanDiscard

@@ -77,7 +77,7 @@ func (c *Controller) namespace(nsid uint32) (*Disk, error) {
 	d.info = block.Info{
 		Sectors: blocks << d.shift, SectorSize: size, PhysicalSize: size, ReadOnly: readOnly,
 		CanFlush: c.cache, CanDiscard: c.trim && !readOnly, DiscardUnit: grain << shift,
-		MaxSegments: maxSegments, MaxBytes: min(maxSegments*mm.PageSize, c.mostBytes),
+		MaxSegments: maxSegments, MaxBytes: min(maxSegments*mm.PageSize, c.mostBytes), Prompt: true,
 		Name: fmt.Sprintf("NVMe %s at %v, namespace %d", c.model, c.f.Address, nsid),
 	}
 	return d, nil

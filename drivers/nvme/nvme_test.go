@@ -87,7 +87,7 @@ func TestInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := block.Info{Sectors: blocks, SectorSize: 512, PhysicalSize: 512, CanFlush: true, CanDiscard: true, DiscardUnit: 512,
-		MaxSegments: maxSegments, MaxBytes: 32 * 4096, Name: "NVMe Model. of nvmetest at 00:00.0, namespace 1"}
+		MaxSegments: maxSegments, Prompt: true, MaxBytes: 32 * 4096, Name: "NVMe Model. of nvmetest at 00:00.0, namespace 1"}
 	big, grain := base, base
 	big.Sectors, big.SectorSize, big.PhysicalSize, big.DiscardUnit, big.ReadOnly, big.CanDiscard = 56, 4096, 4096, 4096, true, false
 	grain.Sectors, grain.DiscardUnit = 9, 8192

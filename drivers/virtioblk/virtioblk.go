@@ -154,7 +154,7 @@ func (d *Disk) configure(got uint64) (queues int, err error) {
 	d.discard = uint64(disMax) &^ unit
 	d.info = block.Info{
 		Sectors: sectors &^ unit, SectorSize: size, PhysicalSize: size << physical,
-		ReadOnly: got&featReadOnly != 0, CanFlush: got&featFlush != 0,
+		Prompt: true, ReadOnly: got&featReadOnly != 0, CanFlush: got&featFlush != 0,
 		CanDiscard:  got&featDiscard != 0 && got&featReadOnly == 0 && d.discard > 0 && disSeg > 0 && disBy < 1<<22,
 		DiscardUnit: max(disBy<<block.SectorShift, size),
 		MaxSegments: int(min(max(segs, 1), maxSegments)), Name: fmt.Sprintf("virtio-blk at %v", d.at),

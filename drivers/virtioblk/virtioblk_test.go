@@ -213,7 +213,7 @@ func TestInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := block.Info{Sectors: sectors, SectorSize: 512, PhysicalSize: 4096, CanFlush: true, CanDiscard: true, DiscardUnit: 512,
-		MaxSegments: 126, MaxBytes: 126 * 4096, Name: "virtio-blk at 00:00.0"}
+		MaxSegments: 126, Prompt: true, MaxBytes: 126 * 4096, Name: "virtio-blk at 00:00.0"}
 	if d.Info() != want {
 		t.Errorf("got  %+v\nwant %+v", d.Info(), want)
 	}

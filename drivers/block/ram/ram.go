@@ -84,6 +84,7 @@ func New(c Config) (*Disk, error) {
 		info: block.Info{
 			Sectors: size >> block.SectorShift, SectorSize: c.SectorSize, PhysicalSize: mm.PageSize, ReadOnly: c.ReadOnly,
 			CanDiscard: !c.ReadOnly, DiscardUnit: mm.PageSize, MaxSegments: maxSegments, MaxBytes: maxBytes, Name: c.Name,
+			Prompt: true,
 		},
 		mem: c.Memory, base: c.Base, pages: make([]atomic.Uint64, pages), promises: c.Promises,
 	}, nil

@@ -40,6 +40,7 @@ type Device struct {
 func New(under block.Device, mem device.Memory, sectors uint64) (*Device, error) {
 	d := &Device{under: under, mem: mem, info: under.Info()}
 	i := &d.info
+	i.Prompt = false // a write may read first
 	if sectors > i.Sectors {
 		return nil, fmt.Errorf("%s has %d sectors of 512 bytes, not %d", i.Name, i.Sectors, sectors)
 	}

@@ -233,6 +233,19 @@ func (c *Card) Input(b []byte, status uint64) bool {
 	return true
 }
 
+// Scribble writes anything into all descriptors, and says that frames came and were sent.
+func (c *Card) Scribble(anything func() uint64) {
+	c.Set(func() {
+		for base, length := range map[uint64]uint64{intel.RDBAL: intel.RDLEN, intel.TDBAL: intel.TDLEN} {
+			p, off := c.Host.At(uint64(*c.Reg(base)) | uint64(*c.Reg(base + 4))<<32)
+			for i := off; i < min(int(*c.Reg(length)), 4096); i += 8 {
+				p.Store64(i, anything())
+			}
+		}
+		c.Interrupt(c, intel.CauseRXT|intel.CauseTXDW)
+	})
+}
+
 // Link turns the link on or off.
 func (c *Card) Link(up bool) {
 	c.Set(func() {

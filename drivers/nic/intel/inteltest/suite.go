@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -73,6 +74,7 @@ func (d *Driver) Test(t *testing.T) {
 			t.Run("Info", func(t *testing.T) { d.info(t, k) })
 			t.Run("Echo", func(t *testing.T) { d.echo(t, k) })
 			t.Run("Link", func(t *testing.T) { d.link(t, k) })
+			t.Run("Scribble", func(t *testing.T) { d.scribble(t, k) })
 			t.Run("Unplugged", func(t *testing.T) { d.unplugged(t, k) })
 		})
 	}
@@ -114,6 +116,44 @@ func (d *Driver) link(t *testing.T, k Kind) {
 	nictest.UpDown(t, p, log, c.Link)
 	c.Set(func() { c.Hold = true })
 	nictest.PullOut(t, p, c.Host, log, func() { c.Set(func() { c.Gone = true }) })
+}
+
+// scribble has a broken card write anything into all descriptors of both rings: frames are lost,
+// and what came in is anything, but each is given back once.
+func (d *Driver) scribble(t *testing.T, k Kind) {
+	p, c, _ := d.Up(t, k)
+	p.Receive(func(frames []*link.Frame) {
+		for _, f := range frames {
+			if n := f.Len(); n < link.HeaderSize || n > 1518 {
+				t.Errorf("a frame of %d bytes", n)
+			}
+			f.Done(f)
+		}
+	})
+	c.Set(func() { c.Hold = true })
+	s := nictest.NewSender(t, c.Host, 2)
+	for range 100 {
+		f, _ := s.Frame(link.Whole, 60+s.Rnd.IntN(1458))
+		g, _ := s.Packet(link.TCPv4, false, 1+s.Rnd.IntN(65000))
+		p.Send([]*link.Frame{f, g})
+		c.Scribble(func() uint64 {
+			if s.Rnd.IntN(2) == 0 {
+				return c.Came(s.Rnd.IntN(2000), d.Good)
+			}
+			return s.Rnd.Uint64()
+		})
+		p.Interrupt()
+	}
+	if st := p.Stats(); st.SentFrames == 0 || st.ReceivedFrames == 0 || st.ReceivedBad == 0 {
+		t.Errorf("%+v", st)
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	s.Out.Wait()
+	if n := c.Host.Frames(); n != 0 {
+		t.Errorf("%d frames are in use", n)
+	}
 }
 
 // unplugged has the cable pulled out and put in again.
@@ -216,8 +256,24 @@ func (d *Driver) unusable(t *testing.T) {
 	}
 }
 
-// Refused sends frames of TCP, after a change, that the card does not take.
-func (d *Driver) Refused(t *testing.T, changes map[string]func(f *link.Frame)) {
+// refused are changes of a frame of TCP, after which no card takes it.
+var refused = map[string]func(f *link.Frame){
+	"no header":         func(f *link.Frame) { f.Head = f.Head[:13] },
+	"too long":          func(f *link.Frame) { f.Segmentation = link.Whole },
+	"sum of UDP":        func(f *link.Frame) { f.CsumOffset = 6 },
+	"IPv4, not IPv6":    func(f *link.Frame) { f.Segmentation = link.TCPv6 },
+	"a wrong version":   func(f *link.Frame) { f.Head[14] = 0x55 },
+	"a wrong length":    func(f *link.Frame) { f.Head[14] = 0x46 },
+	"another protocol":  func(f *link.Frame) { f.Head[12] = 9 },
+	"a tag before none": func(f *link.Frame) { f.Head[12], f.Head[13] = 0x81, 0 },
+	"many segments":     func(f *link.Frame) { f.Segments = make([]link.Segment, link.MaxSegments+1) },
+}
+
+// Refused sends frames of TCP, after a change, that the card does not take: those that none
+// does, and others.
+func (d *Driver) Refused(t *testing.T, others map[string]func(f *link.Frame)) {
+	changes := maps.Clone(refused)
+	maps.Copy(changes, others)
 	for name, change := range changes {
 		p, c, _ := d.Up(t, d.Kinds[0])
 		c.Set(func() { c.Sent = func([]byte) { t.Errorf("%s: it was sent", name) } })

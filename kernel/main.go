@@ -114,7 +114,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 		Memory: pool, Virt: v, Hub: hub, Dom0: dom0, Store: xenstore.New(xenstore.DefaultQuota), Log: log,
 		Clock: machine.Clock{}, Thread: machine.Threads{}, LargestPage: largestPage(), TSCReliable: trusted,
 	}
-	if dh.PV, err = paravirtualization(pages, m.Options.PVNoSMAP, log); err != nil {
+	if dh.PV, err = paravirtualization(pages, m.Options, log); err != nil {
 		log.Printf(console.LevelError, "%v; PV domains can't be created", err)
 	}
 	files, certs, err := core.TakeCerts(modules(m.Info))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"nidus/kernel/baremetal"
+	"nidus/kernel/boot"
 	"nidus/kernel/console"
 	"nidus/kernel/cpu"
 	"nidus/kernel/domain"
@@ -18,11 +19,11 @@ import (
 // paravirtualization makes PV guests possible on every CPU. Without SMAP, which keeps the
 // hypervisor's hands off a guest's memory, exits go back to the host's page tables, unless
 // that is not wanted.
-func paravirtualization(pages virt.Pages, noSMAP bool, log *console.Log) (*domain.PVHost, error) {
+func paravirtualization(pages virt.Pages, o *boot.Options, log *console.Log) (*domain.PVHost, error) {
 	info := func(format string, args ...any) { log.Printf(console.LevelInfo, format, args...) }
 	_, smap := baremetal.Protection()
 	m, err := pv.New(pv.Config{
-		Pages: pages, CPUs: baremetal.NumCPU(), HostView: !smap && !noSMAP, Isolate: baremetal.Isolating(),
+		Pages: pages, CPUs: baremetal.NumCPU(), HostView: !smap && !o.PVNoSMAP, Isolate: baremetal.Isolating(),
 		GDT: func(cpu int) (frames [2]mm.MFN) {
 			for i, pa := range baremetal.GDTPages(cpu) {
 				frames[i] = mm.MFN(pa >> mm.PageShift)
@@ -40,7 +41,12 @@ func paravirtualization(pages virt.Pages, noSMAP bool, log *console.Log) (*domai
 			return nil, fmt.Errorf("PV on CPU %d: %w", i, err)
 		}
 	}
-	switch leaks := spec.Identify(cpu.CPUID, cpu.ReadMSR).Meltdown(); {
+	leaks := spec.Identify(cpu.CPUID, cpu.ReadMSR).Meltdown()
+	l1tf := o.PVL1TF == boot.SwitchOn || o.PVL1TF == boot.SwitchDefault && leaks
+	if l1tf {
+		info("PV: page table entries that are not present may not name memory (pv-l1tf)")
+	}
+	switch {
 	case baremetal.Isolating():
 		info("PV: guests are isolated from the hypervisor by page tables (xpti)")
 	case leaks:
@@ -51,10 +57,10 @@ func paravirtualization(pages virt.Pages, noSMAP bool, log *console.Log) (*domai
 	switch {
 	case smap:
 		info("PV: exits are handled under a guest's page tables, behind SMAP")
-	case noSMAP:
+	case o.PVNoSMAP:
 		info("PV: exits are handled under a guest's page tables, without SMAP (pv-nosmap)")
 	default:
 		info("PV: no SMAP, so each exit of a PV guest changes page tables (pv-nosmap is faster)")
 	}
-	return &domain.PVHost{Virt: m, Hole: baremetal.HoleEntries()}, nil
+	return &domain.PVHost{Virt: m, Hole: baremetal.HoleEntries(), L1TF: l1tf}, nil
 }

@@ -125,6 +125,9 @@ type Options struct {
 	// XPTI keeps PV guests apart from the hypervisor by page tables; the default is by the
 	// processor (xpti=).
 	XPTI Switch
+	// PVL1TF refuses PV guests page table entries that are not present and name memory; the
+	// default is by the processor (pv-l1tf=).
+	PVL1TF Switch
 	// VMXHello runs a small guest under VMX at boot and says how that went.
 	VMXHello bool
 	// RPCPort is the TCP port of the control plane (rpc=tls:PORT), 0 for none.
@@ -285,7 +288,9 @@ func (o *Options) assign(key, value string) (known bool, err error) {
 	case "maxcpus":
 		err = setTo(&o.MaxCPUs)(parseCount(value, 1, 4096))
 	case "xpti":
-		err = setTo(&o.XPTI)(parseXPTI(value, o.XPTI))
+		err = setTo(&o.XPTI)(parseGuests(value, o.XPTI))
+	case "pv-l1tf":
+		err = setTo(&o.PVL1TF)(parseGuests(value, o.PVL1TF))
 	case "tsc":
 		err = setTo(&o.TSC)(oneOf(value, "unstable", "skewed", "stable:socket"))
 	case "clocksource":

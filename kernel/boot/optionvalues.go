@@ -24,9 +24,9 @@ func parseBool(value string, has bool) (bool, error) {
 	return false, errNotBool
 }
 
-// parseXPTI reads xpti=, a list of default, a boolean, dom0= and domu= with one, the last of which
-// counts. There is no dom0 to which its own would apply.
-func parseXPTI(value string, s Switch) (Switch, error) {
+// parseGuests reads xpti= or pv-l1tf=, a list of default, a boolean, dom0= and domu= with one, the
+// last of which counts. There is no dom0 to which its own would apply.
+func parseGuests(value string, s Switch) (Switch, error) {
 	for _, w := range strings.Split(value, ",") {
 		if w == "default" {
 			s = SwitchDefault

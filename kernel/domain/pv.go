@@ -20,6 +20,8 @@ type PVHost struct {
 	Virt virt.Machine
 	// Hole is the L4 entries 256 to 271 of the host's own address space.
 	Hole [pvmmu.HoleSlots]uint64
+	// L1TF says that the processor may read memory by page table entries that are not present.
+	L1TF bool
 
 	mu      sync.Mutex
 	domains int
@@ -95,10 +97,14 @@ func (d *Domain) buildPV(w xenabi.Width) {
 	hole[holeM2P], hole[holeArea] = d.PV.M2P.Entry(), area.Entry()
 	var hole32 [pvmmu.HoleL2Slots]uint64
 	copy(hole32[:], d.PV.M2P.Entries32())
+	var leaks uint64
+	if d.Host.PV.L1TF {
+		leaks = uint64(d.Host.Memory.Frames().End()) << mm.PageShift
+	}
 	d.PV.Width = w
 	d.PV.MMU = pvmmu.NewDomain(pvmmu.Config{
 		ID: d.ID, Memory: d.Host.Memory, Types: d.PV.types, Flusher: pvFlusher{d}, PAE: w == xenabi.Guest32,
-		Hole: hole, HoleL2: hole32, Special: d.shares, M2P: d.PV.M2P.Set,
+		Hole: hole, HoleL2: hole32, Leaks: leaks, Special: d.shares, M2P: d.PV.M2P.Set,
 		Descriptor: func(x uint64) (uint64, bool) {
 			lo, hi, ok := pvcpu.CheckDescriptor(uint32(x), uint32(x>>32), w == xenabi.Guest64)
 			return uint64(hi)<<32 | uint64(lo), ok

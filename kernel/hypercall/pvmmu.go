@@ -31,7 +31,7 @@ func mmuErr(err error) int64 {
 		return errno(xenabi.EBUSY)
 	case pvmmu.ErrMachine:
 		return errno(xenabi.EPERM)
-	case pvmmu.ErrFrame, pvmmu.ErrType, pvmmu.ErrEntry, pvmmu.ErrSlot, pvmmu.ErrLinear, pvmmu.ErrState,
+	case pvmmu.ErrFrame, pvmmu.ErrType, pvmmu.ErrEntry, pvmmu.ErrLeak, pvmmu.ErrSlot, pvmmu.ErrLinear, pvmmu.ErrState,
 		pvmmu.ErrArgument, pvmmu.ErrCount, pvmmu.ErrAddress, pvmmu.ErrDescriptor:
 		return errno(xenabi.EINVAL)
 	case pvmmu.ErrAgain:

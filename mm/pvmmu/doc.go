@@ -36,6 +36,8 @@ var (
 	ErrMachine = errors.New("the machine frame is no memory")
 	// ErrEntry is a page table entry with a bit that a guest may not set.
 	ErrEntry = errors.New("the page table entry has a bit set that a guest may not set")
+	// ErrLeak is an entry that is not present and names memory; see Config.Leaks.
+	ErrLeak = errors.New("the page table entry is not present, and this processor may read the memory that it names by it (L1TF): pv-l1tf=off allows it")
 	// ErrSlot is an entry that is the hypervisor's.
 	ErrSlot = errors.New("the page table entry is the hypervisor's")
 	// ErrLinear is a page table among tables of its own level that may not be there.

@@ -59,6 +59,9 @@ type Config struct {
 	// HoleL2 is what the L2 table of a PAE guest's highest GiB has in its last entries, from
 	// the one for 0xf5800000 on.
 	HoleL2 [HoleL2Slots]uint64
+	// Leaks is the end of the memory, in bytes, that the processor may read by an entry that is not
+	// present (L1TF); 0: it doesn't.
+	Leaks uint64
 	// Special tells what the domain may do with a frame that is not its RAM: a page that it
 	// shares with the hypervisor, the machine-to-physical table. Without it nothing.
 	Special func(m mm.MFN, f mm.Frame) Rights

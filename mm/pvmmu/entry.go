@@ -62,6 +62,8 @@ func swap(t *mm.Table, i int, o, n entry) bool {
 // ring 3, so all it maps is user's.
 func (d *Domain) adjustL1(e entry) (entry, error) {
 	switch {
+	case d.leaks(e):
+		return 0, ErrLeak
 	case !e.is(present):
 		return e, nil
 	case e.is(caching):
@@ -77,14 +79,39 @@ func (d *Domain) adjustL1(e entry) (entry, error) {
 // adjustUpper is adjustL1 for a table of a higher level. In a PAE table of level 3 there
 // are no such bits (5.3.4 there), and they are all set in what the processor uses.
 func (d *Domain) adjustUpper(typ Type, e entry) (entry, error) {
-	if !e.is(present) {
+	switch {
+	case d.leaks(e):
+		return 0, ErrLeak
+	case !e.is(present):
 		return e, nil
-	}
-	if e.is(upperReserved) {
+	case e.is(upperReserved):
 		return 0, ErrEntry
 	}
 	if !d.pae {
 		e |= user
 	}
 	return e, nil
+}
+
+// l1Bits are the address bits that the L1 cache of Intel's Core processors looks at, whatever
+// the number of their physical ones (Intel's "L1 terminal fault" guidance).
+const l1Bits entry = 1<<44 - 1
+
+// leaks tells whether an entry that is not present names memory which the processor may read by
+// it all the same, while the access waits for its fault, if the L1 cache has it. The first
+// page's address is that of an empty entry, and is let pass; so is one that a kernel has
+// inverted for safety.
+func (d *Domain) leaks(e entry) bool {
+	a := e & frameBits & l1Bits
+	return uint64(a) < d.cfg.Leaks && a != 0 && !e.is(present)
+}
+
+// leaksAny tells whether one of the n entries from i on leaks.
+func (d *Domain) leaksAny(t *mm.Table, i, n int) bool {
+	for k := 0; d.cfg.Leaks != 0 && k < n; k++ {
+		if d.leaks(load(t, i+k)) {
+			return true
+		}
+	}
+	return false
 }

@@ -32,6 +32,11 @@ func (d *Domain) validate(s *step, budget *int) {
 			stop = min(from, n)
 		}
 		k := emptyFrom(t, s.next, min(stop-s.next, max(*budget, 0)))
+		if d.leaksAny(t, s.next, k) {
+			d.task.err = ErrLeak
+			s.undo = true
+			return
+		}
 		s.next, *budget = s.next+k, *budget-k
 		if s.next == n {
 			break

@@ -212,6 +212,9 @@ func (s *Scheduler) start(cpu int, id uint16, now int64, fresh bool) (until int6
 	if t.where == queued {
 		s.unlink(id)
 	}
+	if t.level == levelVCPU {
+		s.settleHome(cpu, id)
+	}
 	t.where, t.cpu = running, uint8(cpu)
 	s.idle &^= bit
 	c.cur = id

@@ -15,15 +15,21 @@ func (s *Scheduler) place(id uint16, now int64) uint64 {
 }
 
 // target is the CPU where t, which waits, should run: its last one if that is
-// idle, another idle one, one that it prefers before others, or the one that runs
-// the least urgent thread.
+// idle, another idle one, one that it prefers before others, or the one that runs the least
+// urgent thread. A host thread leaves idle CPUs alone to which a vcpu comes back, if there
+// are others.
 func (s *Scheduler) target(t *thread) int {
 	may := t.hard & s.online
 	if may == 0 {
 		return lowest(t.hard) // offline: the thread waits for it
 	}
 	soft := t.prefers() & s.online
-	for _, m := range [...]uint64{soft & s.idle &^ s.kicked, may & s.idle &^ s.kicked} {
+	idle := s.idle &^ s.kicked
+	away := idle
+	if t.level == levelHost { // not where a vcpu would come back to
+		away &^= s.homes
+	}
+	for _, m := range [...]uint64{soft & away, soft & idle, may & idle} {
 		if m == 0 {
 			continue
 		}
@@ -40,6 +46,22 @@ func (s *Scheduler) target(t *thread) int {
 		return int(t.cpu)
 	}
 	return lowest(may)
+}
+
+// settleHome notes that vcpu id runs on a CPU now, to which it is to come back: its caches know it.
+func (s *Scheduler) settleHome(cpu int, id uint16) {
+	if old := int(s.threads[id].cpu); s.cpus[old].home == id {
+		s.homes &^= 1 << old
+	}
+	s.cpus[cpu].home = id
+	s.homes |= 1 << cpu
+}
+
+// leaveHome: id does not come back anywhere.
+func (s *Scheduler) leaveHome(id uint16) {
+	if i := s.threads[id].cpu; s.cpus[i].home == id {
+		s.homes &^= 1 << i
+	}
 }
 
 // leastUrgent is the CPU of set with the vcpu that has the most virtual time, or

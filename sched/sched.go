@@ -158,6 +158,7 @@ type cpu struct {
 	since    int64  // up to when cur was charged
 	sliceEnd int64
 	vtime    int64 // virtual time that vcpus have reached here; only grows
+	home     uint16 // the vcpu that ran here last
 	hostRun  int64 // how long host threads ran since vcpus had their share
 }
 
@@ -176,6 +177,7 @@ type Scheduler struct {
 	idle     uint64
 	kicked   uint64 // will call Pick soon
 	tickless uint64 // run a thread and have no timer for the end of its slice
+	homes    uint64 // where a vcpu ran last that ran nowhere else since
 }
 
 // Init makes s empty: no CPU, no thread, every group at the default weight.
@@ -236,6 +238,7 @@ func (s *Scheduler) Remove(id uint16, now int64) (kick uint64) {
 		return 0
 	}
 	s.detach(id)
+	s.leaveHome(id)
 	if t.where == running {
 		s.charge(int(t.cpu), now)
 		s.cpus[t.cpu].cur = none

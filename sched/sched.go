@@ -157,9 +157,9 @@ type cpu struct {
 	parked   uint16 // first group whose parked threads this CPU releases
 	since    int64  // up to when cur was charged
 	sliceEnd int64
-	vtime    int64 // virtual time that vcpus have reached here; only grows
+	vtime    int64  // virtual time that vcpus have reached here; only grows
 	home     uint16 // the vcpu that ran here last
-	hostRun  int64 // how long host threads ran since vcpus had their share
+	hostRun  int64  // how long host threads ran since vcpus had their share
 }
 
 // Scheduler is the state of all CPUs, threads and groups. Init before use.

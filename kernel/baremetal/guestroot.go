@@ -8,7 +8,8 @@ import "sync/atomic"
 // the kernel is mapped in them as in its own, and a vcpu that sleeps for a moment, or gives
 // way to a short thread, finds its TLB as it left it. Who frees such tables, or takes
 // something out of them that the CPU may still know, makes it load the kernel's own first:
-// RootKept, DropRoot.
+// RootKept, DropRoot. Other guests run meanwhile: VMRUN and VM entries note the CR3 that they find,
+// and come back to it before an interrupt, DropRoot's too, is taken.
 
 // Words of pcpu.virt.
 const (

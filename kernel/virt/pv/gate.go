@@ -119,8 +119,9 @@ func (v *vcpu) SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info
 // through Go's scheduler and the personality costs several times of what there is to do.
 
 // pass does an exit that only takes the guest from its process to its kernel or back, or that
-// no more than registers are needed for, and tells whether it did. If not, nothing has happened: it is for Go to do, or to refuse, what is
-// out of the ordinary. pvcpu's Syscall, Iret and Deliver say what is to be done.
+// no more than registers are needed for, and tells whether it did. If not, nothing has happened:
+// it is for Go to do, or to refuse, what is out of the ordinary. pvcpu's Syscall, Iret and
+// Deliver say what is to be done.
 //
 // Guest memory is reached by the guest's addresses, as its page tables, which are loaded, allow
 // it: the vcpu counts as running meanwhile, so that no other takes a page away.

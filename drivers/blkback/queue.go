@@ -147,10 +147,7 @@ func (q *queue) event() {
 // takeAlone takes the next request if it is a direct read or write, and the only one that has
 // no answer; more tells that there are some for the goroutine.
 func (q *queue) takeAlone() (more bool, err error) {
-	q.mu.Lock()
-	done := q.rspProd
-	q.mu.Unlock()
-	if q.load(ringReqProd)-q.cons != 1 || done != q.cons {
+	if q.load(ringReqProd)-q.cons != 1 || q.answered() != q.cons {
 		return true, nil
 	}
 	b := q.buf[:q.slot]
@@ -162,8 +159,20 @@ func (q *queue) takeAlone() (more bool, err error) {
 		return false, err
 	}
 	q.cons++
+	return q.more(), nil
+}
+
+// answered is where the next answer goes.
+func (q *queue) answered() uint32 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.rspProd
+}
+
+// more asks for an event by the next request, and tells whether that is there already.
+func (q *queue) more() bool {
 	q.store(ringReqEvent, q.cons+1)
-	return q.load(ringReqProd) != q.cons, nil
+	return q.load(ringReqProd) != q.cons
 }
 
 // takeAll takes requests until there are none, and has asked for an event by the next.
@@ -171,15 +180,12 @@ func (q *queue) takeAll(ctx context.Context) error {
 	for ctx.Err() == nil {
 		prod := q.load(ringReqProd)
 		if prod == q.cons {
-			q.store(ringReqEvent, q.cons+1)
-			if q.load(ringReqProd) == q.cons {
+			if !q.more() {
 				return nil
 			}
 			continue
 		}
-		q.mu.Lock()
-		done := q.rspProd
-		q.mu.Unlock()
+		done := q.answered()
 		// What is unanswered must fit into the ring; cons is never before done.
 		if prod-done > q.size || q.cons-done >= prod-done {
 			return fmt.Errorf("the ring of %d slots has requests up to %d, and answers up to %d", q.size, prod, done)

@@ -109,16 +109,7 @@ nmi:
 	MOVQ	(pcpu_ist+8*(const_istNMI-1))(DI), DI
 	LEAQ	8(SP), AX
 	MOVQ	AX, 8(DI)
-	MOVQ	24(SP), AX
-	MOVQ	AX, -40(DI)
-	MOVQ	32(SP), AX
-	MOVQ	AX, -32(DI)
-	MOVQ	40(SP), AX
-	MOVQ	AX, -24(DI)
-	MOVQ	48(SP), AX
-	MOVQ	AX, -16(DI)
-	MOVQ	56(SP), AX
-	MOVQ	AX, -8(DI)
+	COPY(1, 6); COPY(2, 6); COPY(3, 6); COPY(4, 6); COPY(5, 6)
 	MOVQ	0(SP), AX
 	MOVQ	AX, -48(DI)
 	MOVQ	16(SP), AX

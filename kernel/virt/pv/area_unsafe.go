@@ -121,13 +121,12 @@ func contextAt(p unsafe.Pointer) *context { return (*context)(p) }
 //go:nosplit
 func rootAt(p unsafe.Pointer) *[512]uint64 { return (*[512]uint64)(p) }
 
-// address is where an image lies.
-func address(image []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&image[0]))) }
+// address is where something outside Go's heap lies.
+//
+//go:nosplit
+func address[T any](p *T) uint64 { return uint64(uintptr(unsafe.Pointer(p))) }
 
 // image is the FPU's, behind it.
 func image(p unsafe.Pointer, n int) []byte { return unsafe.Slice((*byte)(unsafe.Add(p, fpuOffset)), n) }
 
 var _ [fpuOffset - unsafe.Sizeof(context{})]byte // it fits
-
-// contextAddress is where a context lies.
-func contextAddress(c *context) uint64 { return uint64(uintptr(unsafe.Pointer(c))) }

@@ -332,23 +332,31 @@ TEXT trapped<>(SB),NOSPLIT|NOFRAME,$0
 out:
 	JMP	leave<>(SB)
 
-// SYSCALL of 64-bit code: RIP is in RCX, RFLAGS in R11, and nothing is ours yet.
-TEXT syscalled<>(SB),NOSPLIT|NOFRAME,$0
-	SWAPGS
+// SYSCALLED begins at a SYSCALL: RIP is in RCX, RFLAGS in R11, and nothing is ours yet. NOTED
+// notes what came in the context, which SP is from here on.
+#define SYSCALLED \
+	SWAPGS; \
 	MOVQ	SP, GS_SCRATCH(GS)
-	MOVQ	GS_CTX(GS), SP
-	MOVQ	$const_vecSyscall, context_vec(SP)
-	MOVQ	$const_SelCode64, context_cs(SP)
+
+#define NOTED(vec, cs) \
+	MOVQ	GS_CTX(GS), SP; \
+	MOVQ	$vec, context_vec(SP); \
+	MOVQ	$cs, context_cs(SP); \
 	JMP	syscall<>(SB)
 
-// SYSCALL of 32-bit code.
+// OPENED loads the page tables with the context.
+#define OPENED \
+	MOVQ	GS_OPEN(GS), SP; \
+	MOVQ	SP, CR3
+
+// SYSCALL of 64-bit code, and of 32-bit code.
+TEXT syscalled<>(SB),NOSPLIT|NOFRAME,$0
+	SYSCALLED
+	NOTED(const_vecSyscall, const_SelCode64)
+
 TEXT syscalled32<>(SB),NOSPLIT|NOFRAME,$0
-	SWAPGS
-	MOVQ	SP, GS_SCRATCH(GS)
-	MOVQ	GS_CTX(GS), SP
-	MOVQ	$const_vecSyscall32, context_vec(SP)
-	MOVQ	$const_SelCode32, context_cs(SP)
-	JMP	syscall<>(SB)
+	SYSCALLED
+	NOTED(const_vecSyscall32, const_SelCode32)
 
 // While an isolated guest runs, the page tables show of this package's code isolate, iret and the
 // two entries after it, with what else is in these pages: baremetal.ShowIsolated.
@@ -361,24 +369,14 @@ TEXT isolate<>(SB),NOSPLIT|NOFRAME,$0
 
 // SYSCALL under the isolated root: the context isn't there yet.
 TEXT syscalledIsolated<>(SB),NOSPLIT|NOFRAME,$0
-	SWAPGS
-	MOVQ	SP, GS_SCRATCH(GS)
-	MOVQ	GS_OPEN(GS), SP
-	MOVQ	SP, CR3
-	MOVQ	GS_CTX(GS), SP
-	MOVQ	$const_vecSyscall, context_vec(SP)
-	MOVQ	$const_SelCode64, context_cs(SP)
-	JMP	syscall<>(SB)
+	SYSCALLED
+	OPENED
+	NOTED(const_vecSyscall, const_SelCode64)
 
 TEXT syscalled32Isolated<>(SB),NOSPLIT|NOFRAME,$0
-	SWAPGS
-	MOVQ	SP, GS_SCRATCH(GS)
-	MOVQ	GS_OPEN(GS), SP
-	MOVQ	SP, CR3
-	MOVQ	GS_CTX(GS), SP
-	MOVQ	$const_vecSyscall32, context_vec(SP)
-	MOVQ	$const_SelCode32, context_cs(SP)
-	JMP	syscall<>(SB)
+	SYSCALLED
+	OPENED
+	NOTED(const_vecSyscall32, const_SelCode32)
 
 TEXT syscall<>(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	AX, RAX(SP)

@@ -114,7 +114,7 @@ func now() int64 { return baremetal.Nanotime() }
 func mxcsrMask() uint32 { return cpu.MXCSRMask() }
 
 // syncFPU completes the FPU image of a vcpu, whose thread calls, or which is on no CPU.
-func syncFPU(v *vcpu) { baremetal.SaveGuestFPU(address(v.fpu)) }
+func syncFPU(v *vcpu) { baremetal.SaveGuestFPU(address(&v.fpu[0])) }
 
 // hostCR4 returns those bits of CR4 that guests may have otherwise.
 func hostCR4() uint64 { return cpu.CR4() & cr4Guest }

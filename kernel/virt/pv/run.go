@@ -39,7 +39,7 @@ func (v *vcpu) loop(away bool) stop {
 			interruptsOn()
 			return stopBadCPU
 		}
-		if last := v.lastCPU; last != cpu && rootKept(last, v.at) {
+		if v.lastCPU != cpu && v.kept() {
 			interruptsOn()
 			return stopMoved
 		}
@@ -143,24 +143,28 @@ func (v *vcpu) KickWord() *uint32 { return &v.ctx.kick }
 func (v *vcpu) RequestFlush() {
 	atomic.StoreUint32(&v.ctx.flush, 1)
 	v.notify()
-	if last := atomic.LoadUint64(&v.lastCPU); rootKept(last, v.at) {
-		dropRoot(last)
+	if v.kept() {
+		dropRoot(atomic.LoadUint64(&v.lastCPU))
 	}
 }
 
 // FlushPending implements virt.VCPU.
 func (v *vcpu) FlushPending() bool {
-	return atomic.LoadUint32(&v.ctx.flush) != 0 &&
-		(atomic.LoadUint32(&v.ctx.running) != 0 || rootKept(atomic.LoadUint64(&v.lastCPU), v.at))
+	return atomic.LoadUint32(&v.ctx.flush) != 0 && (atomic.LoadUint32(&v.ctx.running) != 0 || v.kept())
 }
+
+// kept tells whether the CPU on which the vcpu was last keeps its page tables for it, and the
+// vcpu's thread does not run there.
+//
+//go:nosplit
+func (v *vcpu) kept() bool { return rootKept(atomic.LoadUint64(&v.lastCPU), address(v.ctx)) }
 
 // unkeep makes the CPU on which the vcpu was last load other page tables than the vcpu's, if
 // the vcpu's thread no longer runs there, and waits for it: at most one CPU has them.
 func (v *vcpu) unkeep() {
-	last := v.lastCPU
-	for again := int64(0); rootKept(last, v.at); runtime.Gosched() {
+	for again := int64(0); v.kept(); runtime.Gosched() {
 		if t := now(); t >= again { // again, where an interrupt can be lost
-			dropRoot(last)
+			dropRoot(v.lastCPU)
 			again = t + int64(time.Millisecond)
 		}
 	}

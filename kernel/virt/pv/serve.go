@@ -55,9 +55,9 @@ const (
 
 // MSRs of segment bases (APM vol. 2, 4.5.3).
 const (
-	msrFSBase       = 0xc0000100
-	msrGSBase       = 0xc0000101
-	msrKernelGSBase = 0xc0000102
+	MSRFSBase       = 0xc0000100
+	MSRGSBase       = 0xc0000101
+	MSRKernelGSBase = 0xc0000102
 )
 
 // Instructions that are carried out for a guest, as a word of memory has them.
@@ -92,11 +92,11 @@ func (v *vcpu) emulate() bool {
 		setPair(r, g.tsc.Read(now()))
 	case code&0xffff == opRDMSR && !g.UserMode:
 		switch uint32(r.RCX) {
-		case msrFSBase:
+		case MSRFSBase:
 			setPair(r, c.fsBase)
-		case msrGSBase:
+		case MSRGSBase:
 			setPair(r, c.gsBase)
-		case msrKernelGSBase:
+		case MSRKernelGSBase:
 			setPair(r, v.sys[virt.KernelGSBase])
 		default:
 			return false

@@ -66,7 +66,6 @@ type vcpu struct {
 	rdtsc      bool                    // it exits
 	softVector uint64                  // that INT calls hypercalls by: 0x82, or 0
 	lastCPU    uint64                  // on which it was entered last; others read it, too
-	at         uint64                  // address of ctx
 	sys        [virt.NumSysRegs]uint64 // as the guest is told, where the processor has others
 }
 
@@ -87,7 +86,6 @@ func (m *Machine) newVCPU(cfg virt.Config) (*vcpu, error) {
 	area.next++
 	v := &vcpu{m: m, cfg: cfg, area: area, id: id, page: mfn, ctx: contextAt(p), fpu: image(p, m.fpuSize), tables: tables, lastCPU: ^uint64(0)}
 	c := v.ctx
-	v.at = contextAddress(c)
 	c.gdtLimit = gdtOwnOffset + mm.PageSize - 1
 	c.gdtBase = AreaBase + uint64(id)*areaStride
 	if m.cfg.HostView {

@@ -2,6 +2,7 @@ package pvcpu
 
 import (
 	"nidus/kernel/virt"
+	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 	"nidus/personalities/msr"
@@ -18,9 +19,9 @@ const (
 	msrMiscEnable   = 0x1a0
 	msrPAT          = 0x277
 	msrEFER         = 0xc0000080
-	msrFSBase       = 0xc0000100
-	msrGSBase       = 0xc0000101
-	msrKernelGSBase = 0xc0000102
+	msrFSBase       = pv.MSRFSBase
+	msrGSBase       = pv.MSRGSBase
+	msrKernelGSBase = pv.MSRKernelGSBase
 	msrTSCAux       = 0xc0000103
 	msrAMDFirst     = 0xc0010000
 	msrAMDLast      = 0xc001ffff

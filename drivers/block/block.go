@@ -41,7 +41,7 @@ var (
 	ErrGone        = errors.New("block: the device is gone")
 )
 
-// Info is what a device is. It does not change; a device that grows is another one.
+// Info is what a device is. It does not change, but for the Sectors of a Grower.
 type Info struct {
 	Sectors      uint64 // of 512 bytes
 	SectorSize   uint32 // logical, in bytes: a power of two from 512 to 4096; requests are multiples
@@ -84,6 +84,15 @@ type Device interface {
 	Submit(r *Request)
 	// Close waits for what is in flight; later requests get ErrGone.
 	Close() error
+}
+
+// Grower is a Device that may be able to become longer, such as a file in a file system.
+type Grower interface {
+	Device
+	// Grow makes the device at least so many sectors longer, of zeros, and more if that is
+	// better for it; its Info says so then. Requests may be under way. The error wraps
+	// ErrNoSpace if there is nothing to be had, and says why, or is the medium's.
+	Grow(sectors uint64) error
 }
 
 // Check is what every device does first: it returns ErrRange, ErrReadOnly or

@@ -12,8 +12,9 @@ const (
 	fatEntry   = 32 // bytes of a folder's entry
 	fatVolume  = 0x08
 	fatDir     = 0x10
-	fatLong    = 0x0f // attributes of a part of a long name
-	fatLastPos = 0x40 // in a part's number: it is the last one, which comes first
+	fatLong    = 0x0f       // attributes of a part of a long name
+	fatLastPos = 0x40       // in a part's number: it is the last one, which comes first
+	fatEnd     = 0x0ffffff8 // from here on an entry of the table is a chain's last
 )
 
 type fat struct {
@@ -26,6 +27,12 @@ type fat struct {
 	clusters uint32
 	root     File   // of FAT12 and FAT16
 	rootAt   uint32 // of FAT32
+
+	fixed  error   // why files can't grow, or nil
+	tables []int64 // where all of them are
+	info   int64   // where FAT32's FSInfo is, 0 for none
+	rover  uint32  // where to look for a free cluster
+	sought uint32  // how many were looked at
 }
 
 func openFAT(d disk) (System, error) {
@@ -65,12 +72,56 @@ func openFAT(d disk) (System, error) {
 	if (count+2)*int64(f.bits) > perTable*unit*8 || count >= 1<<28 {
 		return nil, damaged("%s has a table of %d bytes for %d clusters", f.kind, perTable*unit, count)
 	}
-	f.root = File{rootBytes, []Extent{{0, f.data - rootBytes, rootBytes}}}
+	f.root = File{Size: rootBytes, Extents: []Extent{{0, f.data - rootBytes, rootBytes}}}
+	for i := range tables {
+		f.tables = append(f.tables, f.table+i*perTable*unit)
+	}
+	f.growable(b, unit, reserved)
 	return f, nil
 }
 
 // Kind implements System.
 func (f *fat) Kind() string { return f.kind }
+
+// page is one of the first table's, as it was when it was read.
+type page struct {
+	f    *fat
+	have int64 // where it is, -1: none was read
+	b    []byte
+}
+
+func (f *fat) page(bytes int) *page { return &page{f, -1, make([]byte, bytes)} }
+
+// entry returns a cluster's entry of the table, as FAT32 has it, without what is reserved.
+func (p *page) entry(c uint32) (uint32, error) {
+	f := p.f
+	var v [4]byte
+	bit := int64(c) * int64(f.bits)
+	for i := range int64(f.bits+7) / 8 {
+		off := f.table + bit/8 + i
+		size := int64(len(p.b))
+		if at := off - off%size; at != p.have {
+			p.have = -1
+			if err := f.read(p.b[:min(size, f.size-at)], at); err != nil {
+				return 0, err
+			}
+			p.have = at
+		}
+		v[i] = p.b[off%size]
+	}
+	e := binary.LittleEndian.Uint32(v[:])
+	switch f.bits {
+	case 12:
+		if e = e >> (bit % 8) & 0xfff; e >= 0xff7 {
+			e |= 0x0ffff000
+		}
+	case 16:
+		if e >= 0xfff7 {
+			e |= 0x0fff0000
+		}
+	}
+	return e & 0x0fffffff, nil
+}
 
 // chain follows the clusters from c on. A folder's size is what they have.
 func (f *fat) chain(c uint32, size int64, dir bool) (File, error) {
@@ -78,8 +129,7 @@ func (f *fat) chain(c uint32, size int64, dir bool) (File, error) {
 	if size == 0 && !dir {
 		return file, nil
 	}
-	var page [4096]byte
-	have := int64(-1) // which page of the table it is
+	p := f.page(4096)
 	at := int64(0)
 	for n := uint32(0); ; n++ {
 		if c < 2 || c-2 >= f.clusters || n >= f.clusters {
@@ -92,35 +142,11 @@ func (f *fat) chain(c uint32, size int64, dir bool) (File, error) {
 		if !dir && at >= size { // what its chain has beyond is not the file's
 			break
 		}
-		var v [4]byte
-		bit := int64(c) * int64(f.bits)
-		for i := range int64(f.bits+7) / 8 {
-			off := f.table + bit/8 + i
-			if off/4096 != have {
-				have = off / 4096
-				if err := f.read(page[:min(4096, f.size-have*4096)], have*4096); err != nil {
-					return file, err
-				}
-			}
-			v[i] = page[off%4096]
+		next, err := p.entry(c)
+		if err != nil {
+			return file, err
 		}
-		next := binary.LittleEndian.Uint32(v[:])
-		switch f.bits {
-		case 12:
-			next = next >> (bit % 8) & 0xfff
-			if next >= 0xff8 {
-				next = 0xffffffff
-			}
-		case 16:
-			if next >= 0xfff8 {
-				next = 0xffffffff
-			}
-		default:
-			if next &= 0x0fffffff; next >= 0x0ffffff8 {
-				next = 0xffffffff
-			}
-		}
-		if next == 0xffffffff {
+		if next >= fatEnd {
 			break
 		}
 		c = next
@@ -154,10 +180,11 @@ func (f *fat) Find(path string) (file File, err error) {
 		if err != nil {
 			return file, err
 		}
-		e := fatFind(b, part)
-		if e == nil {
+		off := fatFind(b, part)
+		if off < 0 {
 			return file, missing(path, part)
 		}
+		e, at := b[off:], file.place(int64(off))
 		le := binary.LittleEndian
 		first := uint32(le.Uint16(e[26:]))
 		if f.bits == 32 {
@@ -167,6 +194,7 @@ func (f *fat) Find(path string) (file File, err error) {
 		if file, err = f.chain(first, int64(le.Uint32(e[28:])), dir); err != nil {
 			return file, err
 		}
+		file.at = at
 	}
 	if dir {
 		return file, irregular(path, path, "a folder")
@@ -174,12 +202,12 @@ func (f *fat) Find(path string) (file File, err error) {
 	return file, nil
 }
 
-// fatFind returns the entry of a name.
-func fatFind(dir []byte, name string) []byte {
+// fatFind returns where in a folder the entry of a name is, or -1.
+func fatFind(dir []byte, name string) int {
 	var long []uint16 // from its end on
 	var sum byte
-	for ; len(dir) >= fatEntry && dir[0] != 0; dir = dir[fatEntry:] {
-		e := dir[:fatEntry]
+	for at := 0; at+fatEntry <= len(dir) && dir[at] != 0; at += fatEntry {
+		e := dir[at:][:fatEntry]
 		switch {
 		case e[0] == 0xe5: // deleted
 			long = nil
@@ -204,12 +232,12 @@ func fatFind(dir []byte, name string) []byte {
 				base += "." + ext
 			}
 			if strings.EqualFold(base, name) || sum == fatSum(e) && len(long) > 0 && strings.EqualFold(string(utf16.Decode(long)), name) {
-				return e
+				return at
 			}
 			long = nil
 		}
 	}
-	return nil
+	return -1
 }
 
 // fatSum ties a long name to its entry.

@@ -1,6 +1,6 @@
 // Package fs finds files in the file systems of disks, FAT, ext4 and ISO 9660, and says
-// where on the disk their bytes are. It writes nothing: a file that is a guest's disk is
-// written in its place, and neither grows nor moves.
+// where on the disk their bytes are. A file that is a guest's disk is written in its place.
+// What is written of a file system is room that a file gets (Grower).
 //
 // What a disk says is not believed: sizes and places are checked before they are used,
 // and a loop ends.
@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"sort"
 	"strings"
 )
 
@@ -21,6 +22,7 @@ type Extent struct{ File, Disk, Len int64 }
 type File struct {
 	Size    int64
 	Extents []Extent
+	at      int64 // where its entry in the folder is, in FAT
 }
 
 // System is a file system.
@@ -88,6 +90,15 @@ func (f *File) add(e Extent) error {
 	}
 	f.Extents = append(f.Extents, e)
 	return nil
+}
+
+// place is where on the disk a byte of the file is, 0 if it is nowhere.
+func (f *File) place(at int64) int64 {
+	i := sort.Search(len(f.Extents), func(i int) bool { return f.Extents[i].File+f.Extents[i].Len > at })
+	if i == len(f.Extents) || f.Extents[i].File > at {
+		return 0
+	}
+	return f.Extents[i].Disk + at - f.Extents[i].File
 }
 
 // Reader reads a file from the disk that it was found on.

@@ -46,7 +46,7 @@ func (i *iso) Kind() string { return "ISO 9660" }
 func (i *iso) file(e []byte) File {
 	le := binary.LittleEndian
 	size := int64(le.Uint32(e[10:]))
-	return File{size, []Extent{{0, (int64(le.Uint32(e[2:])) + int64(e[1])) * i.block, size}}}
+	return File{Size: size, Extents: []Extent{{0, (int64(le.Uint32(e[2:])) + int64(e[1])) * i.block, size}}}
 }
 
 // Find implements System. Names are the same in upper and lower case.

@@ -1,7 +1,7 @@
 // Package volume makes disks of the files of a partition. The file system is read when a
 // file is opened; from then on requests go to where the file is, and to the medium when
-// they are flushed, without the file system. Nothing of it is written: files neither grow
-// nor move, and none is made.
+// they are flushed, without the file system. Of that only room is written that a file gets
+// when its disk is to be longer (Grow): files don't move, and none is made.
 package volume
 
 import (
@@ -45,12 +45,18 @@ func (v *Volume) Name() string { return v.name }
 
 // file is one that is a disk.
 type file struct {
-	block.Device
-	v        *Volume
-	pieces   []fs.Extent // by their place on the disk, which tells files apart
-	readOnly bool
-	end      uint64 // of the file, in bytes
-	once     sync.Once
+	block.Device // sectors or pieced
+	v            *Volume
+	pieced       *extent.Device
+	sectors      *sector.Device // nil: the disk's sectors have 512 bytes
+	readOnly     bool
+	end          uint64 // of the file when it was opened, in bytes
+	once         sync.Once
+
+	// v.mu is held for these.
+	found  fs.File
+	pieces []fs.Extent // by their place on the disk, which tells files apart
+	fixed  error       // why it can't grow, or nil
 }
 
 // Open makes a disk of a file: what is written has one user. The error wraps fs.ErrNotExist
@@ -72,42 +78,76 @@ func (v *Volume) Open(path string, readOnly bool) (block.Device, error) {
 }
 
 // disk makes a disk of what was found. v.mu is held.
-func (v *Volume) disk(path string, found fs.File, readOnly bool) (*file, error) {
-	const shift = block.SectorShift
-	size := v.dev.Info().SectorSize
-	unit := int64(size)
-	up := func(n int64) uint64 { return uint64((n + unit - 1) &^ (unit - 1) >> shift) }
-	c := extent.Config{Disk: v.dev, Sectors: up(found.Size), ReadOnly: readOnly, Name: v.name + ":" + path, Memory: v.mem}
-	for _, e := range found.Extents {
-		if (e.File|e.Disk)%unit != 0 {
-			return nil, fmt.Errorf("%s: its piece at byte %d is at byte %d of the disk, which is no whole sector", c.Name, e.File, e.Disk)
-		}
-		// What ends in a sector has all of it: clusters and blocks are sectors.
-		c.Extents = append(c.Extents, extent.Extent{First: uint64(e.File) >> shift, Disk: uint64(e.Disk) >> shift, Sectors: up(e.Len)})
-	}
-	var d block.Device
-	d, err := extent.New(c)
-	if err == nil && size > 1<<shift {
-		// What is in the file was written for sectors of 512 bytes.
-		d, err = sector.New(d, v.mem, uint64(found.Size+1<<shift-1)>>shift)
-	}
-	if err != nil {
-		return nil, err
-	}
-	f := &file{Device: d, v: v, readOnly: d.Info().ReadOnly, end: uint64(found.Size)}
+func (v *Volume) disk(path string, found fs.File, readOnly bool) (_ *file, err error) {
+	name := v.name + ":" + path
+	f := &file{v: v, found: found, readOnly: readOnly || v.dev.Info().ReadOnly}
 	if f.readOnly && !readOnly {
-		d.Close()
-		return nil, fmt.Errorf("%s can't be written, as its disk can't or is read by others; write r", c.Name)
+		return nil, fmt.Errorf("%s can't be written, as its disk can't or is read by others; write r", name)
 	}
-	f.pieces = slices.Clone(found.Extents)
-	slices.SortFunc(f.pieces, func(a, b fs.Extent) int { return cmp.Compare(a.Disk, b.Disk) })
+	f.setPieces()
 	for o := range v.opened {
 		if !(o.readOnly && f.readOnly) && share(o.pieces, f.pieces) {
-			d.Close()
-			return nil, fmt.Errorf("%s is a disk of another domain already: %w", c.Name, ErrInUse)
+			return nil, fmt.Errorf("%s is a disk of another domain already: %w", name, ErrInUse)
 		}
 	}
+	if !f.readOnly {
+		if err := f.prepare(); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	f.end = uint64(f.found.Size)
+	c := extent.Config{Disk: v.dev, ReadOnly: readOnly, Name: name, Memory: v.mem}
+	if c.Extents, c.Sectors, err = f.extents(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if f.pieced, err = extent.New(c); err != nil {
+		return nil, err
+	}
+	f.Device = f.pieced
+	if v.dev.Info().SectorSize > 1<<block.SectorShift {
+		// What is in the file was written for sectors of 512 bytes.
+		if f.sectors, err = sector.New(f.pieced, v.mem, f.length()); err != nil {
+			return nil, err
+		}
+		f.Device = f.sectors
+	}
 	return f, nil
+}
+
+// length is the file's, in sectors of 512 bytes.
+func (f *file) length() uint64 {
+	return uint64(f.found.Size+1<<block.SectorShift-1) >> block.SectorShift
+}
+
+// extents are where the file is, in sectors, and how many of the disk's it has.
+func (f *file) extents() (all []extent.Extent, sectors uint64, err error) {
+	const shift = block.SectorShift
+	unit := int64(f.v.dev.Info().SectorSize)
+	up := func(n int64) uint64 { return uint64((n + unit - 1) &^ (unit - 1) >> shift) }
+	all = make([]extent.Extent, 0, len(f.found.Extents))
+	for _, e := range f.found.Extents {
+		if (e.File|e.Disk)%unit != 0 {
+			return nil, 0, fmt.Errorf("its piece at byte %d is at byte %d of the disk, which is no whole sector", e.File, e.Disk)
+		}
+		// What ends in a sector has all of it: clusters and blocks are sectors.
+		all = append(all, extent.Extent{First: uint64(e.File) >> shift, Disk: uint64(e.Disk) >> shift, Sectors: up(e.Len)})
+	}
+	return all, up(f.found.Size), nil
+}
+
+// setPieces sorts where the file is by the places on the disk, none in another one.
+func (f *file) setPieces() {
+	all := slices.Clone(f.found.Extents)
+	slices.SortFunc(all, func(a, b fs.Extent) int { return cmp.Compare(a.Disk, b.Disk) })
+	f.pieces = all[:0]
+	for _, e := range all {
+		if n := len(f.pieces); n > 0 && e.Disk <= f.pieces[n-1].Disk+f.pieces[n-1].Len {
+			l := &f.pieces[n-1]
+			l.Len = max(l.Len, e.Disk+e.Len-l.Disk)
+		} else {
+			f.pieces = append(f.pieces, e)
+		}
+	}
 }
 
 // share tells whether two files, whose pieces are sorted, have any of the disk together: they
@@ -167,17 +207,22 @@ func (f *file) Close() error {
 // is none.
 func (v *Volume) Read(path string, most int64) ([]byte, error) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	f, err := v.find(path, true)
+	dev := v.dev
+	v.mu.Unlock() // who wants a file to grow does not wait for all that is read
 	if err != nil {
 		return nil, err
 	}
-	defer v.release()
+	defer func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.release()
+	}()
 	if f.Size > most {
 		return nil, fmt.Errorf("%s:%s has %d bytes; there may be %d", v.name, path, f.Size, most)
 	}
 	b := make([]byte, f.Size)
-	if _, err := io.ReadFull(f.Reader(block.ReaderAt(v.dev, v.mem)), b); err != nil {
+	if _, err := io.ReadFull(f.Reader(block.ReaderAt(dev, v.mem)), b); err != nil {
 		return nil, fmt.Errorf("%s:%s: %w", v.name, path, err)
 	}
 	return b, nil
@@ -194,7 +239,11 @@ func (v *Volume) find(path string, readOnly bool) (fs.File, error) {
 			return fs.File{}, fmt.Errorf("%s: %w", v.name, err)
 		}
 		v.dev = dev
-		if v.sys, err = fs.Open(block.ReaderAt(dev, v.mem), int64(dev.Info().Sectors)<<block.SectorShift); err != nil {
+		var r io.ReaderAt = block.ReaderAt(dev, v.mem)
+		if !dev.Info().ReadOnly {
+			r = block.Edit(dev, v.mem)
+		}
+		if v.sys, err = fs.Open(r, int64(dev.Info().Sectors)<<block.SectorShift); err != nil {
 			return fs.File{}, errors.Join(fmt.Errorf("%s: %w", v.name, err), v.close())
 		}
 	}

@@ -52,7 +52,7 @@ func (c *tally) add(ok bool) {
 func test(ctx context.Context, b *builder.Builder, out io.Writer) error {
 	// Tests compare structures with Xen's public headers, and images and file systems with what
 	// others make of them; they are skipped where these programs are missing.
-	packages := append([]string{"binutils", "qemu-system-x86", "libxen-dev", "qemu-utils", "e2fsprogs"}, media.Packages...)
+	packages := append([]string{"binutils", "qemu-system-x86", "libxen-dev", "qemu-utils", "e2fsprogs", "dosfstools"}, media.Packages...)
 	if err := debian.Install(b.Say, packages...); err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ func diskQcow2(t *T) error {
 	if err := debian.Install(t.Say, "qemu-utils"); err != nil {
 		return err
 	}
-	const base, over, roomMiB = "base.qcow2", "over.qcow2", 24
+	const base, over = "base.qcow2", "over.qcow2"
 	if err := t.part(builder.RootImage, ""); err != nil {
 		return err
 	}
@@ -40,9 +40,6 @@ func diskQcow2(t *T) error {
 		if _, err := t.qemuImg(args...); err != nil {
 			return err
 		}
-	}
-	if err := t.grow(over, roomMiB<<20); err != nil {
-		return err
 	}
 	if err := t.dataDisk(64, 512, base, over); err != nil {
 		return err

@@ -5,7 +5,8 @@
 // Data goes to and from its cluster without a copy. Of the image's own tables a bounded
 // part is kept in memory; changes reach the file when the guest flushes, in such an order
 // that the image is sound whenever the host ends: at worst clusters are counted that
-// nothing points to. The file does not grow: clusters are allocated as far as it goes.
+// nothing points to. Clusters are allocated as far as the file goes, and where that is a
+// block.Grower it is asked to go on.
 //
 // Nothing in an image is believed. A place beyond the file, a table that is none and such
 // are errors of the requests that meet them; no size in a header is memory.
@@ -63,8 +64,8 @@ type Image struct {
 
 	mu    sync.Mutex // of all that follows
 	meta  meta
-	next  uint64   // where to look for a free cluster
-	full  bool     // there is none
+	next  uint64   // below it no cluster is free
+	full  bool     // nor behind it, and the file can't grow
 	freed []uint64 // clusters to count down after the next sync
 	// warned: the log has that a cluster's count is wrong.
 	warned bool

@@ -60,44 +60,69 @@ func (d *Image) setRefIn(at, i, v uint64) error {
 
 // alloc counts a free cluster and returns its place. What it holds is anything.
 func (d *Image) alloc() (uint64, error) {
-	for n := uint64(0); !d.full && n < d.clusters; n++ {
-		c := d.next
-		if d.next++; d.next >= d.clusters {
-			d.next = 0
+	for !d.full {
+		if d.next >= d.clusters {
+			if err := d.longer(); err != nil {
+				return 0, err
+			}
 		}
-		entry, at, i, err := d.refPlace(c)
+		at, err := d.allocAt(d.next)
 		if err != nil {
+			return 0, err // and it is looked at again
+		}
+		d.next++
+		if at != 0 {
+			return at, nil
+		}
+	}
+	return 0, fmt.Errorf("no cluster of the image's %d is free: %w", d.clusters, block.ErrNoSpace)
+}
+
+// allocAt is alloc of a cluster; 0 if it is not free, or has become the block that counts it.
+func (d *Image) allocAt(c uint64) (uint64, error) {
+	entry, at, i, err := d.refPlace(c)
+	if err != nil {
+		return 0, err
+	}
+	refs := uint64(0)
+	if at != 0 {
+		if refs, err = d.refIn(at, i); err != nil {
 			return 0, err
 		}
-		refs := uint64(0)
-		if at != 0 {
-			if refs, err = d.refIn(at, i); err != nil {
-				return 0, err
-			}
-		}
-		switch {
-		case refs != 0:
-			continue
-		case d.ownTable(c, at):
-			d.next = c // so that it is found again
-			return 0, damaged("cluster %d has the image's own tables and is not counted", c)
-		case at == 0: // the first free cluster becomes the block that counts it
-			at = c << d.h.bits
-			if err := d.zero(at); err != nil {
-				return 0, err
-			}
-			if err := d.setRefIn(at, i, 1); err != nil {
-				return 0, err
-			}
-			if err := d.meta.setEntry(refTable, entry, at); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		return c << d.h.bits, d.setRefIn(at, i, 1)
 	}
-	d.full = true
-	return 0, fmt.Errorf("no cluster of the image's %d (of %d KiB) is free, and its file can't grow here; \"truncate -s SIZE\" on a copy of it makes room: %w", d.clusters, d.h.cluster()>>10, block.ErrNoSpace)
+	switch {
+	case refs != 0:
+		return 0, nil
+	case d.ownTable(c, at):
+		return 0, damaged("cluster %d has the image's own tables and is not counted", c)
+	case at == 0: // the first free cluster becomes the block that counts it
+		at = c << d.h.bits
+		if err := d.zero(at); err != nil {
+			return 0, err
+		}
+		if err := d.setRefIn(at, i, 1); err != nil {
+			return 0, err
+		}
+		return 0, d.meta.setEntry(refTable, entry, at)
+	}
+	return c << d.h.bits, d.setRefIn(at, i, 1)
+}
+
+// longer has the file grow by a cluster or more.
+func (d *Image) longer() error {
+	why := fmt.Errorf("its file can't grow here; \"truncate -s SIZE\" on a copy of it makes room: %w", block.ErrNoSpace)
+	if g, ok := d.dev.(block.Grower); ok {
+		end := d.dev.Info().Sectors
+		if why = g.Grow((d.clusters+1)<<(d.h.bits-block.SectorShift) - end); why == nil {
+			d.clusters = d.dev.Info().Sectors << block.SectorShift >> d.h.bits
+			if d.next < d.clusters {
+				return nil
+			}
+			why = fmt.Errorf("its file has %d sectors after it grew: %w", d.dev.Info().Sectors, block.ErrNoSpace)
+		}
+	}
+	d.full = errors.Is(why, block.ErrNoSpace) // otherwise the medium may do better next time
+	return fmt.Errorf("no cluster of the image's %d (of %d KiB) is free: %w", d.clusters, d.h.cluster()>>10, why)
 }
 
 // ownTable tells whether a cluster has the header, a part of the L1 table or of the table of

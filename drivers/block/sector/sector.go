@@ -9,6 +9,7 @@ package sector
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"nidus/drivers/block"
 	"nidus/drivers/device"
@@ -19,9 +20,9 @@ import (
 type Device struct {
 	under block.Device
 	mem   device.Memory
-	info  block.Info
-	size  uint32 // of the disk's sectors, in bytes
-	unit  uint64 // the same in sectors of 512 bytes
+	now   atomic.Pointer[block.Info] // none changes
+	size  uint32                     // of the disk's sectors, in bytes
+	unit  uint64                     // the same in sectors of 512 bytes
 
 	gate   block.Gate
 	leave  func(*block.Request, error)
@@ -38,8 +39,9 @@ type Device struct {
 // it. The error wraps mm.ErrNoMemory, or says that the disk is too small; the other one is
 // the caller's then.
 func New(under block.Device, mem device.Memory, sectors uint64) (*Device, error) {
-	d := &Device{under: under, mem: mem, info: under.Info()}
-	i := &d.info
+	d := &Device{under: under, mem: mem}
+	info := under.Info()
+	i := &info
 	i.Prompt = false // a write may read first
 	if sectors > i.Sectors {
 		return nil, fmt.Errorf("%s has %d sectors of 512 bytes, not %d", i.Name, i.Sectors, sectors)
@@ -51,6 +53,7 @@ func New(under block.Device, mem device.Memory, sectors uint64) (*Device, error)
 	if i.MaxSegments < 1 || i.MaxBytes < int(d.size) {
 		return nil, fmt.Errorf("%s takes too little at once", i.Name)
 	}
+	d.now.Store(i)
 	d.leave = func(*block.Request, error) { d.gate.Leave() }
 	d.wrote = func(*block.Request, error) {
 		d.writes.RUnlock()
@@ -76,11 +79,19 @@ func (d *Device) free() {
 }
 
 // Info implements block.Device.
-func (d *Device) Info() block.Info { return d.info }
+func (d *Device) Info() block.Info { return *d.now.Load() }
+
+// Resize makes the disk another number of sectors long, which the other one has to have.
+// Requests may be under way.
+func (d *Device) Resize(sectors uint64) {
+	i := *d.now.Load()
+	i.Sectors = sectors
+	d.now.Store(&i)
+}
 
 // Submit implements block.Device.
 func (d *Device) Submit(r *block.Request) {
-	bytes, ok := d.gate.Admit(&d.info, r)
+	bytes, ok := d.gate.Admit(d.now.Load(), r)
 	if !ok {
 		return
 	}

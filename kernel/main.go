@@ -88,6 +88,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	tty.openScreen(m, log)
 	hide := m.Protect()
 	m.IsolatePV()
+	m.UsePCID()
 	cal := m.StartCalibration()
 	m.MeasurePCI()
 	m.StartCPUs()

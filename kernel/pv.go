@@ -23,7 +23,7 @@ func paravirtualization(pages virt.Pages, o *boot.Options, log *console.Log) (*d
 	info := func(format string, args ...any) { log.Printf(console.LevelInfo, format, args...) }
 	_, smap := baremetal.Protection()
 	m, err := pv.New(pv.Config{
-		Pages: pages, CPUs: baremetal.NumCPU(), HostView: !smap && !o.PVNoSMAP, Isolate: baremetal.Isolating(),
+		Pages: pages, CPUs: baremetal.NumCPU(), HostView: !smap && !o.PVNoSMAP, Isolate: baremetal.Isolating(), PCID: baremetal.PCID(),
 		GDT: func(cpu int) (frames [2]mm.MFN) {
 			for i, pa := range baremetal.GDTPages(cpu) {
 				frames[i] = mm.MFN(pa >> mm.PageShift)
@@ -53,6 +53,12 @@ func paravirtualization(pages virt.Pages, o *boot.Options, log *console.Log) (*d
 		log.Printf(console.LevelWarning, "PV: this processor lets each PV guest read all of the machine's memory (Meltdown), and xpti=off has switched off what keeps them from it: run no PV guest that you don't trust with everything, or boot without xpti=off")
 	default:
 		info("PV: guests are not isolated by page tables: this processor needs no such thing (xpti)")
+	}
+	switch {
+	case baremetal.PCID():
+		info("PV: the TLB is tagged, and a change of page tables leaves it as it is (pcid)")
+	case cpu.HasPCID():
+		info("PV: the TLB is not tagged, though this processor could (pcid=%s)", o.PCID)
 	}
 	switch {
 	case smap:

@@ -281,7 +281,7 @@ func setGates(stubs uint64) {
 	}
 }
 
-const cr4PGE, cr4SMEP, cr4SMAP = 1 << 7, 1 << 20, 1 << 21
+const cr4PGE, cr4PCIDE, cr4SMEP, cr4SMAP = 1 << 7, 1 << 17, 1 << 20, 1 << 21
 
 // smepOff and smapOff are 1 if these are not wanted.
 var smepOff, smapOff uint32
@@ -304,6 +304,25 @@ func Protect(smep, smap bool) {
 // Protection tells whether SMEP and SMAP are on, on this CPU.
 func Protection() (smep, smap bool) { return cpu.CR4()&cr4SMEP != 0, cpu.CR4()&cr4SMAP != 0 }
 
+// cr3Keep is the bit of a new CR3 that leaves the TLB what it has of the PCID in it (SDM vol. 3A,
+// 4.10.4.1), if CR4.PCIDE is on; else 0.
+var cr3Keep uint64
+
+// UsePCID turns CR4.PCIDE on where a CPU has it. The kernel's page tables are PCID 0's; the others
+// are kernel/virt/pv's. Preconditions: only the first CPU runs.
+func UsePCID() {
+	if !cpu.HasPCID() {
+		return
+	}
+	f := cli()
+	cr3Keep = 1 << 63
+	cpuFeatures()
+	restore(f)
+}
+
+// PCID tells whether CR4.PCIDE is on.
+func PCID() bool { return cr3Keep != 0 }
+
 // cpuFeatures turns on what protects the kernel from what it maps, and the
 // instructions that its entry code uses.
 func cpuFeatures() {
@@ -325,6 +344,9 @@ func cpuFeatures() {
 	}
 	if isolating != 0 {
 		cr4 &^= cr4PGE
+	}
+	if cr3Keep != 0 {
+		cr4 |= cr4PCIDE // the low bits of CR3 are 0 here, as they have to be
 	}
 	wrcr4(cr4)
 	if b&fsgs != 0 {

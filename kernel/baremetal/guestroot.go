@@ -35,6 +35,12 @@ func keepRoot(c *pcpu) {
 	}
 }
 
+// LastContext returns the context that was entered last on this CPU. Preconditions: interrupts are
+// off.
+//
+//go:nosplit
+func LastContext() uint64 { return pcpuAt(cpuself()).virt[guestContext] }
+
 // hostRoot loads c's own page tables, on it.
 func hostRoot(c *pcpu) {
 	wrcr3(c.cr3)

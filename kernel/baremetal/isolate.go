@@ -25,7 +25,7 @@ const (
 )
 
 // Isolate prepares for isolated PV guests: exceptions and interrupts come in by
-// isolatedStubs, and no translation outlives a change of CR3. Preconditions: only the first
+// isolatedStubs, and no translation of the kernel's is global. Preconditions: only the first
 // CPU runs.
 func Isolate() {
 	f := cli()
@@ -80,14 +80,14 @@ func show(c *pcpu, lo, hi uint64) bool {
 func showPage(root, va, flags uint64) bool { return mapIn(root, va, va-ImageBase, flags, page4K) }
 
 // Isolated returns the kernel address of this CPU's isolated root, for its next entry into a guest
-// that leaves it with root open loaded, or the host's if that is 0. What earlier guests left in what it
+// that leaves it with CR3 set to open, or to the host's if that is 0. What earlier guests left in what it
 // shows is gone. Interrupts are off.
 //
 //go:nosplit
 func Isolated(open uint64) uint64 {
 	c := pcpuAt(cpuself())
 	if open == 0 {
-		open = c.cr3
+		open = c.cr3 | cr3Keep
 	}
 	c.virt[openRoot] = open
 	c.scratch = 0

@@ -16,6 +16,7 @@
 	MOVQ	SP, DI; \
 	ANDQ	$~(const_page4K-1), DI; \
 	MOVQ	CR3, AX; \
+	ANDQ	$~(const_page4K-1), AX; \
 	CMPQ	AX, (pcpu_virt+8*const_isolatedRoot)(DI)
 
 #define OPEN \

@@ -125,6 +125,8 @@ type Options struct {
 	// XPTI keeps PV guests apart from the hypervisor by page tables; the default is by the
 	// processor (xpti=).
 	XPTI Switch
+	// PCID says for which PV guests the TLB is tagged, where the processor can (pcid=).
+	PCID PCID
 	// PVL1TF refuses PV guests page table entries that are not present and name memory; the
 	// default is by the processor (pv-l1tf=).
 	PVL1TF Switch
@@ -289,6 +291,8 @@ func (o *Options) assign(key, value string) (known bool, err error) {
 		err = setTo(&o.MaxCPUs)(parseCount(value, 1, 4096))
 	case "xpti":
 		err = setTo(&o.XPTI)(parseGuests(value, o.XPTI))
+	case "pcid":
+		err = setTo(&o.PCID)(parsePCID(value))
 	case "pv-l1tf":
 		err = setTo(&o.PVL1TF)(parseGuests(value, o.PVL1TF))
 	case "tsc":

@@ -52,6 +52,50 @@ func parseGuests(value string, s Switch) (Switch, error) {
 	return s, nil
 }
 
+// PCID is a value of pcid=.
+type PCID uint8
+
+const (
+	PCIDOn      PCID = iota // the default: for all PV guests
+	PCIDOff                 // for none
+	PCIDXPTI                // for isolated ones
+	PCIDNotXPTI             // for others
+)
+
+// String is what follows pcid=.
+func (p PCID) String() string { return [...]string{"on", "off", "xpti=on", "xpti=off"}[p&3] }
+
+// Wanted tells whether PV guests are to have the TLB tagged, which are isolated by page tables or not.
+func (p PCID) Wanted(isolated bool) bool {
+	return p == PCIDOn || p == PCIDXPTI && isolated || p == PCIDNotXPTI && !isolated
+}
+
+// parsePCID reads pcid=, a boolean or xpti= with one; xpti and no-xpti are short for the latter.
+func parsePCID(value string) (PCID, error) {
+	who, on, has := strings.Cut(value, "=")
+	xpti := who == "xpti"
+	switch {
+	case value == "no-xpti":
+		return PCIDNotXPTI, nil
+	case has && !xpti:
+		return PCIDOn, fmt.Errorf("%q is not a boolean or xpti= with one", value)
+	case !xpti:
+		on, has = value, true
+	}
+	b, err := parseBool(on, has)
+	switch {
+	case err != nil:
+		return PCIDOn, err
+	case xpti && b:
+		return PCIDXPTI, nil
+	case xpti:
+		return PCIDNotXPTI, nil
+	case b:
+		return PCIDOn, nil
+	}
+	return PCIDOff, nil
+}
+
 // oneOf returns value if it is one of words.
 func oneOf(value string, words ...string) (string, error) {
 	for _, w := range words {

@@ -29,6 +29,12 @@ func UnderTCG() bool {
 	return b == 0x54474354 && c == 0x43544743 && d == 0x47435447 // "TCGTCGTCGTCG"
 }
 
+// HasPCID tells whether the processor has PCIDs: whether CR4.PCIDE can be set.
+func HasPCID() bool {
+	_, _, c, _ := CPUID(1, 0)
+	return c>>17&1 != 0
+}
+
 // CR0 reads the register.
 func CR0() uint64
 

@@ -139,7 +139,7 @@ func (m *pvMachine) SetCR2(x uint64) {
 }
 
 // SetRoot implements pvcpu.Machine.
-func (m *pvMachine) SetRoot(root mm.MFN) { m.hv.SetRoot(root) }
+func (m *pvMachine) SetRoot(root mm.MFN, user bool) { m.hv.SwitchRoot(root, user) }
 
 // pvRoots is a vcpu as package pvmmu sees it.
 type pvRoots struct{ *pvMachine }
@@ -153,7 +153,9 @@ func (m pvRoots) SetRoot(kernel bool, root mm.MFN) {
 		c.UserRoot = root
 	}
 	if kernel != c.UserMode {
-		m.hv.SetRoot(root)
+		m.hv.SetRoot(root, !kernel)
+	} else {
+		m.hv.ForgetOther()
 	}
 }
 

@@ -36,7 +36,7 @@ func (m *pvMachine) UpcallMask() bool             { return m.mask }
 func (m *pvMachine) SetUpcallMask(on bool)        { m.mask = on }
 func (m *pvMachine) CR2() uint64                  { return 0 }
 func (m *pvMachine) SetCR2(uint64)                {}
-func (m *pvMachine) SetRoot(root mm.MFN)          { m.root = root }
+func (m *pvMachine) SetRoot(root mm.MFN, _ bool)  { m.root = root }
 func (m *pvMachine) TSC() uint64                  { return 0 }
 func (m *pvMachine) Unknown(uint32, bool, uint64) {}
 func (m *pvMachine) CPUID(leaf, sub uint32) (a, b, c, d uint32) {

@@ -85,6 +85,14 @@ func (m *Machine) Protect() (hide uint32) {
 	return hide
 }
 
+// UsePCID has the TLB tagged for PV guests, where the processor can and the options want that. Call it
+// behind IsolatePV, before StartCPUs.
+func (m *Machine) UsePCID() {
+	if m.Options.PCID.Wanted(baremetal.Isolating()) {
+		baremetal.UsePCID()
+	}
+}
+
 // IsolatePV prepares for PV guests that are kept apart from the hypervisor by page tables, where the
 // options want that, or, if they leave it open, the processor needs it. Call it before StartCPUs.
 func (m *Machine) IsolatePV() {

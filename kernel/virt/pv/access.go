@@ -50,11 +50,19 @@ func (v *vcpu) arrive() bool {
 	cpu := interruptsOff()
 	atomic.StoreUint64(&c.cpu, cpu)
 	atomic.StoreUint32(&c.running, 1) // before flush is read: RequestFlush does the opposite
-	if atomic.LoadUint32(&c.flush)|uint32(c.reload) != 0 || c.npages != 0 || rootLoaded() != c.cr3 {
+	if atomic.LoadUint32(&c.flush)|uint32(c.reload) != 0 || c.npages != 0 || rootLoaded() != c.cr3 || !v.here(cpu) {
 		v.reached()
 		return false
 	}
 	return true
+}
+
+// here tells whether the CPU has no other vcpu's translations, which may be ones that this vcpu was
+// told to forget, though the page tables be the same.
+//
+//go:nosplit
+func (v *vcpu) here(cpu uint64) bool {
+	return v.lastCPU == cpu && (!v.pcids.on || lastContext() == address(v.ctx))
 }
 
 //go:nosplit

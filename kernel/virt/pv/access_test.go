@@ -36,12 +36,12 @@ func TestCopy(t *testing.T) {
 		{"before there is a gate", kernelStack, 8, func(s *side) {
 			s.hw = pv.NewBare(true, constant)
 			s.hw.SetGate(&s.cpu.Gate, s.cpu.Assist, &s.place, &s.tsc)
-			s.hw.SetRoot(kernelRoot)
+			s.hw.SetRoot(kernelRoot, false)
 		}, false, false},
 	} {
 		s := newSide(2, false)
-		s.SetRoot(kernelRoot)
 		s.memory.Simulate()
+		s.SetRoot(kernelRoot, false)
 		if c.hide != nil {
 			c.hide(s)
 		}

@@ -14,7 +14,8 @@ type context struct {
 	vec    uint64 // why the guest came back: an exception's or interrupt's vector, or below
 	err    uint64
 	cr2    uint64
-	cr3    uint64 // the page tables to run with
+	cr3    uint64 // the page tables to run with and their PCID, as CR3 reads
+	keep   uint64 // keepTLB, if loading them may leave what the TLB has of their PCID
 
 	ds, es, fs, gs uint64 // selectors
 	fsBase, gsBase uint64
@@ -42,7 +43,7 @@ type context struct {
 	dr7     uint64
 	hostDR7 uint64 // while drLive: under QEMU's TCG not that of reset (docs/exit.md)
 
-	reload uint64 // the TLB is to be emptied at the next entry
+	reload uint64 // the TLB is to be emptied at the next entry: see forget
 	npages uint64 // or, if it is 0, of these pages only
 	pages  [maxPages]uint64
 

@@ -111,6 +111,7 @@ page:
 	INVLPG	(AX)
 	JMP	page
 load:
+	ORQ	context_keep(DI), AX
 	MOVQ	AX, CR3
 viewed:
 	MOVQ	$0, GS_KEPT(GS)

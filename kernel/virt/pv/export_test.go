@@ -81,7 +81,10 @@ func (m *Memory) dropRoot(cpu uint64) {
 		delete(m.kept, cpu)
 	}
 }
-func (m *Memory) act(spec.Actions) {}
+func (m *Memory) newRoot(c *context)  { c.reload = 0 }
+func (m *Memory) leaveRoot()          {}
+func (m *Memory) lastContext() uint64 { return 0 }
+func (m *Memory) act(spec.Actions)    {}
 func (m *Memory) root(cr3 uint64) *[512]uint64 {
 	return m.Roots[mm.MFN(cr3>>mm.PageShift)]
 }

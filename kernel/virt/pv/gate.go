@@ -230,12 +230,12 @@ func (v *vcpu) enterKernel(at uint64, mask bool, code uint64) bool {
 	}
 	if user {
 		v.toggle()
-		loadRoot(c.cr3)
+		loadRoot(c.cr3 | v.pcids.load(c.cr3))
 	}
 	if !store(sp, &f, first, words) {
 		if user {
 			v.toggle()
-			loadRoot(c.cr3)
+			loadRoot(c.cr3 | v.pcids.load(c.cr3))
 		}
 		return false
 	}
@@ -294,7 +294,7 @@ func (v *vcpu) toggle() {
 	if g.UserMode {
 		root = g.UserRoot
 	}
-	c.cr3 = uint64(root) << mm.PageShift
+	c.cr3 = v.pcids.value(root, g.UserMode)
 }
 
 // guestRange tells whether n bytes at a are a guest's addresses, none of the hypervisor's.

@@ -43,7 +43,7 @@ func (s *side) Segment(r virt.SegReg) virt.Segment       { return s.hw.Segment(r
 func (s *side) SetSegment(r virt.SegReg, x virt.Segment) { s.hw.SetSegment(r, x) }
 func (s *side) Get(r virt.SysReg) uint64                 { return s.hw.Get(r) }
 func (s *side) Set(r virt.SysReg, x uint64)              { _ = s.hw.Set(r, x) }
-func (s *side) SetRoot(m mm.MFN)                         { s.hw.SetRoot(m); s.memory.Root = m }
+func (s *side) SetRoot(m mm.MFN, user bool)              { s.hw.SetRoot(m, user); s.memory.Root = m }
 func (s *side) flag(off int) uint8                       { return s.info.Load8(infoOffset + off) }
 func (s *side) UpcallPending() bool                      { return s.flag(xenabi.VCPUEvtchnUpcallPending) != 0 }
 func (s *side) UpcallMask() bool                         { return s.flag(xenabi.VCPUEvtchnUpcallMask) != 0 }
@@ -131,10 +131,10 @@ func newSide(seed uint64, hostView bool) *side {
 	f[at+3*8] = pick(0, pv.InSyscall, 0x1000)
 	f[at+4*8] = pick(0x400000, 0xffffffff81002000, 1<<48)
 	f[at+5*8] = r.Uint64()&^0xffff | pick(0xe033, 0xe030, 0x33, 0x10, 0xe023)
-	s.SetRoot(kernelRoot)
+	s.SetRoot(kernelRoot, false)
 	if g.UserMode {
 		g.UserRoot = userRoot
-		s.SetRoot(userRoot)
+		s.SetRoot(userRoot, true)
 	}
 	s.place.Store(&pv.Info{Page: s.info, Off: infoOffset})
 	s.hw.SetGate(g, &assist, &s.place, &s.tsc)

@@ -17,6 +17,8 @@ type processor interface {
 	// access copies a word at a guest's address, by the tables that loadRoot loaded last.
 	access(at uint64, word *uint64, write bool) bool
 	loadRoot(cr3 uint64)
+	newRoot(*context)
+	leaveRoot()
 	rootLoaded() uint64
 	now() int64
 	// isolatedRoot returns the CPU's, which a guest leaves for the root open, and CR3 with it.
@@ -24,6 +26,7 @@ type processor interface {
 	root(cr3 uint64) *[512]uint64
 	rootKept(cpu, context uint64) bool
 	dropRoot(cpu uint64)
+	lastContext() uint64
 	act(spec.Actions)
 }
 
@@ -37,6 +40,8 @@ func (absent) cpu() uint64        { return 0 }
 func (absent) rootLoaded() uint64 { return ^uint64(0) }
 
 func (absent) rootKept(uint64, uint64) bool { return false }
+func (absent) newRoot(*context)             {}
+func (absent) leaveRoot()                   {}
 
 func mxcsrMask() uint32 { return 0xffff }
 
@@ -72,9 +77,12 @@ func hostTSCAux() bool { return true }
 func now() int64 { return simulated.now() }
 
 //go:nosplit
-func newRoot(*context) {}
+func newRoot(c *context) { simulated.newRoot(c) }
 
-func leaveRoot() {}
+func leaveRoot() { simulated.leaveRoot() }
+
+//go:nosplit
+func lastContext() uint64 { return simulated.lastContext() }
 
 //go:nosplit
 func rootKept(cpu, context uint64) bool { return simulated.rootKept(cpu, context) }
@@ -131,7 +139,7 @@ func copyWords(at uint64, words []uint64, write bool) bool {
 func isolatedRoot(open uint64) (*[512]uint64, uint64) { return simulated.isolatedRoot(open) }
 
 //go:nosplit
-func root(cr3 uint64) *[512]uint64 { return simulated.root(cr3) }
+func root(cr3 uint64) *[512]uint64 { return simulated.root(cr3 & cr3Frame) }
 
 func syncFPU(*vcpu) {}
 

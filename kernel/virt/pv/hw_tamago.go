@@ -72,7 +72,9 @@ func isolatedRoot(open uint64) (*[512]uint64, uint64) {
 // root is the page table that CR3 would have.
 //
 //go:nosplit
-func root(cr3 uint64) *[512]uint64 { return rootAt(baremetal.Pointer(baremetal.DirectMap + cr3)) }
+func root(cr3 uint64) *[512]uint64 {
+	return rootAt(baremetal.Pointer(baremetal.DirectMap + cr3&cr3Frame))
+}
 
 // policy is what this host does against attacks by speculation.
 func policy() spec.Policy { return spec.Identify(cpu.CPUID, cpu.ReadMSR).Policy() }
@@ -187,3 +189,6 @@ func (v *vcpu) guest() stop {
 func rootKept(cpu, context uint64) bool { return baremetal.RootKept(cpu, context) }
 
 func dropRoot(cpu uint64) { baremetal.DropRoot(cpu) }
+
+//go:nosplit
+func lastContext() uint64 { return baremetal.LastContext() }

@@ -21,12 +21,15 @@ const (
 func (v *vcpu) isolate() {
 	c := v.ctx
 	open := c.cr3
+	if v.pcids.on {
+		open |= keepTLB // what it is asked to forget, it forgets before it is entered again
+	}
 	if c.hostView != 0 {
 		open = 0 // the host's
 	}
 	own, cr3 := isolatedRoot(open)
 	show(own, root(c.cr3))
-	c.isolated = cr3
+	c.isolated = cr3 | v.pcids.isolated(c.cr3)
 }
 
 // show copies to an isolated root what a guest's root has for the guest to see.

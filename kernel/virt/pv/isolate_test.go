@@ -72,7 +72,7 @@ func TestIsolate(t *testing.T) {
 		simulated = p
 		defer func() { simulated = absent{} }()
 		v := &vcpu{m: &Machine{gdt: make([][2]mm.MFN, 1)}, ctx: new(context), tables: new([512]uint64)}
-		v.ctx.isolated, v.ctx.cr3 = 1, guestMFN<<mm.PageShift
+		v.prepares, v.ctx.isolated, v.ctx.cr3 = true, 1, guestMFN<<mm.PageShift
 		open := v.ctx.cr3
 		if hostView {
 			v.ctx.hostView, open = 1, 0

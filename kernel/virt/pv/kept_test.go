@@ -45,10 +45,10 @@ func TestKept(t *testing.T) {
 		"it moves":                       {map[uint64]uint64{2: own}, 1, func(v *vcpu) { v.Run(&e) }, []uint64{2}},
 		"it comes back":                  {map[uint64]uint64{2: own}, 2, func(v *vcpu) { v.Run(&e) }, nil},
 		"it moves, another's are there":  {map[uint64]uint64{2: own + 0x1000}, 1, func(v *vcpu) { v.Run(&e) }, nil},
-		"other page tables":              {map[uint64]uint64{2: own}, 1, func(v *vcpu) { v.SetRoot(7) }, []uint64{2}},
-		"none":                           {map[uint64]uint64{2: own}, 1, func(v *vcpu) { v.SetRoot(0) }, []uint64{2}},
+		"other page tables":              {map[uint64]uint64{2: own}, 1, func(v *vcpu) { v.SetRoot(7, false) }, []uint64{2}},
+		"none":                           {map[uint64]uint64{2: own}, 1, func(v *vcpu) { v.SetRoot(0, false) }, []uint64{2}},
 		"the end":                        {map[uint64]uint64{2: own}, 1, func(v *vcpu) { v.Leave() }, []uint64{2}},
-		"other page tables, none kept":   {nil, 1, func(v *vcpu) { v.SetRoot(7) }, nil},
+		"other page tables, none kept":   {nil, 1, func(v *vcpu) { v.SetRoot(7, false) }, nil},
 		"something is taken out of them": {map[uint64]uint64{2: own}, 1, func(v *vcpu) { v.RequestFlush() }, []uint64{2}},
 		"not of these":                   {map[uint64]uint64{3: own, 2: 1}, 1, func(v *vcpu) { v.RequestFlush() }, nil},
 	} {

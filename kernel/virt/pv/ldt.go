@@ -24,7 +24,7 @@ func (v *vcpu) SetLDT(entries int) error {
 	for i := range LDTFrames {
 		v.tables[ldtFirst+i] = 0
 	}
-	c.reload = 1
+	v.forget()
 	if entries == 0 {
 		c.ldt, c.gdtLimit = 0, gdtOwnOffset+mm.PageSize-1
 		return nil

@@ -19,7 +19,8 @@ TEXT ·newRoot(SB),NOSPLIT,$0-8
 	CMPQ	DI, GS_CTX(GS)
 	JNE	done
 	MOVQ	context_cr3(DI), AX
-	MOVQ	AX, CR3
+	MOVQ	AX, CR3	// the TLB is empty, of their PCID
+	MOVQ	$0, context_reload(DI)
 	MOVQ	$0, GS_KEPT(GS)
 done:
 	POPFQ

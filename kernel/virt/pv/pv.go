@@ -35,6 +35,8 @@ type Config struct {
 	HostView bool
 	// Isolate makes guests run with page tables without the hypervisor: see isolate.
 	Isolate bool
+	// PCID tags the TLB: see pcids. CR4.PCIDE is on.
+	PCID bool
 }
 
 // Machine implements virt.Machine.

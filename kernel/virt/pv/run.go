@@ -91,7 +91,7 @@ const flagsUser = 0x250dd5
 func (v *vcpu) before(cpu uint64) {
 	c := v.ctx
 	if atomic.LoadUint32(&c.flush) != 0 && atomic.SwapUint32(&c.flush, 0) != 0 {
-		c.reload = 1
+		v.forget()
 	}
 	c.regs.RFLAGS = c.regs.RFLAGS&flagsUser | virt.FlagIF | 2
 	if v.m.features.TSCAux {
@@ -99,12 +99,14 @@ func (v *vcpu) before(cpu uint64) {
 	}
 	if v.lastCPU != cpu {
 		atomic.StoreUint64(&v.lastCPU, cpu)
-		// No CPU has the old one in its TLB: the one that the vcpu was on has other page
-		// tables.
+		// No CPU uses the old one that its TLB may have: the one that the vcpu was on has
+		// other page tables. And whatever the vcpu was told to forget elsewhere, this one
+		// may have, even of the same tables: another vcpu's.
 		v.tables[gdtOwnPage] = leaf(v.m.gdt[cpu][c.narrow])
+		v.forget()
 	}
-	if c.isolated != 0 {
-		v.isolate() // after flush is read: what was changed before it was asked for is in
+	if v.prepares {
+		v.prepare() // after flush is read: what was changed before it was asked for is in
 	}
 	if v.m.mitigated {
 		act(v.m.spec.Enter(cpu, v.area.domain)) // the last thing: see spec.Actions.Do
@@ -123,6 +125,7 @@ func (v *vcpu) finish(why stop, e *virt.Exit) {
 	case c.vec == vecSyscall || c.vec == vecSyscall32 || c.vec == v.softVector:
 		e.Reason = virt.ReasonHypercall
 	case c.vec == vecBadState:
+		v.pcids.forget() // the isolated root wasn't loaded
 		e.Reason = virt.ReasonInvalidState
 	default:
 		e.Reason = virt.ReasonException
@@ -174,9 +177,10 @@ func (v *vcpu) unkeep() {
 func (v *vcpu) FlushPage(va uint64) {
 	c := v.ctx
 	if c.npages == maxPages {
-		c.reload = 1
+		v.forget()
 		return
 	}
+	v.pcids.forget() // INVLPG is for the PCID that is loaded
 	c.pages[c.npages] = va
 	c.npages++
 }

@@ -11,10 +11,17 @@ import (
 // VCPU is virt.VCPU with what only a PV guest has.
 type VCPU interface {
 	virt.VCPU
-	// SetRoot sets the page tables to run with: the frame of a validated L4, or for a
-	// 32-bit guest of the L4 of ours above its tables. The old ones are no longer used
-	// by any CPU for this vcpu when it returns. 0 is none: the vcpu must not run.
-	SetRoot(mm.MFN)
+	// SetRoot sets the page tables to run with, of a 64-bit guest's user mode or of the
+	// kernel's: the frame of a validated L4, or for a 32-bit guest of the L4 of ours above its
+	// tables. The old ones are no longer used by any CPU for this vcpu when it returns, and
+	// nothing is left of any in the TLB. 0 is none: the vcpu must not run.
+	SetRoot(root mm.MFN, user bool)
+	// SwitchRoot does so where the vcpu changes between its two page tables: what the TLB
+	// has of each may stay.
+	SwitchRoot(root mm.MFN, user bool)
+	// ForgetOther makes the vcpu forget what the TLB has of the page tables that it doesn't run
+	// on, before it does: there are others.
+	ForgetOther()
 	// SetGDT sets the frames of the GDT and the number of its entries, checked by the
 	// caller; no frames is an empty one.
 	SetGDT(frames []mm.MFN, entries int)
@@ -60,6 +67,10 @@ type vcpu struct {
 	tables *[512]uint64 // the page table of its descriptors
 	ldt    table        // the page with the LDT's descriptor; made with the first LDT
 
+	// prepares says that entries need prepare: with PCIDs, or isolated.
+	prepares bool
+	pcids    pcids
+
 	gate   gate
 	leaves [numLeaves]cpuidLeaf // those that were asked for
 
@@ -98,6 +109,8 @@ func (m *Machine) newVCPU(cfg virt.Config) (*vcpu, error) {
 	if hostFSGSBase() {
 		c.fsgsbase = 1
 	}
+	v.pcids.on = m.cfg.PCID
+	v.prepares = m.cfg.PCID || m.cfg.Isolate
 	var s virt.State
 	s.Reset()
 	if err := v.SetFPU(nil); err != nil {
@@ -129,8 +142,17 @@ func (m *Machine) newVCPU(cfg virt.Config) (*vcpu, error) {
 func (v *vcpu) Area() *Area { return v.area }
 
 // SetRoot implements VCPU.
-func (v *vcpu) SetRoot(root mm.MFN) {
-	v.ctx.cr3 = uint64(root) << mm.PageShift
+func (v *vcpu) SetRoot(root mm.MFN, user bool) {
+	v.forget() // the CPU may have the same ones, another vcpu's
+	v.SwitchRoot(root, user)
+}
+
+// ForgetOther implements VCPU.
+func (v *vcpu) ForgetOther() { v.pcids.forget() }
+
+// SwitchRoot implements VCPU.
+func (v *vcpu) SwitchRoot(root mm.MFN, user bool) {
+	v.ctx.cr3 = v.pcids.value(root, user)
 	if root == 0 {
 		leaveRoot()
 	} else {
@@ -155,7 +177,7 @@ func (v *vcpu) SetGDT(frames []mm.MFN, _ int) {
 		}
 		v.tables[i] = leaf(m)
 	}
-	v.ctx.reload = 1
+	v.forget()
 }
 
 // Regs implements virt.VCPU.
@@ -235,7 +257,7 @@ func (v *vcpu) Get(r virt.SysReg) uint64 {
 	case r == virt.CR2:
 		return v.ctx.cr2
 	case r == virt.CR3:
-		return v.ctx.cr3
+		return v.ctx.cr3 & cr3Frame
 	case r >= virt.DR0 && r <= virt.DR3:
 		return v.ctx.dr[r-virt.DR0]
 	case r == virt.DR6:
@@ -318,7 +340,7 @@ func (v *vcpu) SetFPU(src []byte) error {
 // Save implements virt.VCPU.
 func (v *vcpu) Save(s *virt.State) {
 	*s = virt.State{Version: virt.StateVersion, Regs: v.ctx.regs, Sys: v.sys, TSCRatio: 1 << 32}
-	s.Sys[virt.CR2], s.Sys[virt.CR3] = v.ctx.cr2, v.ctx.cr3
+	s.Sys[virt.CR2], s.Sys[virt.CR3] = v.ctx.cr2, v.ctx.cr3&cr3Frame
 	for r := range virt.GDTR {
 		s.Seg[r] = v.Segment(r)
 	}

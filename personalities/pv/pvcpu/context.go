@@ -151,5 +151,5 @@ func (c *CPU) startRegs(g *xenabi.VCPUGuestContext) {
 	c.M.SetSegment(virt.FS, virt.Segment{Selector: u.FS, Base: g.FSBase})
 	c.M.SetSegment(virt.GS, virt.Segment{Selector: u.GS, Base: gs})
 	c.M.Set(virt.KernelGSBase, other)
-	c.M.SetRoot(root)
+	c.M.SetRoot(root, c.UserMode)
 }

@@ -59,7 +59,7 @@ func (f *fake) UpcallMask() bool                         { return f.mask }
 func (f *fake) SetUpcallMask(on bool)                    { f.mask = on }
 func (f *fake) CR2() uint64                              { return f.cr2 }
 func (f *fake) SetCR2(v uint64)                          { f.cr2 = v }
-func (f *fake) SetRoot(m mm.MFN)                         { f.root = m }
+func (f *fake) SetRoot(m mm.MFN, _ bool)                 { f.root = m }
 func (f *fake) TSC() uint64                              { return f.tsc }
 func (f *fake) Unknown(i uint32, _ bool, _ uint64)       { f.unknown = append(f.unknown, i) }
 func (f *fake) SetLDT(mm.GuestVirt, uint32) error        { return nil }

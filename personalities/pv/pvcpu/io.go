@@ -23,7 +23,7 @@ func (c *CPU) ioAllowed(port uint16, size int) bool {
 	// The bitmap is the kernel's.
 	other := c.Width == xenabi.Guest64 && c.UserMode
 	if other {
-		c.M.SetRoot(c.Root)
+		c.M.SetRoot(c.Root, false)
 	}
 	b := c.word[:2]
 	at := c.IOBitmap + mm.GuestVirt(port/8)
@@ -33,7 +33,7 @@ func (c *CPU) ioAllowed(port uint16, size int) bool {
 		err = c.M.CopyIn(at, b[:1])
 	}
 	if other {
-		c.M.SetRoot(c.UserRoot)
+		c.M.SetRoot(c.UserRoot, true)
 	}
 	mask := uint16(1)<<size - 1
 	return err == nil && binary.LittleEndian.Uint16(b)>>(port&7)&mask == 0

@@ -60,8 +60,8 @@ type Machine interface {
 	SetCR2(uint64)
 
 	// SetRoot makes root the page tables that the vcpu runs on: State's Root or
-	// UserRoot, which the vcpu holds already.
-	SetRoot(root mm.MFN)
+	// UserRoot, which the vcpu holds already, as user says.
+	SetRoot(root mm.MFN, user bool)
 	// Base is the frame that the guest's kernel has made its root: State's Root, but
 	// of a 32-bit guest, whose root is below one of the hypervisor's.
 	Base() mm.MFN
@@ -182,8 +182,8 @@ func (c *CPU) ToggleMode() {
 	c.M.SetSegment(virt.GS, gs)
 	c.M.Set(virt.KernelGSBase, base)
 	if c.UserMode {
-		c.M.SetRoot(c.UserRoot)
+		c.M.SetRoot(c.UserRoot, true)
 	} else {
-		c.M.SetRoot(c.Root)
+		c.M.SetRoot(c.Root, false)
 	}
 }

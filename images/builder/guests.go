@@ -28,6 +28,8 @@ const (
 	PVHostile   = "pv-hostile"     // the PV guest that tries to get at what isn't its own
 	PVBalloon   = "pv-balloon"     // the PV guest that gives frames back and gets others
 	PVCalls     = "pv-calls"       // Calls as a PV guest
+	PVPCID      = "pv-pcid"        // the PV guest that changes between its kernel and a process
+	PVPCIDCfg   = "pv-pcid.cfg"    // its configuration
 	PV32Hostile = "pv32-hostile"   // as pv-hostile, of 32 bits
 	PVModules   = "pv-modules"     // the PV guest that reads its modules
 	PV32Modules = "pv32-modules"   // and the one of 32 bits
@@ -74,12 +76,14 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")
 		case PV32SMP, PV32Hostile, PV32Modules:
 			data, err = b.assembled(name, "--32", "elf_i386", "images/guests/asm/pv32.ld")
-		case PVHostile, PVBalloon, PVCalls, PVModules:
+		case PVHostile, PVBalloon, PVCalls, PVModules, PVPCID:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/asm/pv.ld")
 		case SmallCD:
 			data, err = b.smallCD()
 		case DebianCD:
 			data, err = b.debianCD()
+		case PVPCIDCfg:
+			data = []byte(guests.PVPCIDConfig)
 		case DebianCfg:
 			data = []byte(guests.DebianConfig)
 		default:

@@ -103,6 +103,13 @@ vif     = [ "bridge=nat" ]
 extra   = "console=hvc0 loglevel=4 net=dhcp"
 `
 
+// PVPCIDConfig is the domain of the guest pv-pcid.
+const PVPCIDConfig = `name   = "pcid"
+type   = "pv"
+kernel = "pv-pcid"
+memory = 32
+`
+
 // Fields of a bzImage: Linux's boot.rst, "The real-mode kernel header".
 const (
 	bzSetupSects    = 0x1f1

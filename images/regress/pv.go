@@ -78,6 +78,8 @@ func pvCases() []Case {
 			Needs: append(debian, builder.PV32SMP, builder.PVHostile, builder.PV32Hostile), Timeout: 4 * time.Minute, Run: func(t *T) error { return pvLane(t, pvHostView, `each exit .* changes page tables`, debian) }},
 		{Name: "pv-xpti", What: "while PV guests of both widths run, the hypervisor is mapped, or isolated from them: where xpti= wants that, and on a processor of Intel's",
 			Needs: []string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, Timeout: 4 * time.Minute, Run: pvXPTI},
+		{Name: "pv-pcid", What: "a PV guest's kernel and process read what their own page tables say, in Bochs, where the TLB is tagged and where it isn't",
+			Needs: []string{builder.PVPCID, builder.PVPCIDCfg}, Timeout: 5 * time.Minute, Run: pvPCID},
 		{Name: "pv-xpti-hostile", Long: true, What: "isolated: 32-bit vcpus that count together, and what hostile guests get",
 			Needs: []string{builder.PV32SMP, builder.PVHostile, builder.PV32Hostile}, Timeout: 4 * time.Minute, Run: func(t *T) error { return pvLane(t, pvIsolated, `guests are isolated`, nil) }},
 		{Name: "pv-no-svm", What: "on a processor without virtualization PV guests run, and PVH ones are refused",

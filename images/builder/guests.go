@@ -28,6 +28,7 @@ const (
 	PVHostile   = "pv-hostile"     // the PV guest that tries to get at what isn't its own
 	PVBalloon   = "pv-balloon"     // the PV guest that gives frames back and gets others
 	PVCalls     = "pv-calls"       // Calls as a PV guest
+	PVKept      = "pv-kept"        // the PV guest that takes pages from a vcpu that sleeps
 	PVPCID      = "pv-pcid"        // the PV guest that changes between its kernel and a process
 	PVPCIDCfg   = "pv-pcid.cfg"    // its configuration
 	PV32Hostile = "pv32-hostile"   // as pv-hostile, of 32 bits
@@ -76,7 +77,7 @@ func (b *Builder) Guests(names ...string) error {
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/hostile/hostile.ld")
 		case PV32SMP, PV32Hostile, PV32Modules:
 			data, err = b.assembled(name, "--32", "elf_i386", "images/guests/asm/pv32.ld")
-		case PVHostile, PVBalloon, PVCalls, PVModules, PVPCID:
+		case PVHostile, PVBalloon, PVCalls, PVModules, PVPCID, PVKept:
 			data, err = b.assembled(name, "--64", "elf_x86_64", "images/guests/asm/pv.ld")
 		case SmallCD:
 			data, err = b.smallCD()

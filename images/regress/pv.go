@@ -78,6 +78,8 @@ func pvCases() []Case {
 			Needs: append(debian, builder.PV32SMP, builder.PVHostile, builder.PV32Hostile), Timeout: 4 * time.Minute, Run: func(t *T) error { return pvLane(t, pvHostView, `each exit .* changes page tables`, debian) }},
 		{Name: "pv-xpti", What: "while PV guests of both widths run, the hypervisor is mapped, or isolated from them: where xpti= wants that, and on a processor of Intel's",
 			Needs: []string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, Timeout: 4 * time.Minute, Run: pvXPTI},
+		{Name: "pv-kept", What: "a PV guest takes pages from a vcpu that sleeps, and may make page tables of them: the vcpu finds what is there when it wakes",
+			Needs: []string{builder.PVKept}, Timeout: 2 * time.Minute, Run: pvKept},
 		{Name: "pv-pcid", What: "a PV guest's kernel and process read what their own page tables say, in Bochs, where the TLB is tagged and where it isn't",
 			Needs: []string{builder.PVPCID, builder.PVPCIDCfg}, Timeout: 5 * time.Minute, Run: pvPCID},
 		{Name: "pv-xpti-hostile", Long: true, What: "isolated: 32-bit vcpus that count together, and what hostile guests get",
@@ -156,6 +158,28 @@ func pvBalloon(t *T) error {
 		if err := h.framesAgain(frames); err != nil {
 			return err
 		}
+	}
+	return h.powerOff()
+}
+
+// pvKept runs the guest pv-kept.
+func pvKept(t *T) error {
+	h, err := t.bootGuests(pv.host(Boot{CPUs: 3}), []string{builder.PVKept}, map[string][]byte{"g.cfg": pv.guest(config("g", builder.PVKept, 2, 32))})
+	if err != nil {
+		return err
+	}
+	if err := h.Send("xl create -c g.cfg\r"); err != nil {
+		return err
+	}
+	m, err := h.expect(`PV-KEPT (PASS|FAIL [^\r\n]*)[\r\n]|PV unexpected [^\r\n]*[\r\n]`, time.Minute)
+	if err != nil {
+		return err
+	}
+	if m.Groups[1] != "PASS" {
+		return fmt.Errorf("the guest says: %s", m.Groups[0])
+	}
+	if err := h.prompt(20 * time.Second); err != nil { // the console ends with its domain
+		return err
 	}
 	return h.powerOff()
 }

@@ -39,6 +39,7 @@ type ext4 struct {
 	inode, desc      int64 // bytes of an inode, and of a group's descriptor
 	descs            int64 // where those are
 	wide             bool  // descriptors have 64-bit numbers
+	w                writer
 }
 
 func openExt4(d disk) (System, error) {
@@ -75,6 +76,7 @@ func openExt4(d disk) (System, error) {
 		return nil, damaged("inodes of %d bytes, %d in a group, and descriptors of %d", e.inode, e.perGroup, e.desc)
 	}
 	e.descs = (int64(le.Uint32(b[0x14:])) + 1) * e.block
+	e.writable(b)
 	return e, nil
 }
 
@@ -142,7 +144,7 @@ func (e *ext4) open(n uint32) (f File, mode uint16, err error) {
 	if size > 1<<50 {
 		return f, mode, damaged("a file of %d bytes", size)
 	}
-	f.Size = int64(size)
+	f.Size, f.id, f.at = int64(size), n, at+int64((n-1)%e.perGroup)*e.inode
 	w := walk{e: e, f: &f}
 	return f, mode, w.node(b[0x28:0x28+60], extMaxDepth+1)
 }

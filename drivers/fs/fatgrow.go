@@ -138,6 +138,9 @@ func (f *fat) Extend(file *File, least, most int64, used func(Extent) bool) erro
 	return nil
 }
 
+// Finish implements Grower.
+func (f *fat) Finish() error { return nil }
+
 // extent is a cluster's.
 func (f *fat) extent(cluster uint32, at int64) Extent {
 	return Extent{at, f.data + int64(cluster-2)*f.cluster, f.cluster}

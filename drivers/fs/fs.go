@@ -22,7 +22,9 @@ type Extent struct{ File, Disk, Len int64 }
 type File struct {
 	Size    int64
 	Extents []Extent
-	at      int64 // where its entry in the folder is, in FAT
+	at      int64  // where its entry in the folder is, in FAT, or its inode
+	id      uint32 // its inode's number
+	tree    *tree  // of what it has, in ext4, once it may change
 }
 
 // System is a file system.

@@ -34,10 +34,21 @@ type Grower interface {
 	// given room; it wraps ErrFixed if the file is as it was.
 	Prepare(f *File) error
 	// Extend makes a file that was prepared at least least bytes longer, and most bytes if
-	// there is room, of zeros. Its old extents stay, but for the last one's length. The error
+	// there is room, of zeros. Its old extents stay, but for the last one's length. After an error
+	// the file may be longer, too, as the medium may have done what it said it had not. The error
 	// wraps ErrFull or ErrFixed, or is the medium's.
 	// used tells whether somebody uses what should be free.
 	Extend(f *File, least, most int64, used func(Extent) bool) error
+	// Finish ends what was begun, once nobody uses a file any more.
+	Finish() error
+}
+
+// Filler is a Grower whose files may have holes, which can be filled.
+type Filler interface {
+	Grower
+	// Fill gives a file that was prepared blocks at least where the first of n bytes from from
+	// on is, unless it has them, and zeros in them. Errors are as Extend's.
+	Fill(f *File, from, n int64, used func(Extent) bool) error
 }
 
 func fixed(format string, args ...any) error {

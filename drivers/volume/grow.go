@@ -49,13 +49,28 @@ func (f *file) Grow(sectors uint64) error {
 	}
 	least := int64(sectors << block.SectorShift)
 	piece := max(min(f.found.Size/8, mostPiece), leastPiece)
-	switch err := f.v.sys.(fs.Grower).Extend(&f.found, least, max(least, piece), f.v.used); {
+	return f.change(func(g fs.Grower) error { return g.Extend(&f.found, least, max(least, piece), f.v.used) })
+}
+
+// fill gives the file room where it has a hole: extent.Config's Fill.
+func (f *file) fill(first, sectors uint64) error {
+	f.v.mu.Lock()
+	defer f.v.mu.Unlock()
+	return f.change(func(g fs.Grower) error {
+		return g.(fs.Filler).Fill(&f.found, int64(first<<block.SectorShift), int64(min(sectors, 1<<20)<<block.SectorShift), f.v.used)
+	})
+}
+
+// change has the file system do something, and the disk use what comes of it. v.mu is held.
+func (f *file) change(do func(fs.Grower) error) error {
+	err := do(f.v.sys.(fs.Grower))
+	switch name := f.pieced.Info().Name; {
 	case errors.Is(err, fs.ErrFull) || errors.Is(err, fs.ErrFixed):
-		return fmt.Errorf("%s: %w: %w", name, err, block.ErrNoSpace)
+		err = fmt.Errorf("%s: %w: %w", name, err, block.ErrNoSpace)
 	case err != nil:
-		return fmt.Errorf("%s: %w", name, err)
+		err = fmt.Errorf("%s: %w", name, err)
 	}
-	return f.moved()
+	return errors.Join(err, f.moved()) // after an error, too: the medium may have done it
 }
 
 // moved has the disk use what the file system has given the file.

@@ -178,3 +178,82 @@ func TestFixed(t *testing.T) {
 		}
 	}
 }
+
+// TestHoles: several guests' queues write to the holes of a file at once, on a disk with
+// sectors of either size; what they wrote is there, and what they did not is zeros.
+func TestHoles(t *testing.T) {
+	for _, size := range []uint32{512, 4096} {
+		dir := t.TempDir()
+		image, file := filepath.Join(t.TempDir(), "image"), filepath.Join(dir, "disk.img")
+		const bytesOf = 24<<20 + 512
+		if err := errors.Join(os.WriteFile(file, []byte("here"), 0o644), os.Truncate(file, bytesOf)); err != nil {
+			t.Fatal(err)
+		}
+		run(t, "mke2fs", "-q", "-t", "ext4", "-b", "4096", "-d", dir, image, "40M")
+		b, err := os.ReadFile(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		machine := domaintest.New(t, 1<<14)
+		host := domaintest.Memory{Pool: machine.Host.Memory}
+		v := New("vdx1", host, func(readOnly bool) (block.Device, error) {
+			d, err := ram.New(ram.Config{Memory: host.Pool, Base: b, ReadOnly: readOnly, SectorSize: size})
+			return saved{d, host, image}, err
+		})
+		d, err := v.Open("disk.img", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Info().Prompt {
+			t.Error("a write to a hole waits")
+		}
+		model := make([]byte, bytesOf)
+		copy(model, "here")
+		var wg sync.WaitGroup
+		const each = 6 << 20
+		for i := range 4 {
+			wg.Go(func() {
+				part, rnd := model[i*each:][:each], rand.New(rand.NewSource(int64(i)))
+				m, err := host.Alloc(0, mm.ZoneAny)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer host.Free(m, 0)
+				for range 60 {
+					data := make([]byte, (1+rnd.Intn(8))*512)
+					at := rnd.Intn((each-len(data))/512) * 512
+					r := &block.Request{Op: block.Write, Sector: uint64(i*each+at) >> block.SectorShift, Segments: []block.Segment{{Frame: m, Len: uint16(len(data))}}}
+					if rnd.Intn(3) == 0 {
+						r.Op = block.Read
+					} else {
+						rnd.Read(data)
+						host.Page(m).Write(0, data)
+						copy(part[at:], data)
+					}
+					if err := block.Do(d, r); err != nil {
+						t.Error(err)
+						return
+					}
+					host.Page(m).Read(0, data)
+					if !bytes.Equal(data, part[at:][:len(data)]) {
+						t.Errorf("other bytes at %d", i*each+at)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+		run(t, "e2fsck", "-fn", image)
+		if b, err := os.ReadFile(image); err != nil || b[1024+0x3a] != 1 {
+			t.Errorf("it is not marked as unmounted: %v", err)
+		}
+		run(t, "debugfs", "-R", "dump disk.img "+file, image)
+		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, model) {
+			t.Errorf("sectors of %d: the file has other bytes: %v", size, err)
+		}
+		machine.CheckFree(t)
+	}
+}

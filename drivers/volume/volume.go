@@ -1,7 +1,8 @@
 // Package volume makes disks of the files of a partition. The file system is read when a
 // file is opened; from then on requests go to where the file is, and to the medium when
 // they are flushed, without the file system. Of that only room is written that a file gets
-// when its disk is to be longer (Grow): files don't move, and none is made.
+// when its disk is to be longer (Grow), or a hole of it is written: files don't move, and none
+// is made.
 package volume
 
 import (
@@ -97,10 +98,16 @@ func (v *Volume) disk(path string, found fs.File, readOnly bool) (_ *file, err e
 	}
 	f.end = uint64(f.found.Size)
 	c := extent.Config{Disk: v.dev, ReadOnly: readOnly, Name: name, Memory: v.mem}
+	if _, ok := v.sys.(fs.Filler); ok && !f.readOnly && f.fixed == nil {
+		c.Fill = f.fill
+	}
 	if c.Extents, c.Sectors, err = f.extents(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	if f.pieced, err = extent.New(c); err != nil {
+		if f.fixed != nil && !f.readOnly {
+			err = fmt.Errorf("%w (%w)", err, f.fixed)
+		}
 		return nil, err
 	}
 	f.Device = f.pieced
@@ -263,8 +270,11 @@ func (v *Volume) release() error {
 	return v.close()
 }
 
-func (v *Volume) close() error {
+func (v *Volume) close() (err error) {
 	dev := v.dev
+	if g, ok := v.sys.(fs.Grower); ok {
+		err = g.Finish()
+	}
 	v.dev, v.sys = nil, nil
-	return dev.Close()
+	return errors.Join(err, dev.Close())
 }

@@ -25,6 +25,8 @@ func diskCases() []Case {
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskQcow2},
 		{Name: "disk-file-grows", What: "a guest's root is a thin qcow2 image, a file in FAT32: the guest writes more than the file had, and afterwards qemu-img and fsck.vfat find no fault",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskFileGrows},
+		{Name: "disk-file-holes", What: "a guest's root is a file with holes in ext4: what the guest writes is in the file, and e2fsck finds no fault",
+			Needs: []string{builder.Vmlinux, builder.RootInitrd, builder.RootImage}, Timeout: 4 * time.Minute, Run: diskFileHoles},
 		{Name: "disk-errors", What: "a guest gets errors where a host's disk has bad places or is full, goes away, or an image can't grow, and nowhere else; the console says it once for each",
 			Needs: []string{builder.Vmlinux, builder.RootInitrd}, Timeout: 4 * time.Minute, Run: diskErrors},
 		{Name: "cdrom-swap", What: "a CD drive of a guest gets a disc, another one, none, and one again, and the guest that runs sees each",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand"
+	"slices"
 	"strings"
 	"testing"
 
@@ -147,4 +148,55 @@ func TestBad(t *testing.T) {
 			t.Errorf("%v: %v, not %s", c.all, err, c.why)
 		}
 	}
+}
+
+// TestFill: a write to holes waits for as many pieces as it needs, and reads don't.
+func TestFill(t *testing.T) {
+	m := domaintest.New(t, 64)
+	mem := m.Host.Memory
+	under, err := ram.New(ram.Config{Memory: mem, Bytes: 64 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []Extent{{4, 100, 2}}
+	var d *Device
+	fail, asked := error(nil), []uint64{}
+	d, err = New(Config{Disk: under, Extents: all, Sectors: 16, Memory: mem, Fill: func(first, sectors uint64) error {
+		asked = append(asked, first, sectors)
+		if fail != nil {
+			return fail
+		}
+		all = append(all, Extent{first, 20 + 2*first, 1})
+		slices.SortFunc(all, func(a, b Extent) int { return int(a.First) - int(b.First) })
+		return d.Set(slices.Clone(all), 16)
+	}})
+	if err != nil || d.Info().Prompt {
+		t.Fatal(err, "or it does not wait")
+	}
+	f, _ := mem.AllocFrames(0, mm.FrameKernel, mm.DomIDXen, mm.ZoneAny)
+	do := func(op block.Op, at uint64, b []byte) error {
+		mem.Page(f).Write(0, b)
+		err := block.Do(d, &block.Request{Op: op, Sector: at, Segments: []block.Segment{{Frame: f, Len: uint16(len(b))}}})
+		mem.Page(f).Read(0, b)
+		return err
+	}
+	want := bytes.Repeat([]byte("12345678"), 5*sector/8)
+	if err := do(block.Write, 2, bytes.Clone(want)); err != nil || !slices.Equal(asked, []uint64{2, 2, 3, 1, 6, 1}) {
+		t.Errorf("%v; it asked for %v", err, asked)
+	}
+	got := make([]byte, 8*sector)
+	if err := do(block.Read, 0, got); err != nil || !bytes.Equal(got, slices.Concat(make([]byte, 2*sector), want, make([]byte, sector))) || len(asked) != 6 {
+		t.Errorf("%v; it reads otherwise, or asked for %v", err, asked)
+	}
+	fail = block.ErrNoSpace
+	if err := do(block.Write, 6, make([]byte, 2*sector)); !errors.Is(err, fail) {
+		t.Error(err)
+	}
+	if err := do(block.Write, 2, make([]byte, 5*sector)); err != nil {
+		t.Error(err)
+	}
+	d.Close()
+	under.Close()
+	mem.FreeFrames(f, 0)
+	m.CheckFree(t)
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -278,4 +279,42 @@ func FuzzGrow(f *testing.F) {
 			enlarge(t, &medium{b: append(bytes.Clone(image), make([]byte, 3<<20)...)})
 		}
 	})
+}
+
+// TestFATFixed: a FAT that was not unmounted, or is another one, is not changed, and says why.
+func TestFATFixed(t *testing.T) {
+	b := newBenchOn(t, kinds[1], 700)
+	s, err := Open(b.m, int64(len(b.m.b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := int(s.(*fat).table)
+	good := bytes.Clone(b.m.b)
+	for _, c := range []struct {
+		at   int
+		v    byte
+		want string
+	}{{0x41, 1, "fsck.vfat -a"}, {table + 7, 0x07, "fsck.vfat -a"}, {table + 7, 0x0b, "fsck.vfat -a"}, {0x28, 0x80, "copies"}, {0x2a, 1, "version"}} {
+		copy(b.m.b, good)
+		b.m.b[c.at] = c.v
+		want := bytes.Clone(b.m.b)
+		s, err := Open(b.m, int64(len(b.m.b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := s.Find("c")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range []error{s.(Grower).Prepare(&f), s.(Grower).Extend(&f, 512, 512, b.used)} {
+			if !errors.Is(err, ErrFixed) || !strings.Contains(err.Error(), c.want) || !bytes.Equal(b.m.b, want) {
+				t.Errorf("%#x at %#x: %v, or it was written", c.v, c.at, err)
+			}
+		}
+	}
+	copy(b.m.b, good)
+	b.open() // and as it was it grows
+	if err := b.grow(); err != nil {
+		t.Error(err)
+	}
 }

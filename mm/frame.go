@@ -75,8 +75,17 @@ func (f *Frames) Info(mfn MFN) Frame {
 	return Frame{s.kind(), s.owner(), s.refs()}
 }
 
+// Owned tells whether a frame is used memory of a guest's, the owner's.
+//
+//go:nosplit
+func (f *Frames) Owned(mfn MFN, owner DomID) bool {
+	return uint64(mfn) < uint64(len(f.meta)) && f.meta[mfn].load()>>32&0xffffff == frameState(owner)|frameState(FrameGuest)<<16
+}
+
 // Ref takes a reference to a frame of owner: until Unref it is not freed and
 // changes neither owner nor kind.
+//
+//go:nosplit
 func (f *Frames) Ref(mfn MFN, owner DomID) FrameStatus {
 	if uint64(mfn) >= uint64(len(f.meta)) {
 		return FrameBadRange
@@ -97,6 +106,8 @@ func (f *Frames) Ref(mfn MFN, owner DomID) FrameStatus {
 
 // Unref gives a reference back. After the last one nobody can take another; the
 // caller then has to Free the frame.
+//
+//go:nosplit
 func (f *Frames) Unref(mfn MFN) (last bool, s FrameStatus) {
 	if uint64(mfn) >= uint64(len(f.meta)) {
 		return false, FrameBadRange

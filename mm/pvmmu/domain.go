@@ -73,11 +73,12 @@ type Config struct {
 
 // Domain is the memory management of one PV domain.
 type Domain struct {
-	id    mm.DomID
-	mem   mm.FrameMemory
-	types *Types
-	pae   bool
-	cfg   Config
+	id     mm.DomID
+	mem    mm.FrameMemory
+	frames *mm.Frames // mem's
+	types  *Types
+	pae    bool
+	cfg    Config
 	// budget is how many entries one call looks at.
 	budget int
 
@@ -105,12 +106,13 @@ type VCPU struct {
 	// parked is the result of what the vcpu began and another one finished.
 	parked parked
 	pae    paeRoot
+	owed   owed
 }
 
 // NewDomain makes the memory management of a domain. It is the one of its number until
 // Close.
 func NewDomain(c Config) *Domain {
-	d := &Domain{id: c.ID, mem: c.Memory, types: c.Types, pae: c.PAE, cfg: c, budget: stepBudget}
+	d := &Domain{id: c.ID, mem: c.Memory, frames: c.Memory.Frames(), types: c.Types, pae: c.PAE, cfg: c, budget: stepBudget}
 	c.Types.domains.Store(c.ID, d)
 	return d
 }

@@ -101,6 +101,8 @@ const l1Bits entry = 1<<44 - 1
 // it all the same, while the access waits for its fault, if the L1 cache has it. The first
 // page's address is that of an empty entry, and is let pass; so is one that a kernel has
 // inverted for safety.
+//
+//go:nosplit
 func (d *Domain) leaks(e entry) bool {
 	a := e & frameBits & l1Bits
 	return uint64(a) < d.cfg.Leaks && a != 0 && !e.is(present)

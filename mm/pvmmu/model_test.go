@@ -257,7 +257,11 @@ func (w *world) step() {
 	r := w.r
 	switch n := r.IntN(100); {
 	case n < 25:
-		c.repeat(func() error { return c.v.Update(a.ptr()|uint64([]int{0, 0, 0, 2, 3, 1}[r.IntN(6)]), a.value()) })
+		ptr, val := a.ptr()|uint64([]int{0, 0, 0, 2, 3, 1}[r.IntN(6)]), a.value()
+		if r.IntN(2) == 0 && quick(c.v, ptr, val) {
+			break
+		}
+		c.repeat(func() error { return c.v.Update(ptr, val) })
 	case n < 32:
 		c.repeat(func() error { return c.v.UpdateVA(a.va(), a.value()) })
 	case n < 40:

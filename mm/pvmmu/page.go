@@ -35,7 +35,7 @@ func (d *Domain) getPage(e entry, g foreign) error {
 // ref takes a reference to RAM of owner's. It takes none, not for a moment, to other frames:
 // who frees those counts on being the only one who has them.
 func (d *Domain) ref(m mm.MFN, owner mm.DomID) error {
-	f := d.mem.Frames()
+	f := d.frames
 	if i := f.Info(m); i.Owner != owner || i.Kind != mm.FrameGuest || d.types.at(m) == nil {
 		return ErrFrame
 	}
@@ -72,15 +72,15 @@ func (d *Domain) getMapped(e entry, owner mm.DomID) error {
 // getSpecial is getPage of what is not RAM of the domain's.
 func (d *Domain) getSpecial(e entry) error {
 	m := e.frame()
-	info := d.mem.Frames().Info(m)
+	info := d.frames.Info(m)
 	if info.Kind == mm.FrameMMIO && !d.special(m, info, e) {
 		return ErrMachine
 	}
-	if !d.special(m, info, e) || d.mem.Frames().Ref(m, info.Owner) != mm.FrameOK {
+	if !d.special(m, info, e) || d.frames.Ref(m, info.Owner) != mm.FrameOK {
 		return ErrFrame
 	}
 	// Now that it is held it stays what it is.
-	if info = d.mem.Frames().Info(m); !d.special(m, info, e) {
+	if info = d.frames.Info(m); !d.special(m, info, e) {
 		d.unref(m)
 		return ErrFrame
 	}
@@ -102,10 +102,9 @@ func (d *Domain) special(m mm.MFN, f mm.Frame, e entry) bool {
 }
 
 // own tells whether a frame that is referenced is RAM of the domain's.
-func (d *Domain) own(m mm.MFN) bool {
-	i := d.mem.Frames().Info(m)
-	return i.Owner == d.id && i.Kind == mm.FrameGuest
-}
+//
+//go:nosplit
+func (d *Domain) own(m mm.MFN) bool { return d.frames.Owned(m, d.id) }
 
 // putPage gives back the references of an L1 entry that is no longer in the table. Somebody
 // else's frame is flushed first: its owner does not wait for this domain's flushes.
@@ -128,7 +127,7 @@ func (d *Domain) drop(e entry) {
 
 // unref gives back a reference, and the frame if it was the last and its owner is gone.
 func (d *Domain) unref(m mm.MFN) {
-	if last, s := d.mem.Frames().Unref(m); s != mm.FrameOK {
+	if last, s := d.frames.Unref(m); s != mm.FrameOK {
 		panic("pvmmu: a frame lost its references: " + s.String())
 	} else if last {
 		d.mem.FreeFrames(m, 0)

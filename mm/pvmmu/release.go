@@ -58,7 +58,7 @@ func (d *Domain) Claim(m mm.MFN, order uint) mm.FrameStatus {
 	if order > mm.MaxOrder || d.types.at(m) == nil || d.types.at(m+1<<order-1) == nil {
 		return mm.FrameBadRange
 	}
-	frames := d.mem.Frames()
+	frames := d.frames
 	for i := range mm.MFN(1) << order {
 		if frames.Info(m+i).Kind != mm.FrameGuest {
 			return mm.FrameBadState // a table that the domain runs on

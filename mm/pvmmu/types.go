@@ -109,6 +109,8 @@ func NewTypes(frames []FrameType) *Types {
 }
 
 // at returns a frame's entry, nil beyond the table.
+//
+//go:nosplit
 func (t *Types) at(m mm.MFN) *FrameType {
 	if uint64(m) >= uint64(len(t.frames)) {
 		return nil
@@ -117,6 +119,8 @@ func (t *Types) at(m mm.MFN) *FrameType {
 }
 
 // touch notes that a translation to the frame was taken away just now.
+//
+//go:nosplit
 func (t *Types) touch(f *FrameType) {
 	now := t.clock.Load()
 	for {
@@ -186,6 +190,8 @@ func (t *Types) getWritable(m mm.MFN, owner mm.DomID) error {
 }
 
 // PutWritable gives a writable reference back.
+//
+//go:nosplit
 func (t *Types) PutWritable(m mm.MFN) {
 	f := t.at(m)
 	for {

@@ -103,6 +103,8 @@ func (d *Domain) exchange(v *VCPU, m mm.MFN, i int, c change, budget *int) (seen
 
 // borrow takes a reference to a table of this type that is ready, for a moment. It keeps its
 // type and entries, but there is none to the frame.
+//
+//go:nosplit
 func (f *FrameType) borrow(typ Type) bool {
 	for {
 		w := f.load()

@@ -4,6 +4,8 @@ import "nidus/mm"
 
 // mappable tells whether a guest may have page tables for va: it is canonical, and not in the
 // hypervisor's part.
+//
+//go:nosplit
 func (d *Domain) mappable(va mm.GuestVirt) bool {
 	if d.pae {
 		return va < 0xf5800000

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"nidus/kernel/pvclock"
+	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
 	"nidus/personalities/devices/lapic"
@@ -9,17 +10,16 @@ import (
 
 // timers are a vcpu's, in system time (ns since boot); 0 is off.
 type timers struct {
-	singleshot int64
-	period     int64
-	next       int64 // of the periodic one
-	armed      int64 // what the thread's deadline is
+	virt.Timer
+	period int64
+	next   int64 // of the periodic one
 }
 
 // MinPeriod is the shortest period of the periodic timer, in ns (Xen's).
 const MinPeriod = 1_000_000
 
 // SetSingleshot sets VCPUOP_set_singleshot_timer's deadline; 0 stops it.
-func (v *VCPU) SetSingleshot(at int64) { v.timers.singleshot = at }
+func (v *VCPU) SetSingleshot(at int64) { v.timers.At = at }
 
 // SetPeriodic starts the periodic timer; 0 stops it.
 func (v *VCPU) SetPeriodic(period int64) {
@@ -30,7 +30,7 @@ func (v *VCPU) SetPeriodic(period int64) {
 // nextTimer is when the vcpu's next timer fires; 0: never.
 func (v *VCPU) nextTimer() int64 {
 	t := &v.timers
-	at := t.singleshot
+	at := t.At
 	if t.period != 0 && (at == 0 || t.next < at) {
 		at = t.next
 	}
@@ -40,29 +40,40 @@ func (v *VCPU) nextTimer() int64 {
 	return at
 }
 
-// TimersMoved tells whether the thread isn't armed for what is the next timer now.
-func (v *VCPU) TimersMoved() bool { return v.nextTimer() != v.timers.armed }
+// TimersMoved tells whether the thread's deadline is too late for what is the next timer now.
+func (v *VCPU) TimersMoved() bool { return !v.timers.Covers(v.nextTimer()) }
 
-// Timers fires what is due, and arms the thread for the next one.
+// Timers fires what is due, and arms the thread for the next one, unless it is armed for
+// something sooner still: then it is armed anew when that has come.
 func (v *VCPU) Timers() {
 	t := &v.timers
 	at := v.nextTimer()
-	if at != 0 {
-		if now := v.Domain.Host.Clock.Now(); at <= now {
-			if t.singleshot != 0 && t.singleshot <= now {
-				t.singleshot = 0
-				v.Domain.Events.RaiseVIRQ(v.ID, xenabi.VIRQTimer)
-			}
-			if t.period != 0 && t.next <= now {
-				t.next += (now-t.next)/t.period*t.period + t.period
-				v.Domain.Events.RaiseVIRQ(v.ID, xenabi.VIRQTimer)
-			}
-			v.APIC.Poll()
-			at = v.nextTimer()
-		}
+	if at == 0 && t.Armed == 0 {
+		return
 	}
-	if at != t.armed {
-		t.armed = at
+	now := v.Domain.Host.Clock.Now()
+	if at != 0 && at <= now {
+		if t.At != 0 && t.At <= now {
+			t.At = 0
+			v.Domain.Events.RaiseVIRQ(v.ID, xenabi.VIRQTimer)
+		}
+		if t.period != 0 && t.next <= now {
+			t.next += (now-t.next)/t.period*t.period + t.period
+			v.Domain.Events.RaiseVIRQ(v.ID, xenabi.VIRQTimer)
+		}
+		v.APIC.Poll()
+		at = v.nextTimer()
+	}
+	if t.Armed <= now {
+		t.Armed = 0
+	}
+	v.arm(at)
+}
+
+// arm makes the vcpu leave its guest at time at, if not sooner; 0 is no time.
+func (v *VCPU) arm(at int64) {
+	if t := &v.timers; !t.Covers(at) {
+		t.Armed = at
 		v.Domain.Host.Thread.Deadline(at, v.HV.KickWord())
 	}
 }
@@ -70,11 +81,7 @@ func (v *VCPU) Timers() {
 // ExitSoon makes the vcpu leave its guest before long, whatever that does.
 func (v *VCPU) ExitSoon() {
 	const soon = 100_000
-	at := v.Domain.Host.Clock.Now() + soon
-	if v.timers.armed == 0 || at < v.timers.armed {
-		v.timers.armed = at
-		v.Domain.Host.Thread.Deadline(at, v.HV.KickWord())
-	}
+	v.arm(v.Domain.Host.Clock.Now() + soon)
 }
 
 // timeArea is where the vcpu's vcpu_time_info is besides vcpu_info, and when it

@@ -260,7 +260,7 @@ func (v *VCPU) wait(state int, at int64) {
 	v.waiting.Store(true)
 	if v.pending.Load() == 0 {
 		v.Domain.Host.Thread.Wait(word(&v.pending), 0, at)
-		v.timers.armed = 0
+		v.timers.Armed = 0
 	}
 	v.waiting.Store(false)
 	v.runstate.enter(v, xenabi.RunstateRunning)

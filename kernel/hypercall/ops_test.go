@@ -279,14 +279,18 @@ func TestSetTimer(t *testing.T) {
 		if at := set(7_000_000_000); at != 7_000_000_000 {
 			t.Errorf("deadline %d", at)
 		}
-		if at := set(0); at != 0 {
-			t.Errorf("deadline %d after it was stopped", at)
+		// What is later leaves the thread armed as it is, until then.
+		for _, later := range []uint64{0, 1, 8_000_000_000, ^uint64(0)} { // 1 fires at once
+			if at := set(later); at != 7_000_000_000 {
+				t.Errorf("deadline %d after %d was set", at, later)
+			}
 		}
-		if at := set(1); at != 0 { // fired at once
-			t.Errorf("deadline %d of the past", at)
+		g.m.Clock.Advance(7_000_000_000)
+		if g.v.Timers(); g.m.Threads.DeadlineOf(g.v.HV.KickWord()) != 1<<63-1 {
+			t.Errorf("deadline %d", g.m.Threads.DeadlineOf(g.v.HV.KickWord()))
 		}
-		if at := set(^uint64(0)); at != 1<<63-1 {
-			t.Errorf("deadline %d", at)
+		if at := set(9_000_000_000); at != 9_000_000_000 {
+			t.Errorf("deadline %d, which is sooner", at)
 		}
 	})
 }

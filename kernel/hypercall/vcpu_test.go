@@ -137,18 +137,25 @@ func TestVCPUTimers(t *testing.T) {
 		set(xenabi.ETIME, 0, uint64(now-1), xenabi.VCPUSingleshotTimerFuture)
 		set(xenabi.ETIME, 0, 0, xenabi.VCPUSingleshotTimerFuture)
 		set(0, 0, ^uint64(0), xenabi.VCPUSingleshotTimerFuture)
-		if armed() != 1<<63-1 {
+		if armed() != now+500 { // as before, until then
+			t.Errorf("armed %d", armed())
+		}
+		pass := func() {
+			g.m.Clock.Advance(500)
+			now = g.m.Clock.Now()
+		}
+		if pass(); armed() != 1<<63-1 {
 			t.Errorf("armed %d", armed())
 		}
 		set(0, 0, 0, 0) // fires at once
-		if armed() != 0 {
-			t.Errorf("armed %d", armed())
-		}
 		set(xenabi.EINVAL, 1, uint64(now+500), 0)
 		set(0, 0, uint64(now+500), 0)
+		if armed() != now+500 {
+			t.Errorf("armed %d", armed())
+		}
 		g.want(0, vcpuNr, xenabi.VCPUOpStopSingleshotTimer, 0, 0)
 		g.want(xenabi.EINVAL, vcpuNr, xenabi.VCPUOpStopSingleshotTimer, 1, 0)
-		if armed() != 0 {
+		if pass(); armed() != 0 { // it was, until now
 			t.Errorf("armed %d", armed())
 		}
 		for _, p := range []uint64{0, 1, domain.MinPeriod - 1, 1 << 63, ^uint64(0)} {
@@ -163,8 +170,12 @@ func TestVCPUTimers(t *testing.T) {
 		for v := range uint64(2) {
 			g.want(0, vcpuNr, xenabi.VCPUOpStopPeriodicTimer, v, 0)
 		}
-		if armed() != 0 {
+		if g.m.Clock.Advance(5_000_000); armed() != 0 {
 			t.Errorf("armed %d", armed())
+		}
+		set(0, 0, ^uint64(0), 0)
+		if armed() != 1<<63-1 {
+			t.Errorf("armed %d: a timer is left", armed())
 		}
 	})
 }

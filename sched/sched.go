@@ -217,6 +217,12 @@ func (s *Scheduler) CPUIdle(cpu int) bool {
 	return uint(cpu) < MaxCPUs && s.idle>>cpu&1 != 0
 }
 
+// Waiting tells whether any thread waits for a CPU. Who has no lock gets an answer that may be
+// old already.
+//
+//go:nosplit
+func (s *Scheduler) Waiting() bool { return s.root[levelHost] != none || s.root[levelVCPU] != none }
+
 // Add creates a blocked thread that may run anywhere. An id that exists is left
 // alone.
 func (s *Scheduler) Add(id uint16, class Class, now int64) {

@@ -223,8 +223,16 @@ func BusyTime(cpu int) int64 {
 	return max(busy, 0)
 }
 
+// Waiting tells whether a thread waits for a CPU, whichever. If not, who yields goes on.
+//
+//go:nosplit
+func Waiting() bool { return policy.Waiting() }
+
 // Yield lets other threads run.
 func Yield() {
+	if !Waiting() {
+		return
+	}
 	const schedYield = 24
 	sys.RawSyscall(schedYield, 0, 0, 0)
 }

@@ -39,7 +39,9 @@ func (v *VCPU) newPVCPU() {
 		LongMode: ext.D>>29&1 != 0, NX: ext.D>>20&1 != 0, FFXSR: ext.D>>25&1 != 0,
 		RDTSCP: ext.D>>27&1 != 0, SYSCALL: ext.D>>11&1 != 0,
 	})
-	m.hv.SetGate(&v.PV.Gate, &d.PV.Assist, &m.info, &d.emulated)
+	m.hv.SetGuest(pv.Guest{
+		ID: uint64(v.ID), Gate: &v.PV.Gate, Assist: &d.PV.Assist, Info: &m.info, TSC: &d.emulated, Timer: &v.timers.Timer, MMU: v.MMU,
+	})
 	v.InfoMoved()
 }
 

@@ -35,7 +35,7 @@ func TestCopy(t *testing.T) {
 		{"a page's flush is due", kernelStack, 8, func(s *side) { s.hw.FlushPage(kernelStack) }, false, false},
 		{"before there is a gate", kernelStack, 8, func(s *side) {
 			s.hw = pv.NewBare(true, constant)
-			s.hw.SetGate(&s.cpu.Gate, s.cpu.Assist, &s.place, &s.tsc)
+			s.setGuest(nil)
 			s.hw.SetRoot(kernelRoot, false)
 		}, false, false},
 	} {

@@ -35,6 +35,9 @@ type context struct {
 	hostView uint64 // 1: back to the host's page tables at exits
 	fsgsbase uint64 // 1: CR4.FSGSBASE is on
 	isolated uint64 // CR3 while the guest runs, if it is isolated, 1 before it has run; else 0
+	slow     uint64 // 1: no exit is fastExit's
+	fast     uint64 // what fastExit said of this exit; 0: it wasn't asked
+	vcpu     uint64 // its address, as fastExit's argument: who runs it keeps it
 
 	ts      uint64    // CR0.TS: the next use of the FPU is #NM
 	drLive  uint64    // the guest has breakpoints on: load the debug registers

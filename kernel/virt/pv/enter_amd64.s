@@ -41,6 +41,20 @@
 #define RDMSR_AX(msr)	MOVL $msr, CX; RDMSR; SHLQ $32, DX; ORQ DX, AX
 #define WRMSR_AX(msr)	MOVL $msr, CX; MOVQ AX, DX; SHRQ $32, DX; WRMSR
 
+// LOADED loads the guest's general registers but for RAX, RCX, RDI, R11 and RSP.
+#define LOADED \
+	MOVQ	RDX(DI), DX; \
+	MOVQ	RBX(DI), BX; \
+	MOVQ	RBP(DI), BP; \
+	MOVQ	RSI(DI), SI; \
+	MOVQ	R_8(DI), R8; \
+	MOVQ	R_9(DI), R9; \
+	MOVQ	R_10(DI), R10; \
+	MOVQ	R_12(DI), R12; \
+	MOVQ	R_13(DI), R13; \
+	MOVQ	R_14(DI), R14; \
+	MOVQ	R_15(DI), R15
+
 // func interruptsOff() uint64
 // It returns the number of the CPU, which stays the same until interrupts are on.
 TEXT ·interruptsOff(SB),NOSPLIT,$0-8
@@ -117,6 +131,7 @@ viewed:
 	MOVQ	$0, GS_KEPT(GS)
 	MOVQ	$0, context_reload(DI)
 	MOVQ	$0, context_npages(DI)
+	MOVQ	$0, context_fast(DI)
 	LGDT	context_gdtLimit(DI)
 	MOVQ	context_ldt(DI), AX
 	MOVQ	GS_LDT(GS), CX
@@ -272,18 +287,8 @@ slowbases:
 	SWAPGS
 regs:
 	MOVQ	RCX(DI), CX
-	MOVQ	RDX(DI), DX
-	MOVQ	RBX(DI), BX
-	MOVQ	RBP(DI), BP
-	MOVQ	RSI(DI), SI
-	MOVQ	R_8(DI), R8
-	MOVQ	R_9(DI), R9
-	MOVQ	R_10(DI), R10
 	MOVQ	R_11(DI), R11
-	MOVQ	R_12(DI), R12
-	MOVQ	R_13(DI), R13
-	MOVQ	R_14(DI), R14
-	MOVQ	R_15(DI), R15
+	LOADED
 	MOVQ	context_isolated(DI), AX
 	TESTQ	AX, AX
 	JNE	isolated
@@ -330,7 +335,11 @@ TEXT trapped<>(SB),NOSPLIT|NOFRAME,$0
 	JNE	out
 	MOVQ	CR2, AX
 	MOVQ	AX, context_cr2(DI)
+	JMP	fast<>(SB)
 out:
+	JCC	leaving
+	JMP	fast<>(SB)
+leaving:
 	JMP	leave<>(SB)
 
 // SYSCALLED begins at a SYSCALL: RIP is in RCX, RFLAGS in R11, and nothing is ours yet. NOTED
@@ -401,6 +410,106 @@ TEXT syscall<>(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	GS_SCRATCH(GS), AX
 	MOVQ	AX, RSP(DI)
 	MOVQ	$const_SelData, context_ss(DI)
+	JMP	fast<>(SB)
+
+// fast has fastExit do the exit of the context in DI, if it can, and goes back to the guest.
+// General registers are in the context, segment bases are brought there and back; all else of
+// the guest's stays in the processor, so that the Go code must not use what that is: SSE's registers, but for
+// X15, which its compiler takes for 0 (TestFastExit in images/builder). GS is ours, interrupts are off.
+TEXT fast<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	context_slow(DI), AX
+	ORQ	context_ts(DI), AX
+	ORQ	context_drLive(DI), AX
+	JNE	leaving
+	CMPQ	context_vec(DI), $const_vecSyscall
+	JNE	try
+	MOVQ	context_vcpu(DI), AX
+	MOVQ	(vcpu_gate+Guest_Gate)(AX), AX
+	TESTQ	AX, AX
+	JEQ	leaving
+	CMPB	Gate_UserMode(AX), $0
+	JNE	try
+	MOVQ	RAX(DI), AX
+	MOVQ	$const_fastCalls, CX
+	CMPQ	AX, $63
+	JHI	refused
+	BTQ	AX, CX
+	JCC	refused
+try:
+	CLD
+	MOVQ	GS_CR4(GS), AX
+	ANDQ	$(1<<21), AX	// CR4.SMAP
+	JEQ	bases
+	CLAC
+bases:
+	RDFSBASE_AX
+	MOVQ	AX, context_fsBase(DI)
+	SWAPGS
+	RDGSBASE_AX
+	SWAPGS
+	MOVQ	AX, context_gsBase(DI)
+	MOVQ	context_hostFS(DI), AX
+	WRFSBASE_AX
+	MOVQ	GS_ENTRY(GS), SP
+	SUBQ	$const_fastStack, SP	// a fault of copy's begins at the top
+	MOVQ	context_vcpu(DI), AX
+	MOVQ	AX, 0(SP)
+	MOVQ	DI, 16(SP)
+	MOVQ	context_hostSP(DI), AX
+	MOVQ	AX, 24(SP)
+	MOVUPS	X15, 32(SP)
+	CALL	·fastExit(SB)
+	MOVQ	16(SP), DI
+	MOVQ	24(SP), AX
+	MOVQ	AX, context_hostSP(DI)
+	MOVUPS	32(SP), X15
+	MOVQ	8(SP), BX
+	MOVQ	BX, context_fast(DI)
+	CMPQ	BX, $const_fastReturn
+	JCS	toGo
+
+	MOVQ	context_cr3(DI), AX
+	MOVQ	CR3, CX
+	CMPQ	AX, CX
+	JEQ	viewed
+	ORQ	context_keep(DI), AX
+	MOVQ	AX, CR3
+viewed:
+	MOVQ	context_fsBase(DI), AX
+	WRFSBASE_AX
+	MOVQ	context_gsBase(DI), AX
+	CMPQ	BX, $const_fastSysret
+	JEQ	sysret
+	MOVQ	GS_ENTRY(GS), SP
+	PUSHQ	context_ss(DI)
+	PUSHQ	RSP(DI)
+	PUSHQ	RFLAGS(DI)
+	PUSHQ	context_cs(DI)
+	PUSHQ	RIP(DI)
+	SWAPGS
+	WRGSBASE_AX
+	MOVQ	RCX(DI), CX
+	MOVQ	R_11(DI), R11
+	LOADED
+	MOVQ	RAX(DI), AX
+	MOVQ	RDI(DI), DI
+	JMP	iret<>(SB)
+sysret:
+	SWAPGS
+	WRGSBASE_AX
+	MOVQ	RIP(DI), CX
+	MOVQ	RFLAGS(DI), R11
+	LOADED
+	MOVQ	RAX(DI), AX
+	MOVQ	RSP(DI), SP
+	MOVQ	RDI(DI), DI
+	BYTE	$0x48; BYTE $0x0f; BYTE $0x07	// sysretq
+toGo:
+	CLD
+	JMP	selectors<>(SB)
+refused:
+	MOVQ	$const_fastRefused, context_fast(DI)
+leaving:
 	JMP	leave<>(SB)
 
 // What of the guest is still in the processor goes to the context in DI, and the host's
@@ -416,13 +525,16 @@ TEXT leave<>(SB),NOSPLIT|NOFRAME,$0
 	RDGSBASE_AX
 	SWAPGS
 	MOVQ	AX, context_gsBase(DI)
-	JMP	selectors
+	JMP	selectors<>(SB)
 slow:
 	RDMSR_AX(MSR_FS)
 	MOVQ	AX, context_fsBase(DI)
 	RDMSR_AX(MSR_KGS)
 	MOVQ	AX, context_gsBase(DI)
-selectors:
+	JMP	selectors<>(SB)
+
+// selectors is the rest of leave: the bases are in the context.
+TEXT selectors<>(SB),NOSPLIT|NOFRAME,$0
 	XORL	AX, AX
 	MOVW	DS, AX
 	MOVQ	AX, context_ds(DI)
@@ -444,7 +556,11 @@ TEXT faulted<>(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	$const_vecBadState, context_vec(DI)
 	MOVQ	CR2, AX		// it may be a page of the LDT that isn't mapped yet
 	MOVQ	AX, context_cr2(DI)
+	CMPQ	context_fast(DI), $const_fastReturn
+	JCC	kept		// they never left the processor
 	JMP	host<>(SB)
+kept:
+	JMP	selectors<>(SB)
 unreachable:	// what copy was at
 	MOVQ	context_hostSP(DI), SP
 	TESTQ	DX, DX

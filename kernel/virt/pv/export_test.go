@@ -28,8 +28,27 @@ func (b Bare) Pass(vec, code, cr2 uint64) bool {
 	return b.pass()
 }
 
+// FastExit makes such an exit as the entry code does, under a Gate: fastExit's answer.
+func (b Bare) FastExit(vec, code, cr2 uint64) uint64 {
+	b.ctx.vec, b.ctx.err, b.ctx.cr2 = vec, code, cr2
+	b.m = new(Machine)
+	defer func() { b.m = nil }()
+	return fastExit(b.vcpu)
+}
+
+// FastCalls are the hypercalls that fastExit is asked for.
+const FastCalls = fastCalls
+
+// Answers of fastExit.
+const (
+	FastRefused, FastLook, FastReturn, FastSysret = fastRefused, fastLook, fastReturn, fastSysret
+)
+
 // Due is whether an event would be delivered.
-func (b Bare) Due() bool { return b.gate.info.Load().Due() }
+func (b Bare) Due() bool { return b.gate.Info.Load().Due() }
+
+// Deliver delivers it as pass does.
+func (b Bare) Deliver() bool { return b.upcall() }
 
 // Selectors sets CS and SS as the processor has them.
 func (b Bare) Selectors(cs, ss uint64) { b.ctx.cs, b.ctx.ss = cs, ss }
@@ -55,6 +74,10 @@ type Memory struct {
 	Roots    map[mm.MFN]*[512]uint64
 	Isolated mm.MFN
 	Open     uint64
+	// Invalidated are the pages that were, Loads counts loads of page tables.
+	Loads       int
+	Invalidated []uint64
+	Waiting     bool // another thread waits for a CPU
 	// kept says which CPU keeps the page tables of which context, drops which were asked not to:
 	// they don't, unless deaf.
 	kept  map[uint64]uint64
@@ -69,8 +92,10 @@ func (m *Memory) enter(*context)       {}
 func (m *Memory) cpu() uint64          { return 0 }
 func (m *Memory) takeInterrupt(uint64) {}
 func (m *Memory) setTSCAux(uint64)     {}
-func (m *Memory) loadRoot(cr3 uint64)  { m.Root = mm.MFN(cr3 >> mm.PageShift) }
+func (m *Memory) loadRoot(cr3 uint64)  { m.Root = mm.MFN(cr3 >> mm.PageShift); m.Loads++ }
+func (m *Memory) invalidate(va uint64) { m.Invalidated = append(m.Invalidated, va) }
 func (m *Memory) now() int64           { return Clock }
+func (m *Memory) waiting() bool        { return m.Waiting }
 func (m *Memory) rootLoaded() uint64   { return uint64(m.Root) << mm.PageShift }
 func (m *Memory) rootKept(cpu, context uint64) bool {
 	k, ok := m.kept[cpu]

@@ -6,6 +6,7 @@ import (
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
+	"nidus/mm/pvmmu"
 )
 
 // Trap is an entry of the trap table (arch-x86/xen.h, trap_info). Address 0: none.
@@ -30,7 +31,7 @@ type Callback struct {
 
 // Gate is how the kernel of a 64-bit guest is entered from its processes, and left: the part
 // of a vcpu's state by which the loop brings a system call or a page fault to the kernel, and
-// the kernel back to its process, without leaving to Go; see VCPU.SetGate. The vcpu's own
+// the kernel back to its process, without leaving to Go; see VCPU.SetGuest. The vcpu's own
 // goroutine changes it.
 type Gate struct {
 	// UserMode is the mode of a 64-bit guest, whose kernel runs in ring 3 like its
@@ -99,20 +100,23 @@ func (i *Info) SetMasked(on bool) {
 // cr2Offset is arch.cr2 in a 64-bit guest's vcpu_info (arch-x86/xen-x86_64.h).
 const cr2Offset = 16
 
-// gate is a vcpu's Gate with what else the loop needs for it.
-type gate struct {
+// Guest is what the loop needs for a 64-bit guest: see VCPU.SetGuest.
+type Guest struct {
+	ID uint64 // the vcpu's number
 	*Gate
-	assist *atomic.Uint64
-	info   *atomic.Pointer[Info]
-	tsc    *virt.EmulatedTSC
+	Assist *atomic.Uint64        // the domain's vm_assist
+	Info   *atomic.Pointer[Info] // where the vcpu's vcpu_info is; while that is nil, Go does all
+	TSC    *virt.EmulatedTSC     // what RDTSC reads where that is emulated
+	Timer  *virt.Timer           // the vcpu's one-shot timer
+	MMU    *pvmmu.VCPU           // what changes page tables
 }
 
-// SetGate implements VCPU.
-func (v *vcpu) SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info], tsc *virt.EmulatedTSC) {
+// SetGuest implements VCPU.
+func (v *vcpu) SetGuest(g Guest) {
 	if v.ctx.narrow != 0 || v.ctx.hostView != 0 {
 		return // another frame; or the guest's memory isn't there after an exit
 	}
-	v.gate = gate{g, assist, info, tsc}
+	v.gate = g
 }
 
 // Why the loop does it here: two of three exits of a busy guest are these, and the way
@@ -129,7 +133,7 @@ func (v *vcpu) SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info
 //go:nosplit
 func (v *vcpu) pass() bool {
 	g, c := &v.gate, v.ctx
-	if g.Gate == nil {
+	if g.Gate == nil || g.Info.Load() == nil {
 		return false
 	}
 	switch c.vec {
@@ -171,7 +175,7 @@ func (v *vcpu) Upcall() bool {
 //go:nosplit
 func (v *vcpu) pageFault() bool {
 	g, c := &v.gate, v.ctx
-	t, i := &g.Traps[virt.VectorPF], g.info.Load()
+	t, i := &g.Traps[virt.VectorPF], g.Info.Load()
 	if c.err&faultUser == 0 || !g.UserMode && c.err&(faultPresent|faultWrite) == faultPresent|faultWrite || i == nil {
 		return false
 	}
@@ -199,7 +203,7 @@ const noCode = ^uint64(0)
 //go:nosplit
 func (v *vcpu) enterKernel(at uint64, mask bool, code uint64) bool {
 	g, c := &v.gate, v.ctx
-	i := g.info.Load()
+	i := g.Info.Load()
 	if i == nil || at == 0 || !virt.Canonical(at) || g.Root == 0 {
 		return false
 	}
@@ -216,13 +220,18 @@ func (v *vcpu) enterKernel(at uint64, mask bool, code uint64) bool {
 	} else {
 		flags |= virt.FlagIF
 	}
-	if g.assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
+	if g.Assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
 		flags |= uint64(g.IOPL) << virt.FlagIOPLShift
 	}
-	f, first, words := frame{r.RCX, r.R11, code, r.RIP, cs, flags, r.RSP, ss}, uint64(0), uint64(8)
+	// By words: the compiler copies a whole frame with a register of SSE's (fastExit).
+	var f frame
+	first, words := uint64(0), uint64(8)
+	f[3], f[4], f[5], f[6], f[7] = r.RIP, cs, flags, r.RSP, ss
 	if code == noCode {
 		f[1], f[2] = r.RCX, r.R11
 		first, words = 1, 7
+	} else {
+		f[0], f[1], f[2] = r.RCX, r.R11, code
 	}
 	sp = sp&^15 - words*8
 	if !guestRange(sp, words*8) {
@@ -255,7 +264,7 @@ func (v *vcpu) iret() bool {
 	// rax, r11, rcx, flags, rip, cs, rflags, rsp, ss (struct iret_context)
 	var f frame
 	g, c := &v.gate, v.ctx
-	r, i := &c.regs, g.info.Load()
+	r, i := &c.regs, g.Info.Load()
 	if g.NMIMasked || i == nil || !guestRange(r.RSP, uint64(len(f))*8) || !load(&f, r.RSP, uint64(len(f))) {
 		return false
 	}
@@ -276,7 +285,7 @@ func (v *vcpu) iret() bool {
 		c.cs, c.ss = cs|3, ss|3
 		r.RCX, r.R11 = f[2], f[1]
 	}
-	if g.assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
+	if g.Assist.Load()>>xenabi.VMAssistTypeArchitecturalIOPL&1 != 0 {
 		g.IOPL = uint8(flags >> virt.FlagIOPLShift & 3)
 	}
 	i.SetMasked(flags&virt.FlagIF == 0)

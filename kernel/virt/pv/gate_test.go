@@ -13,6 +13,7 @@ import (
 	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
+	"nidus/mm/pvmmu"
 	"nidus/personalities/msr"
 	"nidus/personalities/pv/pvcpu"
 )
@@ -36,6 +37,16 @@ type side struct {
 	info          mm.Page
 	place         atomic.Pointer[pv.Info]
 	tsc           virt.EmulatedTSC
+	timer         virt.Timer
+	assist        *atomic.Uint64
+}
+
+// sideID is the vcpu's number.
+const sideID = 5
+
+// setGuest makes the loop do what it can for the side's guest.
+func (s *side) setGuest(mmu *pvmmu.VCPU) {
+	s.hw.SetGuest(pv.Guest{ID: sideID, Gate: &s.cpu.Gate, Assist: s.assist, Info: &s.place, TSC: &s.tsc, Timer: &s.timer, MMU: mmu})
 }
 
 func (s *side) Regs() *virt.Regs                         { return s.hw.Regs() }
@@ -118,6 +129,7 @@ func newSide(seed uint64, hostView bool) *side {
 	for at := uint64(kernelStack); at < kernelStack+0x1000; at += 8 {
 		s.memory.Words[kernelRoot][at] = r.Uint64()
 	}
+	s.memory.Waiting = r.IntN(2) == 0
 	code := pick(0x310f, 0x320f, 0xa20f_6e6578_0b0f, 0xa20f_6e6578_0b0f, 0xa20f_6e6579_0b0f, 0xa20f, r.Uint64()) | r.Uint64()<<56
 	s.memory.Words[kernelRoot][kernelCode] = code
 	s.memory.Words[userRoot][0x400000], s.memory.Words[userRoot][0x400008] = code, r.Uint64()
@@ -137,7 +149,8 @@ func newSide(seed uint64, hostView bool) *side {
 		s.SetRoot(userRoot, true)
 	}
 	s.place.Store(&pv.Info{Page: s.info, Off: infoOffset})
-	s.hw.SetGate(g, &assist, &s.place, &s.tsc)
+	s.assist = &assist
+	s.setGuest(nil)
 	s.hw.SetIntercept(virt.Intercept(pick(0, uint64(virt.InterceptRDTSC))))
 	s.cpu.SetCR4(pick(0, 0, 1<<2))
 	for range 2 {
@@ -170,6 +183,9 @@ func (s *side) by(vec, code, cr2 uint64) (err error, elsewhere bool) {
 		r.RAX = 0
 	case xenabi.HypercallSetSegmentBase:
 		r.RAX = uint64(-int64(s.cpu.SetSegmentBase(uint32(r.RDI), r.RSI)))
+	case xenabi.HypercallSchedOp:
+		r.RAX = 0
+		return nil, uint32(r.RDI) != xenabi.SchedOpYield || s.memory.Waiting
 	case constant.Number:
 		if r.RDI != constant.Arg {
 			return nil, true

@@ -19,8 +19,11 @@ type processor interface {
 	loadRoot(cr3 uint64)
 	newRoot(*context)
 	leaveRoot()
+	invalidate(va uint64)
 	rootLoaded() uint64
 	now() int64
+	// waiting tells whether another thread waits for a CPU.
+	waiting() bool
 	// isolatedRoot returns the CPU's, which a guest leaves for the root open, and CR3 with it.
 	isolatedRoot(open uint64) (*[512]uint64, uint64)
 	root(cr3 uint64) *[512]uint64
@@ -74,6 +77,9 @@ func setTSCAux(v uint64) { simulated.setTSCAux(v) }
 func hostTSCAux() bool { return true }
 
 //go:nosplit
+func waiting() bool { return simulated.waiting() }
+
+//go:nosplit
 func now() int64 { return simulated.now() }
 
 //go:nosplit
@@ -91,6 +97,9 @@ func dropRoot(cpu uint64) { simulated.dropRoot(cpu) }
 
 //go:nosplit
 func loadRoot(cr3 uint64) { simulated.loadRoot(cr3) }
+
+//go:nosplit
+func invalidate(va uint64) { simulated.invalidate(va) }
 
 //go:nosplit
 func store(to uint64, from *frame, first, words uint64) bool {

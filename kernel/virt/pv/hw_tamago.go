@@ -42,6 +42,9 @@ func leaveRoot()
 
 func loadRoot(cr3 uint64)
 
+// invalidate makes the CPU forget the page at an address, of the page tables that are loaded.
+func invalidate(va uint64)
+
 //go:noescape
 func store(to uint64, from *frame, first, words uint64) bool
 
@@ -111,6 +114,9 @@ func entersyscall()
 func exitsyscall()
 
 //go:nosplit
+func waiting() bool { return baremetal.Waiting() }
+
+//go:nosplit
 func now() int64 { return baremetal.Nanotime() }
 
 func mxcsrMask() uint32 { return cpu.MXCSRMask() }
@@ -159,7 +165,12 @@ func (m *Machine) Disable() {
 }
 
 // Run implements virt.VCPU.
-func (v *vcpu) Run(e *virt.Exit) { v.finish(v.guest(), e) }
+func (v *vcpu) Run(e *virt.Exit) {
+	v.finish(v.guest(), e)
+	if v.owes() {
+		v.gate.MMU.Settle()
+	}
+}
 
 // guest is loop; from the first interrupt on as a system call, so that the collector needn't
 // wait for it. Until then the goroutine runs, for the runtime, and who wants it to stop (the

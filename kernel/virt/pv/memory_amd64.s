@@ -32,6 +32,12 @@ TEXT ·loadRoot(SB),NOSPLIT,$0-8
 	MOVQ	AX, CR3
 	RET
 
+// func invalidate(va uint64)
+TEXT ·invalidate(SB),NOSPLIT,$0-8
+	MOVQ	va+0(FP), AX
+	INVLPG	(AX)
+	RET
+
 // func store(to uint64, from *frame, first, words uint64) bool
 TEXT ·store(SB),NOSPLIT,$0-33
 	MOVQ	to+0(FP), DI

@@ -86,6 +86,22 @@ func (v *vcpu) forget() {
 	v.pcids.forget()
 }
 
+// forgetNow is forget in an exit that the loop does, where the guest's page tables are loaded.
+//
+//go:nosplit
+func (v *vcpu) forgetNow() {
+	v.pcids.forget()
+	loadRoot(v.ctx.cr3 | v.pcids.load(v.ctx.cr3))
+}
+
+// forgetPageNow is forgetNow of one page. INVLPG is for the PCID that is loaded.
+//
+//go:nosplit
+func (v *vcpu) forgetPageNow(va uint64) {
+	v.pcids.forget()
+	invalidate(va)
+}
+
 // prepare makes the CPU's PCIDs and its isolated root the vcpu's, for an entry.
 //
 //go:nosplit

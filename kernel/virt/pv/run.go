@@ -58,10 +58,14 @@ func (v *vcpu) loop(away bool) stop {
 		if c.isolated != 0 && c.vec == virt.VectorPF && v.outdated() {
 			goto again
 		}
-		if v.pass() {
-			if !v.gate.info.Load().Due() || v.upcall() {
-				goto again
-			}
+		did := c.fast
+		if did != fastRefused && did != fastLook {
+			did = v.short()
+		}
+		switch {
+		case did >= fastReturn:
+			goto again
+		case did == fastLook:
 			c.running = 0
 			interruptsOn()
 			return stopKick
@@ -93,7 +97,7 @@ func (v *vcpu) before(cpu uint64) {
 	if atomic.LoadUint32(&c.flush) != 0 && atomic.SwapUint32(&c.flush, 0) != 0 {
 		v.forget()
 	}
-	c.regs.RFLAGS = c.regs.RFLAGS&flagsUser | virt.FlagIF | 2
+	c.regs.RFLAGS = entered(c.regs.RFLAGS)
 	if v.m.features.TSCAux {
 		setTSCAux(v.sys[virt.TSCAux])
 	}
@@ -190,3 +194,8 @@ func (v *vcpu) notify() {
 		v.cfg.Notify(atomic.LoadUint64(&v.ctx.cpu))
 	}
 }
+
+// owes tells whether package pvmmu has left something of this exit's to settle.
+//
+//go:nosplit
+func (v *vcpu) owes() bool { return v.gate.MMU != nil && v.gate.MMU.Owes() }

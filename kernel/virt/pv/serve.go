@@ -8,6 +8,12 @@ import (
 // What a 64-bit guest's kernel asks of its own vcpu, and the loop answers: like the rest of a
 // Gate, by the same rules as packages pvcpu and hypercall, which do what doesn't fit here.
 
+// fastCalls are the numbers, a bit each, of those that hypercall may do: with another the entry code
+// does not ask.
+const fastCalls = 1<<xenabi.HypercallMMUUpdate | 1<<xenabi.HypercallStackSwitch | 1<<xenabi.HypercallUpdateVAMapping |
+	1<<xenabi.HypercallXenVersion | 1<<xenabi.HypercallIret | 1<<xenabi.HypercallSetSegmentBase | 1<<xenabi.HypercallSchedOp |
+	1<<xenabi.HypercallVCPUOp | 1<<xenabi.HypercallSetTimerOp
+
 // hypercall does those that change no more than a register, and iret.
 //
 //go:nosplit
@@ -31,6 +37,26 @@ func (v *vcpu) hypercall() bool {
 		case SegbaseGSKernel:
 			c.gsBase = r.RSI
 		default:
+			return false
+		}
+	case xenabi.HypercallMMUUpdate:
+		if !v.mmuUpdate() {
+			return false
+		}
+	case xenabi.HypercallUpdateVAMapping:
+		if !v.updateVA() {
+			return false
+		}
+	case xenabi.HypercallVCPUOp:
+		if !v.vcpuOp() {
+			return false
+		}
+	case xenabi.HypercallSetTimerOp:
+		if !v.setTimer(r.RDI) {
+			return false
+		}
+	case xenabi.HypercallSchedOp:
+		if uint32(r.RDI) != xenabi.SchedOpYield || waiting() {
 			return false
 		}
 	case v.cfg.Constant.Number:
@@ -76,7 +102,7 @@ func (v *vcpu) emulate() bool {
 	g, c := &v.gate, v.ctx
 	r := &c.regs
 	var f frame
-	if c.cs != SelCode64 || r.RFLAGS&virt.FlagTF != 0 || g.info.Load() == nil || !guestRange(r.RIP, 8) || !load(&f, r.RIP, 1) {
+	if c.cs != SelCode64 || r.RFLAGS&virt.FlagTF != 0 || g.Info.Load() == nil || !guestRange(r.RIP, 8) || !load(&f, r.RIP, 1) {
 		return false
 	}
 	n := uint64(2)
@@ -88,8 +114,8 @@ func (v *vcpu) emulate() bool {
 		n = 7
 	case c.err != 0:
 		return false
-	case code&0xffff == opRDTSC && v.rdtsc && g.tsc != nil && (!g.UserMode || v.sys[virt.CR4]&cr4TSD == 0):
-		setPair(r, g.tsc.Read(now()))
+	case code&0xffff == opRDTSC && v.rdtsc && g.TSC != nil && (!g.UserMode || v.sys[virt.CR4]&cr4TSD == 0):
+		setPair(r, g.TSC.Read(now()))
 	case code&0xffff == opRDMSR && !g.UserMode:
 		switch uint32(r.RCX) {
 		case MSRFSBase:

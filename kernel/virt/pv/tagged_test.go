@@ -169,6 +169,15 @@ func (m *taggedMachine) enter(c *context) {
 			}
 		}
 		m.inGuest(v)
+		for c.fast = 0; !m.hostView && !m.isolate && m.r.IntN(3) != 0; {
+			if c.fast = m.fastExit(v); c.fast < fastReturn {
+				break
+			}
+			m.inGuest(v)
+		}
+		if c.fast >= fastReturn {
+			c.fast = 0
+		}
 		if c.isolated != 0 {
 			m.load3(p, p.open)
 		}
@@ -214,3 +223,34 @@ func (m *taggedMachine) inGuest(v *taggedVCPU) {
 		}
 	}
 }
+
+// fastExit is what the entry code does with an exit; before, the exit may be a hypercall that changes
+// an entry and has the loop forget its page, or all.
+func (m *taggedMachine) fastExit(v *taggedVCPU) uint64 {
+	if slot := m.r.IntN(slots); m.r.IntN(3) == 0 {
+		m.put(int([]mm.MFN{v.g.Root, v.g.UserRoot}[m.r.IntN(2)]), slot, slot == stackSlot || m.r.IntN(3) != 0)
+		if m.r.IntN(2) == 0 {
+			v.forgetPageNow(uint64(slot) << 39)
+			at := m.tick()
+			v.promised[0][slot], v.promised[1][slot] = at, at
+		} else {
+			v.forgetNow()
+			m.told(v, m.tick(), 0, 1)
+		}
+	}
+	did := fastExit(v.vcpu)
+	if p := m.here(); did >= fastReturn {
+		m.fast++
+		if p.cr3 != v.ctx.cr3 {
+			m.load3(p, v.ctx.cr3|v.ctx.keep)
+		}
+	}
+	return did
+}
+
+func (m *taggedMachine) invalidate(va uint64) {
+	p := m.here()
+	delete(p.tlb, tagKey{p.cr3 & pcidMask, va >> 39})
+}
+
+func (m *taggedMachine) waiting() bool { return true }

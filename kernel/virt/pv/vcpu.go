@@ -2,7 +2,6 @@ package pv
 
 import (
 	"fmt"
-	"sync/atomic"
 
 	"nidus/kernel/virt"
 	"nidus/mm"
@@ -34,10 +33,9 @@ type VCPU interface {
 	// FlushPage makes the vcpu forget one page before it runs on. Its own goroutine calls
 	// it.
 	FlushPage(va uint64)
-	// SetGate makes the loop enter and leave a 64-bit guest's kernel by g, with assist, the
-	// domain's vm_assist, where it can: see Gate. info says where the vcpu's vcpu_info is;
-	// while that is nil, Go does it. tsc is what RDTSC reads where that is emulated.
-	SetGate(g *Gate, assist *atomic.Uint64, info *atomic.Pointer[Info], tsc *virt.EmulatedTSC)
+	// SetGuest makes the loop do for a 64-bit guest what it can: enter and leave its kernel, and the
+	// short hypercalls. What of Guest is nil, it leaves to Go.
+	SetGuest(Guest)
 	// LearnCPUID tells what CPUID answers to EAX and ECX, until CR4 or XCR0 are Set again.
 	LearnCPUID(eax, ecx, a, b, c, d uint32)
 	// Upcall calls a 64-bit guest's event callback, if that is no more than the frame on its
@@ -71,7 +69,7 @@ type vcpu struct {
 	prepares bool
 	pcids    pcids
 
-	gate   gate
+	gate   Guest
 	leaves [numLeaves]cpuidLeaf // those that were asked for
 
 	rdtsc      bool                    // it exits
@@ -111,6 +109,10 @@ func (m *Machine) newVCPU(cfg virt.Config) (*vcpu, error) {
 	}
 	v.pcids.on = m.cfg.PCID
 	v.prepares = m.cfg.PCID || m.cfg.Isolate
+	if area.Narrow || m.cfg.HostView || m.cfg.Isolate || c.fsgsbase == 0 {
+		c.slow = 1
+	}
+	c.vcpu = address(v)
 	var s virt.State
 	s.Reset()
 	if err := v.SetFPU(nil); err != nil {

@@ -75,7 +75,9 @@ func openExt4(d disk) (System, error) {
 	if e.inode < 128 || e.inode > e.block || e.inode&(e.inode-1) != 0 || e.perGroup == 0 || e.wide && (e.desc < 64 || e.desc > 1024) {
 		return nil, damaged("inodes of %d bytes, %d in a group, and descriptors of %d", e.inode, e.perGroup, e.desc)
 	}
-	e.descs = (int64(le.Uint32(b[0x14:])) + 1) * e.block
+	// They follow the superblock's block. s_first_data_block is not that one's number with
+	// bigalloc: there it is 0 with blocks of 1 KiB, too.
+	e.descs = (extSuper/e.block + 1) * e.block
 	e.writable(b)
 	return e, nil
 }

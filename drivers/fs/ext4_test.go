@@ -63,6 +63,7 @@ func TestExtFixed(t *testing.T) {
 	}{
 		{[]string{"-O", "quota"}, "quota"},
 		{[]string{"-O", "bigalloc", "-b", "4096", "-C", "16384"}, "bigalloc"},
+		{[]string{"-O", "bigalloc", "-b", "1024", "-C", "16384"}, "bigalloc"},
 		{[]string{"-O", "sparse_super2"}, "not known"},
 		{[]string{"-O", "project,quota"}, "quota"},
 		{[]string{"-O", "verity"}, "verity"},

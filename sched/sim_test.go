@@ -2,6 +2,7 @@ package sched
 
 import (
 	"math/bits"
+	"slices"
 	"testing"
 )
 
@@ -194,6 +195,10 @@ func (m *sim) invariants() {
 	s := m.s
 	for l := range nlevel {
 		m.subtree(s.root[l], none, uint8(l))
+	}
+	waiting := slices.ContainsFunc(s.threads[:], func(t thread) bool { return t.where == queued })
+	if s.Waiting() != waiting {
+		m.t.Fatalf("%d: a thread waits: %v", m.now, waiting)
 	}
 	settled := true
 	for i := range m.ncpu {

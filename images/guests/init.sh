@@ -54,6 +54,11 @@ grants) # share pages with another guest
 serve) bench serve 5001 ;; # be measured
 tcp) # measure TCP: address and port, whose they are, MiB
 	bench tcp $(echo $peer | tr , ' ') ;;
+loopback) # measure TCP with oneself
+	ip link set lo up
+	bench serve 5001 >/served &
+	until grep -q SERVES /served; do sleep 1; done
+	bench tcp $(echo $peer | tr , ' ') ;;
 disk) # measure /dev/xvda
 	for m in /lib/disk/*.ko; do insmod $m; done
 	until [ -b /dev/xvda ]; do sleep 1; done

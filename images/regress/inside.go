@@ -197,3 +197,19 @@ func underLoad(t *T) ([]Figure, error) {
 		{Name: "  worst wake-up", Unit: "us", Median: n[7] / us, Samples: int(n[4])},
 	}, nil
 }
+
+// loopbackSpeed measures the TCP of the kernel and the program of netSpeed's guests without a
+// hypervisor or a device: what is left of a guest's throughput if both cost nothing.
+func loopbackSpeed(t *T) ([]Figure, error) {
+	for _, p := range []string{builder.Vmlinuz, builder.Initrd} {
+		if err := t.part(p, ""); err != nil {
+			return nil, err
+		}
+	}
+	h, err := t.start(Boot{NoPrompt: true}, append(QEMUArgs(1, 256), "-serial", "stdio", "-monitor", "none", "-kernel", builder.Vmlinuz, "-initrd", builder.Initrd,
+		"-append", fmt.Sprintf("console=ttyS0 loglevel=4 panic=1 test=loopback peer=127.0.0.1:%s,itself,%d", speedPort, speedMiB)))
+	if err != nil {
+		return nil, err
+	}
+	return readBench(h)
+}

@@ -408,6 +408,7 @@ bases:
 	MOVQ	context_hostSP(DI), AX
 	MOVQ	AX, 24(SP)
 	MOVUPS	X15, 32(SP)
+	SCRUBBED
 	CALL	·fastExit(SB)
 	MOVQ	16(SP), DI
 	MOVQ	24(SP), AX
@@ -633,21 +634,7 @@ slowfs:
 	WRMSR_AX(MSR_FS)
 back:
 	MOVQ	context_hostSP(DI), SP
-	// nothing of the guest's stays in a register, for speculation
-	XORL	AX, AX
-	XORL	BX, BX
-	XORL	CX, CX
-	XORL	DX, DX
-	XORL	SI, SI
-	XORL	DI, DI
-	XORL	R8, R8
-	XORL	R9, R9
-	XORL	R10, R10
-	XORL	R11, R11
-	XORL	R12, R12
-	XORL	R13, R13
-	XORL	R15, R15
-	XORL	BP, BP
+	SCRUBBED
 	RET
 
 // func entries() (trap, fault, iret, syscall, syscall32, flush uint64)

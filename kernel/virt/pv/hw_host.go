@@ -5,6 +5,7 @@ package pv
 import (
 	"nidus/kernel/virt"
 	"nidus/kernel/virt/spec"
+	"nidus/mm"
 )
 
 // processor stands in for the hardware in the host's tests.
@@ -149,6 +150,13 @@ func isolatedRoot(open uint64) (*[512]uint64, uint64) { return simulated.isolate
 
 //go:nosplit
 func root(cr3 uint64) *[512]uint64 { return simulated.root(cr3 & cr3Frame) }
+
+// quickEntry may grow the stack here: what a fuzzer adds to functions takes more of it than is left.
+//
+//go:noinline
+func (v *vcpu) quickEntry(m mm.MFN, i int, val uint64, keep bool) bool {
+	return v.gate.MMU.Quick((*mm.Table)(root(uint64(m)<<mm.PageShift)), m, i, val, keep)
+}
 
 func syncFPU(*vcpu) {}
 

@@ -9,6 +9,7 @@ import (
 	"nidus/kernel/cpu"
 	"nidus/kernel/virt"
 	"nidus/kernel/virt/spec"
+	"nidus/mm"
 )
 
 // MSRs of SYSCALL (APM vol. 2, 6.1) and SYSENTER.
@@ -77,6 +78,13 @@ func isolatedRoot(open uint64) (*[512]uint64, uint64) {
 //go:nosplit
 func root(cr3 uint64) *[512]uint64 {
 	return rootAt(baremetal.Pointer(baremetal.DirectMap + cr3&cr3Frame))
+}
+
+// quickEntry is pvmmu.VCPU.Quick for entry i of the L1 table in frame m.
+//
+//go:nosplit
+func (v *vcpu) quickEntry(m mm.MFN, i int, val uint64, keep bool) bool {
+	return v.gate.MMU.Quick((*mm.Table)(root(uint64(m)<<mm.PageShift)), m, i, val, keep)
 }
 
 // policy is what this host does against attacks by speculation.

@@ -50,3 +50,21 @@
 	MOVQ	R_13(DI), R13; \
 	MOVQ	R_14(DI), R14; \
 	MOVQ	R_15(DI), R15
+
+// SCRUBBED leaves nothing of the guest's in a general register, for speculation, but for R14, which
+// becomes g.
+#define SCRUBBED \
+	XORL	AX, AX; \
+	XORL	BX, BX; \
+	XORL	CX, CX; \
+	XORL	DX, DX; \
+	XORL	SI, SI; \
+	XORL	DI, DI; \
+	XORL	R8, R8; \
+	XORL	R9, R9; \
+	XORL	R10, R10; \
+	XORL	R11, R11; \
+	XORL	R12, R12; \
+	XORL	R13, R13; \
+	XORL	R15, R15; \
+	XORL	BP, BP

@@ -56,11 +56,6 @@ func (v *vcpu) quick(ptr, val uint64) bool {
 	return v.quickEntry(m, int(ptr&mm.PageMask)>>3, val, kind == updatePreserveAD)
 }
 
-//go:nosplit
-func (v *vcpu) quickEntry(m mm.MFN, i int, val uint64, keep bool) bool {
-	return v.gate.MMU.Quick((*mm.Table)(root(uint64(m)<<mm.PageShift)), m, i, val, keep)
-}
-
 // updateVA is update_va_mapping, with a flush of this vcpu's only.
 //
 //go:nosplit

@@ -60,6 +60,8 @@ func swap(t *mm.Table, i int, o, n entry) bool {
 // address. RAM has one memory type for all who map it, the hypervisor's: two at once would
 // show a guest what was in memory before it was cleared. A 64-bit guest's kernel runs in
 // ring 3, so all it maps is user's.
+//
+//go:nosplit
 func (d *Domain) adjustL1(e entry) (entry, error) {
 	switch {
 	case d.leaks(e):

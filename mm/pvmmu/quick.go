@@ -23,15 +23,10 @@ type owed struct {
 //
 //go:nosplit
 func (v *VCPU) Quick(t *mm.Table, m mm.MFN, i int, val uint64, keep bool) bool {
-	d, n := v.d, entry(val)
+	d := v.d
 	f := d.types.at(m)
-	if f == nil || d.pae || v.Owes() || d.leaks(n) || n.is(present) && n.is(caching) {
-		return false
-	}
-	if n.is(present) {
-		n = n&^global | user
-	}
-	if !f.borrow(L1) {
+	n, err := d.adjustL1(entry(val))
+	if f == nil || d.pae || v.Owes() || err != nil || !f.borrow(L1) {
 		return false
 	}
 	done := d.own(m) && v.quickL1(t, i, n, keep)

@@ -215,12 +215,7 @@ gsbase:
 	MOVQ	AX, context_gsBase(DI)
 bases:
 	MOVQ	$0, GS_RISKY(GS)
-	MOVQ	GS_ENTRY(GS), SP
-	PUSHQ	context_ss(DI)
-	PUSHQ	RSP(DI)
-	PUSHQ	RFLAGS(DI)
-	PUSHQ	context_cs(DI)
-	PUSHQ	RIP(DI)
+	FRAMED
 	CMPQ	context_fsgsbase(DI), $0
 	JEQ	slowbases
 	MOVQ	context_fsBase(DI), AX
@@ -392,12 +387,7 @@ try:
 	JEQ	bases
 	CLAC
 bases:
-	RDFSBASE_AX
-	MOVQ	AX, context_fsBase(DI)
-	SWAPGS
-	RDGSBASE_AX
-	SWAPGS
-	MOVQ	AX, context_gsBase(DI)
+	BASED
 	MOVQ	context_hostFS(DI), AX
 	WRFSBASE_AX
 	MOVQ	GS_ENTRY(GS), SP
@@ -431,12 +421,7 @@ viewed:
 	MOVQ	context_gsBase(DI), AX
 	CMPQ	BX, $const_fastSysret
 	JEQ	sysret
-	MOVQ	GS_ENTRY(GS), SP
-	PUSHQ	context_ss(DI)
-	PUSHQ	RSP(DI)
-	PUSHQ	RFLAGS(DI)
-	PUSHQ	context_cs(DI)
-	PUSHQ	RIP(DI)
+	FRAMED
 	SWAPGS
 	WRGSBASE_AX
 	MOVQ	RCX(DI), CX
@@ -470,12 +455,7 @@ TEXT leave<>(SB),NOSPLIT|NOFRAME,$0
 	// bases before selectors: loading one may change the other
 	CMPQ	context_fsgsbase(DI), $0
 	JEQ	slow
-	RDFSBASE_AX
-	MOVQ	AX, context_fsBase(DI)
-	SWAPGS
-	RDGSBASE_AX
-	SWAPGS
-	MOVQ	AX, context_gsBase(DI)
+	BASED
 	JMP	selectors<>(SB)
 slow:
 	RDMSR_AX(MSR_FS)

@@ -176,7 +176,7 @@ func (v *vcpu) Upcall() bool {
 func (v *vcpu) pageFault() bool {
 	g, c := &v.gate, v.ctx
 	t, i := &g.Traps[virt.VectorPF], g.Info.Load()
-	if c.err&faultUser == 0 || !g.UserMode && c.err&(faultPresent|faultWrite) == faultPresent|faultWrite || i == nil {
+	if c.err&faultUser == 0 || !g.UserMode && c.err&(faultPresent|faultWrite) == faultPresent|faultWrite {
 		return false
 	}
 	code := c.err
@@ -265,7 +265,7 @@ func (v *vcpu) iret() bool {
 	var f frame
 	g, c := &v.gate, v.ctx
 	r, i := &c.regs, g.Info.Load()
-	if g.NMIMasked || i == nil || !guestRange(r.RSP, uint64(len(f))*8) || !load(&f, r.RSP, uint64(len(f))) {
+	if g.NMIMasked || !guestRange(r.RSP, uint64(len(f))*8) || !load(&f, r.RSP, uint64(len(f))) {
 		return false
 	}
 	flags, cs, ss := f[6], f[5]&0xffff, f[8]&0xffff

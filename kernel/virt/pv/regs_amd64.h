@@ -51,6 +51,24 @@
 	MOVQ	R_14(DI), R14; \
 	MOVQ	R_15(DI), R15
 
+// BASED notes the guest's segment bases, of which that of GS is in KERNEL_GS_BASE; it clobbers AX.
+#define BASED \
+	RDFSBASE_AX; \
+	MOVQ	AX, context_fsBase(DI); \
+	SWAPGS; \
+	RDGSBASE_AX; \
+	SWAPGS; \
+	MOVQ	AX, context_gsBase(DI)
+
+// FRAMED puts what IRETQ takes on the entry stack.
+#define FRAMED \
+	MOVQ	GS_ENTRY(GS), SP; \
+	PUSHQ	context_ss(DI); \
+	PUSHQ	RSP(DI); \
+	PUSHQ	RFLAGS(DI); \
+	PUSHQ	context_cs(DI); \
+	PUSHQ	RIP(DI)
+
 // SCRUBBED leaves nothing of the guest's in a general register, for speculation, but for R14, which
 // becomes g.
 #define SCRUBBED \

@@ -102,7 +102,7 @@ func (v *vcpu) emulate() bool {
 	g, c := &v.gate, v.ctx
 	r := &c.regs
 	var f frame
-	if c.cs != SelCode64 || r.RFLAGS&virt.FlagTF != 0 || g.Info.Load() == nil || !guestRange(r.RIP, 8) || !load(&f, r.RIP, 1) {
+	if c.cs != SelCode64 || r.RFLAGS&virt.FlagTF != 0 || !guestRange(r.RIP, 8) || !load(&f, r.RIP, 1) {
 		return false
 	}
 	n := uint64(2)

@@ -185,10 +185,7 @@ func DefaultOptions() *Options {
 // ParseOptions reads a command line. It never fails: see Unknown and Problems.
 func ParseOptions(line string) *Options {
 	o := DefaultOptions()
-	if i := strings.Index(" "+line+" ", " -- "); i >= 0 {
-		o.Dom0 = strings.TrimSpace(line[min(i+2, len(line)):])
-		line = line[:max(i-1, 0)]
-	}
+	line, o.Dom0 = cutDom0(line)
 	for i, w := range SplitWords(line) {
 		if i == 0 && isImagePath(w) {
 			continue
@@ -196,6 +193,16 @@ func ParseOptions(line string) *Options {
 		o.word(w)
 	}
 	return o
+}
+
+// cutDom0 separates the image's options from what stands behind " -- ", for dom0.
+// A quote doesn't hide the two dashes.
+func cutDom0(line string) (own, dom0 string) {
+	i := strings.Index(" "+line+" ", " -- ")
+	if i < 0 {
+		return line, ""
+	}
+	return line[:max(i-1, 0)], strings.TrimSpace(line[min(i+2, len(line)):])
 }
 
 // word reads one option.

@@ -124,7 +124,7 @@ func dump(t *testing.T) []byte {
 	if err := b.kernel("./kernel", filepath.Join(dir, "overlay"), elf); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("go", "tool", "objdump", "-s", `^(nidus/(kernel/(baremetal|boot|cpu|trace|virt|virt/spec|virt/svm|virt/vmx|virt/pv)|mm(/pvmmu)?|sched|drivers/ioapic)|sync/atomic|math/bits|encoding/binary)\.`, elf).Output()
+	out, err := exec.Command("go", "tool", "objdump", "-s", `^(nidus/(kernel/(baremetal|boot|cpu|evtchn|trace|virt|virt/spec|virt/svm|virt/vmx|virt/pv)|mm(/pvmmu)?|sched|drivers/ioapic)|sync/atomic|math/bits|encoding/binary)\.`, elf).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

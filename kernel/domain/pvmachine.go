@@ -41,6 +41,7 @@ func (v *VCPU) newPVCPU() {
 	})
 	m.hv.SetGuest(pv.Guest{
 		ID: uint64(v.ID), Gate: &v.PV.Gate, Assist: &d.PV.Assist, Info: &m.info, TSC: &d.emulated, Timer: &v.timers.Timer, MMU: v.MMU,
+		Events: d.Events,
 	})
 	v.InfoMoved()
 }

@@ -114,6 +114,8 @@ func (d *Domain) raise(n uint32, p *port) signal {
 
 // bit2L returns the place of port n's bit in an array of bits. Words are little
 // endian, so 4 bytes at a time do for both widths.
+//
+//go:nosplit
 func bit2L(array int, n uint32) (off int, bit uint32) {
 	return array + int(n/32)*4, 1 << (n % 32)
 }
@@ -123,21 +125,34 @@ func (d *Domain) raise2L(n uint32, p *port) signal {
 	if int(n) >= l.NrEvtchn { // the guest became a 32-bit one
 		return signal{}
 	}
-	off, bit := bit2L(l.EvtchnPending, n)
-	if d.cfg.SharedInfo.Or32(off, bit)&bit != 0 {
+	fresh, vcpu := d.pend2L(l, n, p)
+	if !fresh {
 		return signal{} // whoever made it pending told the vcpu
 	}
-	s := signal{d: d, port: n}
-	if off, bit := bit2L(l.EvtchnMask, n); d.cfg.SharedInfo.Load32(off)&bit == 0 {
-		s.vcpu = d.select2L(l, n, p)
+	return signal{d: d, port: n, vcpu: vcpu}
+}
+
+// pend2L sets port n's bit, and its vcpu's if the port isn't masked. It tells whether the first was clear, and
+// returns 1 + the vcpu if that must be notified, or 0.
+//
+//go:nosplit
+func (d *Domain) pend2L(l *xenabi.SharedInfo, n uint32, p *port) (fresh bool, vcpu int32) {
+	off, bit := bit2L(l.EvtchnPending, n)
+	if d.cfg.SharedInfo.Or32(off, bit)&bit != 0 {
+		return false, 0
 	}
-	return s
+	if off, bit := bit2L(l.EvtchnMask, n); d.cfg.SharedInfo.Load32(off)&bit == 0 {
+		vcpu = d.select2L(l, n, p)
+	}
+	return true, vcpu
 }
 
 // select2L sets port n's bit in the selector of its vcpu, and returns 1 + the
 // vcpu if that must be notified, or 0.
+//
+//go:nosplit
 func (d *Domain) select2L(l *xenabi.SharedInfo, n uint32, p *port) int32 {
-	vi := d.vcpus[p.vcpu].info.Load()
+	vi := d.info(p.vcpu)
 	if vi == nil {
 		return 0
 	}

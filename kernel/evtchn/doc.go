@@ -13,7 +13,8 @@
 // vcpu, then priority). Hub.mu is innermost. Sending takes the lock of its own
 // port, lets it go and takes the peer's, so it never waits for a domain. No lock
 // is held while a Notifier or a local callback runs: either may come once more
-// just after its port was closed.
+// just after its port was closed. Code without a goroutine tries for the locks of ports and queues only, and waits
+// for none (Quick).
 //
 // # Errors
 //

@@ -37,7 +37,7 @@ type chunk [chunkPorts]port
 
 // port is one end of an event channel.
 type port struct {
-	mu       sync.Mutex
+	mu       lock
 	status   uint8 // xenabi.EvtchnStat*
 	virq     uint8
 	priority uint8
@@ -51,7 +51,9 @@ type port struct {
 	peerPort uint32
 	peer     *Domain
 	fn       func()
-	queue    *queue // FIFO: where it was linked last
+	// queue is the number of the FIFO queue where it was linked last, from 1 on: without a goroutine, no
+	// pointer is stored.
+	queue int
 }
 
 // ID returns the domain's number.
@@ -65,11 +67,14 @@ func (d *Domain) PortsInUse() int {
 }
 
 // lookup returns port n, whatever its status, or nil if there was never one.
+//
+//go:nosplit
 func (d *Domain) lookup(n uint32) *port {
-	if n == 0 || n > d.cfg.MaxPorts {
+	i := int(n / chunkPorts)
+	if n == 0 || n > d.cfg.MaxPorts || i >= len(d.chunks) {
 		return nil
 	}
-	c := d.chunks[n/chunkPorts].Load()
+	c := d.chunks[i].Load()
 	if c == nil {
 		return nil
 	}
@@ -126,6 +131,16 @@ func (d *Domain) release(n uint32, p *port) {
 	d.clearPending(n)
 	d.used[n/64] &^= 1 << (n % 64)
 	d.inUse--
+}
+
+// info returns where a port's vcpu has its vcpu_info, or nil.
+//
+//go:nosplit
+func (d *Domain) info(vcpu int32) *vcpuInfo {
+	if i := int(vcpu); i >= 0 && i < len(d.vcpus) {
+		return d.vcpus[i].info.Load()
+	}
+	return nil
 }
 
 // lockPair locks two ports in the order that everybody uses.

@@ -1,7 +1,6 @@
 package evtchn
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"nidus/kernel/xenabi"
@@ -43,12 +42,14 @@ type controlBlock struct {
 }
 
 type queue struct {
-	mu    sync.Mutex
-	index int    // vcpu, then priority: the order of locks
+	mu    lock
+	index int    // from 1 on, vcpu, then priority: the order of locks
 	tail  uint32 // the port linked last, or 0
 }
 
 // word returns the place of port n's event word.
+//
+//go:nosplit
 func (f *fifo) word(n uint32) (pg mm.Page, off int, ok bool) {
 	i := n / fifoWordsPerPage
 	if i >= fifoMaxPages {
@@ -59,6 +60,30 @@ func (f *fifo) word(n uint32) (pg mm.Page, off int, ok bool) {
 		return mm.Page{}, 0, false
 	}
 	return *p, int(n%fifoWordsPerPage) * 4, true
+}
+
+// block returns a vcpu's control block, or nil.
+//
+//go:nosplit
+func (f *fifo) block(vcpu int32) *controlBlock {
+	if i := int(vcpu); i >= 0 && i < len(f.blocks) {
+		return f.blocks[i].Load()
+	}
+	return nil
+}
+
+// queue returns the queue of that index, or nil for 0.
+//
+//go:nosplit
+func (f *fifo) queue(index int) *queue {
+	if index <= 0 {
+		return nil
+	}
+	cb := f.block(int32((index - 1) / fifoQueues))
+	if cb == nil {
+		return nil
+	}
+	return &cb.queues[(index-1)%fifoQueues&(fifoQueues-1)]
 }
 
 // InitControl registers vcpu's control block at offset off of guest frame g; the
@@ -92,7 +117,7 @@ func (d *Domain) initControl(v uint32, g mm.GFN, off uint32) ([]signal, error) {
 	}
 	cb := &controlBlock{page: pg, off: int(off)}
 	for i := range cb.queues {
-		cb.queues[i].index = int(v)*fifoQueues + i
+		cb.queues[i].index = 1 + int(v)*fifoQueues + i
 	}
 	var zero [xenabi.FIFOControlSize]byte
 	pg.Write(cb.off, zero[:])
@@ -212,7 +237,7 @@ func (d *Domain) dropFIFO() {
 	}
 	d.fifo.Store(nil)
 	// Who still uses f holds a port's lock: each has been free once after this.
-	d.eachPort(func(_ uint32, p *port) { p.queue = nil })
+	d.eachPort(func(_ uint32, p *port) { p.queue = 0 })
 	for _, g := range f.pinned {
 		d.cfg.Memory.Unpin(g)
 	}
@@ -263,24 +288,31 @@ func (d *Domain) unmaskFIFO(f *fifo, n uint32, p *port) signal {
 // queueFIFO puts port n at the end of its list, and returns 1 + the vcpu if that
 // must be notified, or 0; p.mu is held.
 func (d *Domain) queueFIFO(f *fifo, n uint32, p *port, pg mm.Page, off int) int32 {
-	cb := f.blocks[p.vcpu].Load()
+	cb := f.block(p.vcpu)
 	if cb == nil {
 		p.latent = true // until the vcpu has a control block
 		return 0
 	}
-	q := &cb.queues[p.priority]
-	old := p.queue
+	q, old := &cb.queues[p.priority], f.queue(p.queue)
 	lockQueues(old, q)
-	newHead := f.link(cb, q, n, p, pg, off)
+	newHead := f.link(cb, q, old, n, p, pg, off)
 	unlockQueues(old, q)
 	if !newHead {
 		return 0
 	}
-	ready := uint32(1) << p.priority
+	return d.announce(cb, p)
+}
+
+// announce tells the port's vcpu that its list has a new head, and returns 1 + the vcpu if that must be
+// notified, or 0.
+//
+//go:nosplit
+func (d *Domain) announce(cb *controlBlock, p *port) int32 {
+	ready := uint32(1) << (p.priority & (fifoQueues - 1))
 	if cb.page.Or32(cb.off+xenabi.FIFOControlReady, ready)&ready != 0 {
 		return 0
 	}
-	if vi := d.vcpus[p.vcpu].info.Load(); vi != nil && vi.markPending() {
+	if vi := d.info(p.vcpu); vi != nil && vi.markPending() {
 		return p.vcpu + 1
 	}
 	return 0
@@ -288,21 +320,23 @@ func (d *Domain) queueFIFO(f *fifo, n uint32, p *port, pg mm.Page, off int) int3
 
 // link puts port n at the end of q and tells whether it is the head now. The
 // locks of q and of the port's old queue are held.
-func (f *fifo) link(cb *controlBlock, q *queue, n uint32, p *port, pg mm.Page, off int) (head bool) {
+//
+//go:nosplit
+func (f *fifo) link(cb *controlBlock, q, old *queue, n uint32, p *port, pg mm.Page, off int) (head bool) {
 	if pg.Or32(off, fifoLinked)&fifoLinked != 0 {
 		return false
 	}
 	// The port may be the last one of its old queue, and of this one: the guest
 	// took it off since, so that queue is empty, and its word says nothing about
 	// that queue any more.
-	if p.queue != nil && p.queue.tail == n {
-		p.queue.tail = 0
+	if old != nil && old.tail == n {
+		old.tail = 0
 	}
 	linked := q.tail != 0 && f.setLink(q.tail, n)
 	if !linked {
 		cb.page.Store32(cb.off+xenabi.FIFOControlHead+int(p.priority)*4, n)
 	}
-	q.tail, p.queue = n, q
+	q.tail, p.queue = n, q.index
 	return !linked
 }
 
@@ -312,6 +346,8 @@ const linkTries = 32
 
 // setLink makes tail's word point to port n, and tells whether tail was still on
 // the list.
+//
+//go:nosplit
 func (f *fifo) setLink(tail, n uint32) bool {
 	pg, off, ok := f.word(tail)
 	if !ok {

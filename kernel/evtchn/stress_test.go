@@ -11,7 +11,7 @@ import (
 	"nidus/mm"
 )
 
-// TestConcurrent has four senders with one channel each, unmaskers, movers and
+// TestConcurrent has four senders with one channel each, a vcpu that sends to itself, unmaskers, movers and
 // domains that come and go, while every vcpu takes its events. Each sender
 // counts up before it sends; at the end every last count must have been seen,
 // or an event was lost.
@@ -28,8 +28,9 @@ func stress(t *testing.T, fifo bool) {
 	if fifo {
 		recv.useFIFO(1)
 	}
-	var count, seen [senders]atomic.Uint64
-	var far, near [senders]uint32
+	var count, seen [senders + 1]atomic.Uint64
+	var far [senders]uint32
+	var near [senders + 1]uint32 // the last is an IPI's
 	var from [senders]*guest
 	byPort := map[uint32]int{}
 	for i := range senders {
@@ -38,7 +39,11 @@ func stress(t *testing.T, fifo bool) {
 		near[i] = must(recv.d.BindInterdomain(from[i].d.ID(), far[i]))
 		byPort[near[i]] = i
 	}
+	const self = 1 // the vcpu with the IPI
+	near[senders] = must(recv.d.BindIPI(self))
+	byPort[near[senders]] = senders
 	var stop atomic.Bool
+	var quick atomic.Int64
 	var takers, senderGroup, noise sync.WaitGroup
 	for v := range testVCPUs {
 		takers.Go(func() {
@@ -69,24 +74,39 @@ func stress(t *testing.T, fifo bool) {
 			}
 		})
 	}
+	senderGroup.Go(func() {
+		for range sends {
+			count[senders].Add(1)
+			if done, poll := recv.d.Quick(near[senders], self); done {
+				quick.Add(1)
+				recv.NotifyVCPU(self)
+				if poll != 0 {
+					recv.d.WakePollers(poll)
+				}
+			} else if err := recv.d.Send(near[senders]); err != nil {
+				t.Error(err)
+			}
+			runtime.Gosched()
+		}
+	})
 	noise.Go(func() { // unmask races with sending
 		for n := 0; !stop.Load(); n++ {
-			recv.mask(near[n%senders])
-			recv.d.Unmask(near[n%senders])
+			recv.mask(near[n%len(near)])
+			recv.d.Unmask(near[n%len(near)])
 			runtime.Gosched()
 		}
 	})
 	if fifo { // with 2-level the test's guest could take a moved event late
 		noise.Go(func() {
 			for n := 0; !stop.Load(); n++ {
-				recv.d.SetPriority(near[n%senders], uint32(n%16))
+				recv.d.SetPriority(near[n%len(near)], uint32(n%16))
 				runtime.Gosched()
 			}
 		})
 	}
 	noise.Go(func() {
 		for n := 0; !stop.Load(); n++ {
-			recv.d.BindVCPU(near[n%senders], uint32(n/senders%testVCPUs))
+			recv.d.BindVCPU(near[n%len(near)], uint32(n/len(near)%testVCPUs))
 			runtime.Gosched()
 		}
 	})
@@ -114,7 +134,7 @@ func stress(t *testing.T, fifo bool) {
 	})
 	senderGroup.Wait()
 	done := func() bool {
-		for i := range senders {
+		for i := range seen {
 			if seen[i].Load() != sends {
 				return false
 			}
@@ -127,11 +147,16 @@ func stress(t *testing.T, fifo bool) {
 	stop.Store(true)
 	noise.Wait()
 	takers.Wait()
-	for i := range senders {
+	for i := range seen {
 		if n := seen[i].Load(); n != sends {
 			t.Errorf("channel %d: the taker saw %d of %d: an event is lost", i, n, sends)
 		}
-		from[i].d.Destroy()
+	}
+	for _, f := range from {
+		f.d.Destroy()
+	}
+	if n := quick.Load(); n < sends/10 {
+		t.Errorf("%d of %d were sent by Quick", n, sends)
 	}
 	recv.d.Destroy()
 	if recv.mem.pinned() != 0 || recv.d.PortsInUse() != 0 {

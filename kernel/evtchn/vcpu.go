@@ -112,6 +112,8 @@ func (d *Domain) VCPUInfo(v int) (pg mm.Page, off int, ok bool) {
 }
 
 // markPending sets evtchn_upcall_pending and tells whether it was clear.
+//
+//go:nosplit
 func (vi *vcpuInfo) markPending() bool {
 	return vi.page.Or32(vi.off+xenabi.VCPUEvtchnUpcallPending, 1)&0xff == 0
 }

@@ -36,6 +36,9 @@ func (b Bare) FastExit(vec, code, cr2 uint64) uint64 {
 	return fastExit(b.vcpu)
 }
 
+// Settle does what an exit left for Go.
+func (b Bare) Settle() { b.settle() }
+
 // FastCalls are the hypercalls that fastExit is asked for.
 const FastCalls = fastCalls
 

@@ -107,6 +107,10 @@ func TestFastCalls(t *testing.T) {
 			switch nr {
 			case xenabi.HypercallSchedOp:
 				r.RDI = xenabi.SchedOpYield
+			case xenabi.HypercallEventChannelOp:
+				s.addEvents(t)
+				s.memory.Words[kernelRoot][kernelStack] = sideID + 1
+				r.RDI, r.RSI = xenabi.EvtchnOpSend, kernelStack
 			case xenabi.HypercallVCPUOp:
 				r.RDI, r.RSI = xenabi.VCPUOpStopSingleshotTimer, sideID
 			case xenabi.HypercallSetTimerOp:

@@ -3,6 +3,7 @@ package pv
 import (
 	"sync/atomic"
 
+	"nidus/kernel/evtchn"
 	"nidus/kernel/virt"
 	"nidus/kernel/xenabi"
 	"nidus/mm"
@@ -109,6 +110,7 @@ type Guest struct {
 	TSC    *virt.EmulatedTSC     // what RDTSC reads where that is emulated
 	Timer  *virt.Timer           // the vcpu's one-shot timer
 	MMU    *pvmmu.VCPU           // what changes page tables
+	Events *evtchn.Domain        // the domain's event channels
 }
 
 // SetGuest implements VCPU.

@@ -176,7 +176,7 @@ func (m *Machine) Disable() {
 func (v *vcpu) Run(e *virt.Exit) {
 	v.finish(v.guest(), e)
 	if v.owes() {
-		v.gate.MMU.Settle()
+		v.settle()
 	}
 }
 

@@ -195,7 +195,18 @@ func (v *vcpu) notify() {
 	}
 }
 
-// owes tells whether package pvmmu has left something of this exit's to settle.
+// owes tells whether packages pvmmu and evtchn have left something of this exit's to settle.
 //
 //go:nosplit
-func (v *vcpu) owes() bool { return v.gate.MMU != nil && v.gate.MMU.Owes() }
+func (v *vcpu) owes() bool { return v.polled != 0 || v.gate.MMU != nil && v.gate.MMU.Owes() }
+
+// settle does what they left.
+func (v *vcpu) settle() {
+	if n := v.polled; n != 0 {
+		v.polled = 0
+		v.gate.Events.WakePollers(n)
+	}
+	if v.gate.MMU != nil {
+		v.gate.MMU.Settle()
+	}
+}

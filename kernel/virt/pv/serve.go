@@ -12,7 +12,7 @@ import (
 // does not ask.
 const fastCalls = 1<<xenabi.HypercallMMUUpdate | 1<<xenabi.HypercallStackSwitch | 1<<xenabi.HypercallUpdateVAMapping |
 	1<<xenabi.HypercallXenVersion | 1<<xenabi.HypercallIret | 1<<xenabi.HypercallSetSegmentBase | 1<<xenabi.HypercallSchedOp |
-	1<<xenabi.HypercallVCPUOp | 1<<xenabi.HypercallSetTimerOp
+	1<<xenabi.HypercallVCPUOp | 1<<xenabi.HypercallSetTimerOp | 1<<xenabi.HypercallEventChannelOp
 
 // hypercall does those that change no more than a register, and iret.
 //
@@ -53,6 +53,10 @@ func (v *vcpu) hypercall() bool {
 		}
 	case xenabi.HypercallSetTimerOp:
 		if !v.setTimer(r.RDI) {
+			return false
+		}
+	case xenabi.HypercallEventChannelOp:
+		if !v.eventOp() {
 			return false
 		}
 	case xenabi.HypercallSchedOp:

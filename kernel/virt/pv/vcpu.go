@@ -70,6 +70,7 @@ type vcpu struct {
 	pcids    pcids
 
 	gate   Guest
+	polled uint32               // an event was sent that others may poll for: see settle
 	leaves [numLeaves]cpuidLeaf // those that were asked for
 
 	rdtsc      bool                    // it exits

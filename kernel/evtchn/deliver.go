@@ -156,7 +156,11 @@ func (d *Domain) select2L(l *xenabi.SharedInfo, n uint32, p *port) int32 {
 	if vi == nil {
 		return 0
 	}
-	off, bit := bit2L(vi.off+l.VCPUEvtchnPendingSel, n/uint32(l.Width.Bits()))
+	word := n / 64 // by a constant: a division costs what all else here does
+	if l.Width != xenabi.Guest64 {
+		word = n / 32
+	}
+	off, bit := bit2L(vi.off+l.VCPUEvtchnPendingSel, word)
 	if vi.page.Or32(off, bit)&bit == 0 && vi.markPending() {
 		return p.vcpu + 1
 	}

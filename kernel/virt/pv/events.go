@@ -7,11 +7,13 @@ import "nidus/kernel/xenabi"
 //go:nosplit
 func (v *vcpu) eventOp() bool {
 	g, r := &v.gate, &v.ctx.regs
-	var f frame // struct evtchn_send: port, which is half a word
-	if g.Events == nil || r.RDI != xenabi.EvtchnOpSend || !guestRange(r.RSI, 8) || !load(&f, r.RSI, 1) {
+	if g.Events == nil || r.RDI != xenabi.EvtchnOpSend || !guestRange(r.RSI, 8) {
 		return false
 	}
-	done, polled := g.Events.Quick(uint32(f[0]), int32(g.ID))
-	v.polled = polled
-	return done
+	arg, ok := loadWord(r.RSI) // struct evtchn_send: port, which is half of it
+	if !ok {
+		return false
+	}
+	ok, v.polled = g.Events.Quick(uint32(arg), int32(g.ID))
+	return ok
 }

@@ -91,11 +91,12 @@ func (i *Info) Masked() bool { return i.Page.Load8(i.Off+xenabi.VCPUEvtchnUpcall
 //
 //go:nosplit
 func (i *Info) SetMasked(on bool) {
-	b := uint8(0)
+	const shift = xenabi.VCPUEvtchnUpcallMask * 8
 	if on {
-		b = 1
+		i.Page.Or32(i.Off, 1<<shift)
+	} else {
+		i.Page.And32(i.Off, ^uint32(0xff<<shift))
 	}
-	i.Page.Store8(i.Off+xenabi.VCPUEvtchnUpcallMask, b)
 }
 
 // cr2Offset is arch.cr2 in a 64-bit guest's vcpu_info (arch-x86/xen-x86_64.h).

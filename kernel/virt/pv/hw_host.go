@@ -110,6 +110,12 @@ func store(to uint64, from *frame, first, words uint64) bool {
 //go:nosplit
 func load(to *frame, from, words uint64) bool { return copyWords(from, to[:words], false) }
 
+//go:nosplit
+func loadWord(from uint64) (word uint64, ok bool) {
+	ok = simulated.access(from, &word, false)
+	return word, ok
+}
+
 func copyIn(to []byte, from uint64) bool  { return copyBytes(from, to, false) }
 func copyOut(to uint64, from []byte) bool { return copyBytes(to, from, true) }
 func rootLoaded() uint64                  { return simulated.rootLoaded() }

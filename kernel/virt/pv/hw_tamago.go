@@ -52,6 +52,9 @@ func store(to uint64, from *frame, first, words uint64) bool
 //go:noescape
 func load(to *frame, from, words uint64) bool
 
+// loadWord is load of one word.
+func loadWord(from uint64) (word uint64, ok bool)
+
 // copyIn and copyOut do the same for bytes.
 
 //go:noescape

@@ -84,19 +84,56 @@ TEXT ·rootLoaded(SB),NOSPLIT,$0-8
 	MOVQ	AX, ret+0(FP)
 	RET
 
-// copy moves CX bytes from SI to DI; AX is 1. After a fault faulted returns for it, with AX 0.
-// Interrupts are off.
-TEXT copy<>(SB),NOSPLIT|NOFRAME,$0
-	MOVQ	GS_CTX(GS), BX
-	MOVQ	SP, context_hostSP(BX)
-	MOVQ	GS_CR4(GS), DX
-	ANDQ	$(1<<21), DX	// CR4.SMAP
-	JEQ	begin
-	STAC
-begin:
+// RISK begins an access to guest memory, and OVER ends it: after a fault faulted returns for the function, with
+// AX 0. DX is CR4.SMAP. Interrupts are off, and the stack is as when the function was called.
+#define RISK \
+	MOVQ	GS_CTX(GS), BX; \
+	MOVQ	SP, context_hostSP(BX); \
+	MOVQ	GS_CR4(GS), DX; \
+	ANDQ	$(1<<21), DX; \
+	JEQ	begin; \
+	STAC; \
+begin: \
 	MOVQ	$2, GS_RISKY(GS)
-	SUBQ	$8, CX
-	JB	tail
+#define OVER \
+	MOVQ	$0, GS_RISKY(GS); \
+	TESTQ	DX, DX; \
+	JEQ	done; \
+	CLAC; \
+done:
+
+// func loadWord(from uint64) (word uint64, ok bool)
+TEXT ·loadWord(SB),NOSPLIT,$0-17
+	MOVQ	from+0(FP), SI
+	MOVB	$0, ok+16(FP)	// for faulted
+	RISK
+	MOVQ	(SI), AX
+	MOVQ	AX, word+8(FP)
+	MOVB	$1, ok+16(FP)
+	OVER
+	RET
+
+// copy moves CX bytes from SI to DI; AX is 1, or 0 after a fault.
+TEXT copy<>(SB),NOSPLIT|NOFRAME,$0
+	RISK
+	SUBQ	$32, CX
+	JB	words
+four:	// a round of a loop is a block of an emulator's
+	MOVQ	(SI), AX
+	MOVQ	8(SI), R8
+	MOVQ	16(SI), R9
+	MOVQ	24(SI), R10
+	MOVQ	AX, (DI)
+	MOVQ	R8, 8(DI)
+	MOVQ	R9, 16(DI)
+	MOVQ	R10, 24(DI)
+	ADDQ	$32, SI
+	ADDQ	$32, DI
+	SUBQ	$32, CX
+	JAE	four
+words:
+	ADDQ	$24, CX
+	JLT	tail
 word:
 	MOVQ	(SI), AX
 	MOVQ	AX, (DI)
@@ -115,11 +152,7 @@ byte:
 	SUBQ	$1, CX
 	JNE	byte
 copied:
-	MOVQ	$0, GS_RISKY(GS)
-	TESTQ	DX, DX
-	JEQ	done
-	CLAC
-done:
+	OVER
 	MOVQ	$1, AX
 	RET
 

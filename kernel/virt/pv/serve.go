@@ -105,12 +105,15 @@ const (
 func (v *vcpu) emulate() bool {
 	g, c := &v.gate, v.ctx
 	r := &c.regs
-	var f frame
-	if c.cs != SelCode64 || r.RFLAGS&virt.FlagTF != 0 || !guestRange(r.RIP, 8) || !load(&f, r.RIP, 1) {
+	if c.cs != SelCode64 || r.RFLAGS&virt.FlagTF != 0 || !guestRange(r.RIP, 8) {
+		return false
+	}
+	code, ok := loadWord(r.RIP)
+	if !ok {
 		return false
 	}
 	n := uint64(2)
-	switch code := f[0]; {
+	switch {
 	case c.vec == virt.VectorUD:
 		if code&(1<<56-1) != markedCPUID || !v.cpuid() {
 			return false

@@ -1,6 +1,8 @@
 package evtchn
 
 import (
+	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"nidus/kernel/xenabi"
@@ -67,6 +69,10 @@ func TestQuickRefuses(t *testing.T) {
 		}
 		g.calls[2].Add(1)
 		g.expect(ipi)
+		g.mask(ipi)
+		if done, _ := g.d.Quick(ipi, 2); !done || g.d.PendingUpcall(2) {
+			t.Error("a masked event isn't for the vcpu to look at")
+		}
 	})
 }
 
@@ -97,4 +103,49 @@ func TestQuickDoesNotAllocate(t *testing.T) {
 			t.Errorf("%v allocations", a)
 		}
 	})
+}
+
+// TestQuickNarrow: a port that the guest can't see since it became a 32-bit one.
+func TestQuickNarrow(t *testing.T) {
+	var h Hub
+	g := newGuest(t, &h, 1, func(c *Config) { c.MaxPorts = 2000 })
+	n := uint32(0)
+	for n < 1024 {
+		n = must(g.d.BindIPI(0))
+	}
+	if err := g.d.SetWidth(xenabi.Guest32); err != nil {
+		t.Fatal(err)
+	}
+	if done, _ := g.d.Quick(n, 0); done || g.d.PendingUpcall(0) {
+		t.Errorf("an event by port %d", n)
+	}
+}
+
+// TestLock: who waits for a lock waits for one without a goroutine, too, and that finds it taken.
+func TestLock(t *testing.T) {
+	var l lock
+	if !l.try() || l.try() {
+		t.Fatal("taken by none, or by two")
+	}
+	var dropped atomic.Bool
+	entered := make(chan bool)
+	go func() {
+		l.Lock()
+		entered <- dropped.Load()
+	}()
+	for range 1000 {
+		runtime.Gosched()
+	}
+	dropped.Store(true)
+	l.drop()
+	if !<-entered {
+		t.Error("two have the lock")
+	}
+	if l.try() {
+		t.Error("a lock that is held was taken")
+	}
+	l.Unlock()
+	if !l.try() {
+		t.Error("it isn't free again")
+	}
 }

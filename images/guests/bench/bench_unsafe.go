@@ -34,6 +34,11 @@ var others = map[string]struct {
 	"disk":   {1, "BENCH-SKIP disk:", func(args []string) error { return disk(args[0]) }},
 }
 
+// breathe is for loops of system calls. To Go's monitor a goroutine that never gives way in 10 ms is one that has to
+// be made to: from then on it takes the P away from each of its system calls, and looks every 20 us, which are
+// thousands of timers and switches between threads a second, under any hypervisor (runtime, sysmon and retake).
+func breathe() { runtime.Gosched() }
+
 func main() {
 	// In a guest of one vcpu there would be one P, which the runtime's monitor takes away from each system call
 	// of more than 20 us, and while it has such work it doesn't sleep for longer: thousands of

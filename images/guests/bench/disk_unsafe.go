@@ -91,6 +91,7 @@ func transfer(ctx uintptr, fd int, mem []byte, op uint16, block, depth, total, s
 		send(k)
 	}
 	for done < total {
+		breathe()
 		for len(ptrs) > 0 {
 			n, _, e := syscall.Syscall(syscall.SYS_IO_SUBMIT, ctx, uintptr(len(ptrs)), uintptr(unsafe.Pointer(&ptrs[0])))
 			if e != 0 {

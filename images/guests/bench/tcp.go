@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -23,6 +24,12 @@ func socket() (int, error) {
 	}
 	return fd, errors.Join(syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1), syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1))
 }
+
+// breathing is a connection whose user breathes.
+type breathing struct{ io.ReadWriter }
+
+func (b breathing) Read(p []byte) (int, error)  { breathe(); return b.ReadWriter.Read(p) }
+func (b breathing) Write(p []byte) (int, error) { breathe(); return b.ReadWriter.Write(p) }
 
 const speedBuffer = 64 << 10
 
@@ -49,7 +56,7 @@ func serveSpeed(port string) error {
 			return err
 		}
 		f := os.NewFile(uintptr(c), "client")
-		if err := speed.Serve(f, make([]byte, speedBuffer)); err != nil {
+		if err := speed.Serve(breathing{f}, make([]byte, speedBuffer)); err != nil {
 			fmt.Println(err)
 		}
 		f.Close()
@@ -91,7 +98,7 @@ func tcp(address, who, size string) error {
 	} {
 		var all []float64
 		for range 3 {
-			took, err := speed.Ask(f, k.kind, k.n, buf)
+			took, err := speed.Ask(breathing{f}, k.kind, k.n, buf)
 			if err != nil {
 				return fmt.Errorf("%s: %w", k.name, err)
 			}

@@ -166,6 +166,11 @@ type VCPU interface {
 	// RequestInterruptWindow makes Run come back with ReasonInterruptWindow as
 	// soon as InterruptAllowed is true. It stays until it is taken back.
 	RequestInterruptWindow(bool)
+	// Offer has an external interrupt delivered as soon as InterruptAllowed would be
+	// true, without Run coming back for it. It stands until the guest has taken it or
+	// another is offered; vector 0 is none. False: the processor has no such thing, and a
+	// window is to be asked for. While one is, nothing offered is delivered.
+	Offer(vector uint8) bool
 	// RequestNMIWindow is the same for an NMI; it may come late by an exit.
 	RequestNMIWindow(bool)
 	// Shadow tells whether STI or MOV SS holds interrupts off for one

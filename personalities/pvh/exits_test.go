@@ -242,6 +242,60 @@ func TestUpcallVector(t *testing.T) {
 	}
 }
 
+// TestOffer: an upcall is given ahead to a guest that has interrupts off, and taken back if there is none any more;
+// a window is asked for where that can't be, or the local APIC has something, too.
+func TestOffer(t *testing.T) {
+	g := newGuest(t)
+	const vector = 0xf3
+	g.Domain.SetParam(xenabi.HVMParamCallbackIRQ, xenabi.HVMParamCallbackTypeVector<<56|vector)
+	if !g.APIC.WriteMMIO(0xf0, 4, 0x1ff) { // software enable
+		t.Fatal("APIC")
+	}
+	pg, off, ok := g.Domain.Events.VCPUInfo(0)
+	if !ok {
+		t.Fatal("no vcpu_info")
+	}
+	for i, c := range []struct {
+		pending, on, apic, cant bool
+		offered                 uint8
+		window                  bool
+		injected                int
+	}{
+		{},
+		{pending: true, offered: vector},
+		{pending: true, on: true, injected: 1},
+		{pending: true, offered: vector},
+		{},
+		{pending: true, cant: true, window: true},
+		{pending: true, offered: vector},
+		{pending: true, apic: true, window: true},
+		{pending: true, on: true, apic: true, window: true, injected: 1},
+		{apic: true, window: true},
+	} {
+		g.HV.Regs().RFLAGS &^= virt.FlagIF
+		if c.on {
+			g.HV.Regs().RFLAGS |= virt.FlagIF
+		}
+		b := uint8(0)
+		if c.pending {
+			b = 1
+		}
+		pg.Store8(off+xenabi.VCPUEvtchnUpcallPending, b)
+		if c.apic {
+			g.APIC.Post(0x40)
+		}
+		g.hv.Injected, g.hv.NoOffers = nil, c.cant
+		g.inject()
+		offered := g.hv.Offered
+		if c.cant {
+			offered = 0
+		}
+		if offered != c.offered || g.hv.Window != c.window || len(g.hv.Injected) != c.injected {
+			t.Errorf("%d, %+v: offered %#x, window %v, injected %v", i, c, offered, g.hv.Window, g.hv.Injected)
+		}
+	}
+}
+
 // HLT ends by an interrupt that is taken, not by anything else that wakes the vcpu.
 func TestHalt(t *testing.T) {
 	for _, c := range []struct {

@@ -16,6 +16,7 @@ type vcpu struct {
 	*domain.VCPU
 	exit    virt.Exit
 	window  bool // an interrupt window is requested
+	offered bool // the callback's vector is offered
 	halted  bool // HLT was executed, and nothing has ended it yet
 	missing int  // exits in a row whose instruction could not be read
 }
@@ -117,19 +118,16 @@ func (v *vcpu) inject() {
 			v.HV.RequestNMIWindow(true)
 		}
 	}
-	upcall := v.upcall()
-	if !upcall && !v.APIC.HasPending() {
-		if v.window {
-			v.window = false
-			v.HV.RequestInterruptWindow(false)
-		}
-		return
+	upcall, other := v.upcall(), v.APIC.HasPending()
+	allowed := v.HV.InterruptAllowed()
+	// An upcall can be given ahead: nothing changes when the guest takes it, whereas the APIC has to know.
+	offer := upcall && !other && !allowed
+	if v.offered && !offer {
+		v.HV.Offer(0)
 	}
-	if !v.HV.InterruptAllowed() {
-		if !v.window {
-			v.window = true
-			v.HV.RequestInterruptWindow(true)
-		}
+	v.offered = offer && v.HV.Offer(v.Domain.CallbackVector())
+	if !allowed || !upcall && !other {
+		v.setWindow((upcall || other) && !v.offered)
 		return
 	}
 	if upcall {
@@ -145,9 +143,14 @@ func (v *vcpu) inject() {
 	if more {
 		v.ExitSoon() // the window is looked at then
 	}
-	if more != v.window {
-		v.window = more
-		v.HV.RequestInterruptWindow(more)
+	v.setWindow(more)
+}
+
+// setWindow asks to be told when the guest would take an interrupt, or no longer.
+func (v *vcpu) setWindow(on bool) {
+	if on != v.window {
+		v.window = on
+		v.HV.RequestInterruptWindow(on)
 	}
 }
 

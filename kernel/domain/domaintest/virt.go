@@ -54,6 +54,9 @@ type VCPU struct {
 	Guest func(*virt.Exit)
 	// Injected is what Inject got.
 	Injected []virt.Event
+	// Offered is what Offer got last, which NoOffers has it refuse, and Window what RequestInterruptWindow got.
+	Offered          uint8
+	NoOffers, Window bool
 	// Flushes counts RequestFlush.
 	Flushes atomic.Int64
 
@@ -100,16 +103,17 @@ func (v *VCPU) Load(s *virt.State) error {
 	return nil
 }
 
-func (v *VCPU) SetNestedRoot(m mm.MFN)        { v.NestedRoot = m }
-func (v *VCPU) SetIntercept(i virt.Intercept) { v.Intercept = i }
-func (v *VCPU) SetExceptions(e uint32)        { v.Exceptions = e }
-func (v *VCPU) Inject(e virt.Event) error     { v.Injected = append(v.Injected, e); return nil }
-func (v *VCPU) InterruptAllowed() bool        { return v.S.Regs.RFLAGS&virt.FlagIF != 0 }
-func (v *VCPU) NMIAllowed() bool              { return !v.S.NMIMasked }
-func (v *VCPU) RequestInterruptWindow(bool)   {}
-func (v *VCPU) RequestNMIWindow(bool)         {}
-func (v *VCPU) Shadow() bool                  { return v.S.Shadow }
-func (v *VCPU) SetShadow(on bool)             { v.S.Shadow = on }
+func (v *VCPU) SetNestedRoot(m mm.MFN)         { v.NestedRoot = m }
+func (v *VCPU) SetIntercept(i virt.Intercept)  { v.Intercept = i }
+func (v *VCPU) SetExceptions(e uint32)         { v.Exceptions = e }
+func (v *VCPU) Inject(e virt.Event) error      { v.Injected = append(v.Injected, e); return nil }
+func (v *VCPU) InterruptAllowed() bool         { return v.S.Regs.RFLAGS&virt.FlagIF != 0 }
+func (v *VCPU) NMIAllowed() bool               { return !v.S.NMIMasked }
+func (v *VCPU) RequestInterruptWindow(on bool) { v.Window = on }
+func (v *VCPU) Offer(vector uint8) bool        { v.Offered = vector; return !v.NoOffers }
+func (v *VCPU) RequestNMIWindow(bool)          {}
+func (v *VCPU) Shadow() bool                   { return v.S.Shadow }
+func (v *VCPU) SetShadow(on bool)              { v.S.Shadow = on }
 
 // Run runs Guest.
 func (v *VCPU) Run(e *virt.Exit) {

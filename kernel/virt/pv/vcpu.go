@@ -401,6 +401,9 @@ func (v *vcpu) NMIAllowed() bool { return false }
 // RequestInterruptWindow implements virt.VCPU.
 func (v *vcpu) RequestInterruptWindow(bool) {}
 
+// Offer implements virt.VCPU.
+func (v *vcpu) Offer(uint8) bool { return false }
+
 // RequestNMIWindow implements virt.VCPU.
 func (v *vcpu) RequestNMIWindow(bool) {}
 

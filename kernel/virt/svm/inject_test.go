@@ -135,6 +135,59 @@ func TestInterruptWindow(t *testing.T) {
 	})
 }
 
+// TestOffer: a guest takes what is offered without an exit for it, once, whatever else there is to deliver.
+func TestOffer(t *testing.T) {
+	v, f := setup(t, full)
+	offered := func(b *VMCB) bool {
+		return b.EventInj == 0 && b.VIntr&(vIRQ|vVectorMask) == vIRQ|0xf3<<vVectorShift && b.InterceptMisc1&misc1VINTR == 0
+	}
+	none := func(b *VMCB) bool { return b.VIntr&(vIRQ|vVectorMask) == 0 }
+	expect := func(what string, is func(*VMCB) bool, code uint64, change func(*VMCB)) func(*VMCB) {
+		return func(b *VMCB) {
+			if !is(b) || b.Clean&cleanIntr != 0 && !none(b) {
+				t.Errorf("%s: EVENTINJ %#x VIntr %#x intercepts %#x", what, b.EventInj, b.VIntr, b.InterceptMisc1)
+			}
+			b.ExitCode = code
+			change(b)
+		}
+	}
+	stays, taken := func(*VMCB) {}, func(b *VMCB) { b.VIntr &^= vIRQ }
+	if !v.Offer(0xf3) {
+		t.Fatal("refused")
+	}
+	f.run(t, virt.ReasonHLT, expect("offered", offered, exitINTR, stays), expect("again", offered, exitHLT, stays))
+	f.run(t, virt.ReasonHLT, expect("still", offered, exitINTR, taken), expect("taken", none, exitHLT, stays))
+	v.Offer(0xf3)
+	v.Offer(0)
+	f.run(t, virt.ReasonHLT, expect("withdrawn", none, exitHLT, stays))
+
+	// Its delivery runs into a nested fault: it comes again as an event.
+	v.Offer(0xf3)
+	f.run(t, virt.ReasonNestedFault, expect("cut short", offered, exitNPF, func(b *VMCB) { b.ExitIntInfo = 0x800000f3 }))
+	v.Regs().RFLAGS |= virt.FlagIF
+	f.run(t, virt.ReasonHLT, expect("again as an event", offered, exitINTR, taken), expect("once", none, exitHLT, stays))
+
+	// An exception goes before it, and a window.
+	v.Regs().RFLAGS &^= virt.FlagIF
+	v.Offer(0xf3)
+	if err := v.Inject(virt.Fault(virt.VectorGP, 0)); err != nil {
+		t.Fatal(err)
+	}
+	v.Regs().RFLAGS &^= virt.FlagIF
+	f.run(t, virt.ReasonHLT,
+		expect("behind an exception", func(b *VMCB) bool { return b.EventInj != 0 && none(b) }, exitINTR, stays),
+		expect("then", offered, exitHLT, stays))
+	v.RequestInterruptWindow(true)
+	f.run(t, virt.ReasonInterruptWindow, expect("behind a window", func(b *VMCB) bool { return b.InterceptMisc1&misc1VINTR != 0 }, exitVINTR, stays))
+	v.RequestInterruptWindow(false)
+	f.run(t, virt.ReasonHLT, expect("behind it", offered, exitHLT, taken))
+
+	// Where it may be lost, the next exit looks.
+	v, f = setup(t, tcg)
+	v.Offer(0xf3)
+	f.run(t, virt.ReasonKick, expect("doubtful", offered, exitINTR, taken))
+}
+
 func TestNMI(t *testing.T) {
 	v, f := setup(t, tcg)
 	nmi := virt.Event{Kind: virt.NMI, Vector: 2}

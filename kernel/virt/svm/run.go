@@ -22,7 +22,8 @@ const (
 const (
 	injectNothing = iota
 	injectEvent   // EVENTINJ
-	injectVirtual // V_IRQ
+	injectVirtual // V_IRQ, which the guest takes at once
+	injectOffered // V_IRQ, which it takes when it allows interrupts
 )
 
 // loop enters the guest until an exit needs Go. The runtime thinks that it is a
@@ -91,14 +92,9 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 	v.injecting = injectNothing
 	if e, ok := v.pending.Next(v.interruptible(), !v.nmiMasked); ok {
 		if e.Kind == virt.Interrupt {
-			// As a virtual interrupt, which the guest takes at once: QEMU's TCG
-			// may deliver one in EVENTINJ twice (docs/exit.md). A window opens at
-			// the next exit.
-			v.setWindow(false)
-			b.VIntr |= vWindowBits | uint64(e.Vector)<<vVectorShift
-			v.clean &^= cleanIntr
-			v.injecting = injectVirtual
-			trace.Add(cpu, trace.Enter, uint32(v.id), uint64(e.Vector))
+			// As a virtual interrupt: QEMU's TCG may deliver one in EVENTINJ twice
+			// (docs/exit.md). A window opens at the next exit.
+			v.virtual(cpu, injectVirtual, e.Vector)
 		} else {
 			b.EventInj, v.injecting = encodeEvent(e), injectEvent
 			trace.Add(cpu, trace.Enter, uint32(v.id), 256+uint64(e.Vector))
@@ -107,14 +103,29 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 			}
 		}
 	}
-	if v.injecting != injectVirtual {
-		v.setWindow(v.window || v.pending.Held())
+	switch window := v.window || v.pending.Held(); {
+	case v.injecting == injectVirtual:
+	case v.injecting == injectNothing && v.offered != 0 && !window:
+		v.virtual(cpu, injectOffered, v.offered)
+	default:
+		v.setWindow(window)
 	}
 	b.RAX, b.RSP, b.RIP, b.RFLAGS = c.regs.RAX, c.regs.RSP, c.regs.RIP, c.regs.RFLAGS
 	if v.m.mitigated {
 		v.barriers(cpu)
 	}
 	b.Clean = v.clean
+}
+
+// virtual gives the guest a virtual interrupt with the coming entry.
+//
+//go:nosplit
+func (v *vcpu) virtual(cpu uint64, how, vector uint8) {
+	v.setWindow(false)
+	v.vmcb.VIntr |= vWindowBits | uint64(vector)<<vVectorShift
+	v.clean &^= cleanIntr
+	v.injecting = how
+	trace.Add(cpu, trace.Enter, uint32(v.id), uint64(vector))
 }
 
 // after takes an exit in; again says that the guest just goes on.
@@ -138,10 +149,14 @@ func (v *vcpu) after() (why stop, again bool) {
 	switch v.injecting {
 	case injectEvent:
 		v.pending.Delivered()
-	case injectVirtual:
+	case injectVirtual, injectOffered:
 		// still set, it was either on its way, and comes again below, or not taken
 		if b.VIntr&vIRQ == 0 || cut && e.Kind == virt.Interrupt {
-			v.pending.Delivered()
+			if v.injecting == injectVirtual {
+				v.pending.Delivered()
+			} else {
+				v.offered = 0
+			}
 			v.doubtful = v.m.losesVIRQ
 		}
 		b.VIntr &^= vWindowBits | vVectorMask

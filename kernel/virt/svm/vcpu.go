@@ -33,6 +33,7 @@ type vcpu struct {
 	injecting  uint8
 	doubtful   bool // the guest may not have got its last virtual interrupt
 	window     bool
+	offered    uint8 // vector, or 0
 	nmiWindow  bool
 	nmiMasked  bool
 	iretSeen   bool
@@ -299,6 +300,12 @@ func (v *vcpu) NMIAllowed() bool { return v.nmiAllowed() }
 
 // RequestInterruptWindow implements virt.VCPU.
 func (v *vcpu) RequestInterruptWindow(on bool) { v.window = on }
+
+// Offer implements virt.VCPU: as a virtual interrupt (APM vol. 2, 15.21.4).
+func (v *vcpu) Offer(vector uint8) bool {
+	v.offered = vector
+	return true
+}
 
 // RequestNMIWindow implements virt.VCPU.
 func (v *vcpu) RequestNMIWindow(on bool) { v.nmiWindow = on }

@@ -105,6 +105,9 @@ func (v *vcpu) NMIAllowed() bool { return !v.s.NMIMasked && !v.s.Shadow && v.pen
 // RequestInterruptWindow implements virt.VCPU.
 func (v *vcpu) RequestInterruptWindow(on bool) { v.window = on }
 
+// Offer implements virt.VCPU: an interrupt is delivered at an entry, and only then.
+func (v *vcpu) Offer(uint8) bool { return false }
+
 // RequestNMIWindow implements virt.VCPU. It has no effect yet.
 func (v *vcpu) RequestNMIWindow(on bool) { v.nmiWindow = on }
 

@@ -8,7 +8,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -34,16 +33,7 @@ var others = map[string]struct {
 	"disk":   {1, "BENCH-SKIP disk:", func(args []string) error { return disk(args[0]) }},
 }
 
-// breathe is for loops of system calls. To Go's monitor a goroutine that never gives way in 10 ms is one that has to
-// be made to: from then on it takes the P away from each of its system calls, and looks every 20 us, which are
-// thousands of timers and switches between threads a second, under any hypervisor (runtime, sysmon and retake).
-func breathe() { runtime.Gosched() }
-
 func main() {
-	// In a guest of one vcpu there would be one P, which the runtime's monitor takes away from each system call
-	// of more than 20 us, and while it has such work it doesn't sleep for longer: thousands of
-	// timers and switches between threads a second, under any hypervisor (runtime, retake and sysmon).
-	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	which := "all"
 	if len(os.Args) > 1 {
 		which = os.Args[1]
@@ -140,8 +130,15 @@ func fork() error {
 		if pid == 0 {
 			syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
 		}
-		_, err := syscall.Wait4(int(pid), nil, 0, nil)
-		return err
+		for {
+			switch _, _, e := syscall.RawSyscall6(syscall.SYS_WAIT4, pid, 0, 0, 0, 0, 0); e {
+			case 0:
+				return nil
+			case syscall.EINTR:
+			default:
+				return fmt.Errorf("wait: %w", e)
+			}
+		}
 	})
 }
 
@@ -159,7 +156,7 @@ func device(name string) (int, error) {
 
 // channel makes a call of the device evtchn (uapi xen/evtchn.h).
 func channel(fd int, number uintptr, arg ...uint32) (uint32, error) {
-	r, _, e := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), ioc('E', number, uintptr(len(arg)*4)), uintptr(unsafe.Pointer(&arg[0])))
+	r, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), ioc('E', number, uintptr(len(arg)*4)), uintptr(unsafe.Pointer(&arg[0])))
 	if e != 0 {
 		return 0, e
 	}
@@ -207,10 +204,10 @@ func evtchn() error {
 		if err := notify(b, to); err != nil {
 			return err
 		}
-		if _, err := syscall.Read(a, buf); err != nil {
+		if _, err := raw(a).Read(buf); err != nil {
 			return err
 		}
-		_, err := syscall.Write(a, buf)
+		_, err := raw(a).Write(buf)
 		return err
 	})
 }

@@ -91,15 +91,14 @@ func transfer(ctx uintptr, fd int, mem []byte, op uint16, block, depth, total, s
 		send(k)
 	}
 	for done < total {
-		breathe()
 		for len(ptrs) > 0 {
-			n, _, e := syscall.Syscall(syscall.SYS_IO_SUBMIT, ctx, uintptr(len(ptrs)), uintptr(unsafe.Pointer(&ptrs[0])))
+			n, _, e := syscall.RawSyscall(syscall.SYS_IO_SUBMIT, ctx, uintptr(len(ptrs)), uintptr(unsafe.Pointer(&ptrs[0])))
 			if e != 0 {
 				return fmt.Errorf("io_submit: %w", e)
 			}
 			ptrs = ptrs[:copy(ptrs, ptrs[n:])]
 		}
-		n, _, e := syscall.Syscall6(syscall.SYS_IO_GETEVENTS, ctx, 1, uintptr(depth), uintptr(unsafe.Pointer(&events[0])), 0, 0)
+		n, _, e := syscall.RawSyscall6(syscall.SYS_IO_GETEVENTS, ctx, 1, uintptr(depth), uintptr(unsafe.Pointer(&events[0])), 0, 0)
 		switch e {
 		case 0:
 		case syscall.EINTR: // a signal of Go's scheduler

@@ -5,9 +5,7 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"syscall"
@@ -24,12 +22,6 @@ func socket() (int, error) {
 	}
 	return fd, errors.Join(syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1), syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1))
 }
-
-// breathing is a connection whose user breathes.
-type breathing struct{ io.ReadWriter }
-
-func (b breathing) Read(p []byte) (int, error)  { breathe(); return b.ReadWriter.Read(p) }
-func (b breathing) Write(p []byte) (int, error) { breathe(); return b.ReadWriter.Write(p) }
 
 const speedBuffer = 64 << 10
 
@@ -55,11 +47,10 @@ func serveSpeed(port string) error {
 		if err != nil {
 			return err
 		}
-		f := os.NewFile(uintptr(c), "client")
-		if err := speed.Serve(breathing{f}, make([]byte, speedBuffer)); err != nil {
+		if err := speed.Serve(raw(c), make([]byte, speedBuffer)); err != nil {
 			fmt.Println(err)
 		}
-		f.Close()
+		syscall.Close(c)
 	}
 }
 
@@ -81,8 +72,7 @@ func tcp(address, who, size string) error {
 	if err := syscall.Connect(fd, &syscall.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}); err != nil {
 		return err
 	}
-	f := os.NewFile(uintptr(fd), address)
-	defer f.Close()
+	defer syscall.Close(fd)
 	buf := make([]byte, speedBuffer)
 	const rounds = 300
 	for _, k := range []struct {
@@ -98,7 +88,7 @@ func tcp(address, who, size string) error {
 	} {
 		var all []float64
 		for range 3 {
-			took, err := speed.Ask(breathing{f}, k.kind, k.n, buf)
+			took, err := speed.Ask(raw(fd), k.kind, k.n, buf)
 			if err != nil {
 				return fmt.Errorf("%s: %w", k.name, err)
 			}

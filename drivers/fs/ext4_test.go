@@ -65,7 +65,7 @@ func TestExtFixed(t *testing.T) {
 		{[]string{"-O", "bigalloc", "-b", "4096", "-C", "16384"}, "bigalloc"},
 		{[]string{"-O", "bigalloc", "-b", "1024", "-C", "16384"}, "bigalloc"},
 		{[]string{"-O", "sparse_super2"}, "not known"},
-		{[]string{"-O", "project,quota"}, "quota"},
+		{[]string{"-O", "project,quota"}, "quota, project"},
 		{[]string{"-O", "verity"}, "verity"},
 		{[]string{"-I", "1024"}, "inodes"},
 	} {

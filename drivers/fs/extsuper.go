@@ -3,6 +3,9 @@ package fs
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 )
 
 // What ext4's superblock says of writing.
@@ -71,10 +74,14 @@ func (e *ext4) writable(b []byte) {
 		w.seed = le.Uint32(b[0x270:])
 	}
 	w.fixed = func() error {
-		for bit, name := range extReadOnly {
+		var names []string
+		for _, bit := range slices.Sorted(maps.Keys(extReadOnly)) {
 			if ro&bit != 0 {
-				return fixed("ext4 with %s", name)
+				names = append(names, extReadOnly[bit])
 			}
+		}
+		if names != nil {
+			return fixed("ext4 with %s", strings.Join(names, ", "))
 		}
 		switch {
 		case e.medium() == nil:

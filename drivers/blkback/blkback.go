@@ -28,6 +28,9 @@ const (
 	maxIndirect = 128
 	// maxPersistent bounds the grants that one queue keeps.
 	maxPersistent = 1024
+	// maxHeld is how many answers the guest is told of at once, while more requests are taken: each time
+	// is an interrupt for it.
+	maxHeld = 16
 	// yieldEvery is after how many requests, a power of two, a queue lets others run.
 	yieldEvery = 8
 )
@@ -178,7 +181,7 @@ func (c *conn) queue(f backend.Frontend, prefix string, pages int, l *layout, ke
 	}
 	// A ring that was in use goes on where its responses end.
 	q.rspProd = q.load(ringRspProd)
-	q.cons = q.rspProd
+	q.cons, q.told = q.rspProd, q.rspProd
 	port, err := f.Must(prefix + "event-channel")
 	if err != nil {
 		return err

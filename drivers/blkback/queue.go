@@ -31,8 +31,10 @@ type queue struct {
 
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when busy becomes 0
-	rspProd uint32
-	free    []*slot // made when they are needed
+	rspProd uint32    // next answer
+	told    uint32    // answers that the guest knows of
+	holding bool      // it is told of the others when takeAll has taken what there is
+	free    []*slot   // made when they are needed
 	busy    int
 	large   int       // requests that have lists of the Quota's
 	fewer   sync.Cond // signalled when large becomes less
@@ -190,19 +192,54 @@ func (q *queue) takeAll(ctx context.Context) error {
 		if prod-done > q.size || q.cons-done >= prod-done {
 			return fmt.Errorf("the ring of %d slots has requests up to %d, and answers up to %d", q.size, prod, done)
 		}
-		for ; q.cons != prod; q.cons++ {
-			if err := q.take(); err != nil {
-				return err
-			}
-			// A guest that fills its rings as fast as we empty them has as many of
-			// these goroutines as it has queues, and each would run for Go's 10 ms.
-			if q.cons&(yieldEvery-1) == yieldEvery-1 {
-				runtime.Gosched()
-			}
+		if err := q.takeTo(prod); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// takeTo takes the requests before prod. Where they are done at once, the guest learns of many answers together.
+func (q *queue) takeTo(prod uint32) error {
+	q.hold(q.info.Prompt)
+	defer q.hold(false)
+	for ; q.cons != prod; q.cons++ {
+		if err := q.take(); err != nil {
+			return err
+		}
+		// A guest that fills its rings as fast as we empty them has as many of
+		// these goroutines as it has queues, and each would run for Go's 10 ms.
+		if q.cons&(yieldEvery-1) == yieldEvery-1 {
+			runtime.Gosched()
+		}
+	}
+	return nil
+}
+
+// hold has answers held back, or tells the guest of those that were.
+func (q *queue) hold(on bool) {
+	q.mu.Lock()
+	q.holding = on
+	notify := q.tell()
+	q.mu.Unlock()
+	if notify {
+		q.notify()
+	}
+}
+
+// tell publishes the answers, unless they are held back and few, and returns whether the guest asked for an event
+// by one of them (io/ring.h, RING_PUSH_RESPONSES_AND_CHECK_NOTIFY); q.mu is held.
+func (q *queue) tell() bool {
+	n := q.rspProd - q.told
+	if n == 0 || q.holding && n < maxHeld {
+		return false
+	}
+	q.told = q.rspProd
+	q.store(ringRspProd, q.told)
+	return q.told-q.load(ringRspEvent) < n
+}
+
+func (q *queue) notify() { _ = q.disk.Guest.Local.Send(q.port) }
 
 // take begins the request at cons. An error is a breach of the protocol.
 func (q *queue) take() error {
@@ -428,13 +465,11 @@ func (s *slot) complete(status int32) {
 	q.mu.Lock()
 	q.write(q.rspProd, b[:])
 	q.rspProd++
-	q.store(ringRspProd, q.rspProd)
-	// io/ring.h, RING_PUSH_RESPONSES_AND_CHECK_NOTIFY, of one response.
-	notify := q.load(ringRspEvent) == q.rspProd
+	notify := q.tell()
 	q.free = append(q.free, s) // the guest may fill the ring at once
 	q.mu.Unlock()
 	if notify {
-		_ = q.disk.Guest.Local.Send(q.port)
+		q.notify()
 	}
 	q.mu.Lock() // not before: Close may come then, and close the port
 	if q.busy--; q.busy <= 1 {

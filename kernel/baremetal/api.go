@@ -238,7 +238,7 @@ func Yield() {
 }
 
 // SlowStrings tells the Go runtime that this machine executes string instructions word by word,
-// whatever CPUID says of them, as QEMU's TCG does: it clears memory by SSE then.
+// whatever CPUID says of them, as QEMU's TCG does: it clears memory by SSE then, and copies by words of 8 bytes.
 //
 //go:linkname SlowStrings runtime.nidusSlowStrings
 func SlowStrings()

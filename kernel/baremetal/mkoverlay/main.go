@@ -11,7 +11,8 @@
 //   - exitThread leaves it to the kernel to say that the thread's stack is free: the
 //     CALL still writes to it;
 //   - memmove without AVX copies more than 2 KiB by its loop of 256 bytes, too, not byte
-//     by byte, unless Go prefers REP MOVS on the processor;
+//     by byte, unless Go prefers REP MOVS on the processor; under an emulator more than
+//     256 bytes by words;
 //   - 32 MiB that only FIPS mode uses are not part of the image;
 //   - the stacks of g0 and gsignal, which Go does not grow, get a guard page;
 //   - package runtime gets the few names in _overlay/runtime.
@@ -53,6 +54,36 @@ const exitThread = `${1}DI
 	SYSCALL
 `
 
+// memmove's flag that nidusSlowStrings sets is 4. An emulator does loads and stores of 8 bytes twice as fast as
+// those of 16, which it does in halves, by way of its copy of the register.
+const moveWords = `	TESTB	$$4, AX
+	JEQ$1
+	SUBQ	$$64, BX
+words:
+	MOVQ	(SI), AX
+	MOVQ	8(SI), CX
+	MOVQ	16(SI), DX
+	MOVQ	24(SI), R8
+	MOVQ	32(SI), R9
+	MOVQ	40(SI), R10
+	MOVQ	48(SI), R11
+	MOVQ	56(SI), R12
+	MOVQ	AX, (DI)
+	MOVQ	CX, 8(DI)
+	MOVQ	DX, 16(DI)
+	MOVQ	R8, 24(DI)
+	MOVQ	R9, 32(DI)
+	MOVQ	R10, 40(DI)
+	MOVQ	R11, 48(DI)
+	MOVQ	R12, 56(DI)
+	ADDQ	$$64, SI
+	ADDQ	$$64, DI
+	SUBQ	$$64, BX
+	JHS	words
+	ADDQ	$$64, BX
+	JMP	tail
+`
+
 var syscalls = regexp.MustCompile(`(?m)^\tSYSCALL[ \t]*$`)
 
 var edits = []edit{
@@ -69,7 +100,7 @@ var edits = []edit{
 	{"runtime/proc.go", regexp.MustCompile(`stackfree\((freem\.g0|mp\.gsignal)\.stack\)`), 2, `guardedFree($1.stack)`},
 	{"crypto/internal/fips140/drbg/entropy_fips140.go", regexp.MustCompile(`(?m)^var memory entropy\.ScratchBuffer$`), 1, ""},
 	{"crypto/internal/fips140/drbg/entropy_fips140.go", regexp.MustCompile(`entropy\.Seed\(&memory\)`), 2, `entropy.Seed(new(entropy.ScratchBuffer))`},
-	{"runtime/memmove_amd64.s", regexp.MustCompile(`(?m)^\tCMPQ\tBX, \$2048\n\tJLS(\tmove_256through2048)\n`), 1, "\tJMP$1\n"},
+	{"runtime/memmove_amd64.s", regexp.MustCompile(`(?m)^\tCMPQ\tBX, \$2048\n\tJLS(\tmove_256through2048)\n`), 1, moveWords},
 	{"runtime/os_linux.go", regexp.MustCompile(`mp\.gsignal = malg\(32 \* 1024\)`), 1, `mp.gsignal = guardedG()`},
 }
 

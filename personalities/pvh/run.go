@@ -119,15 +119,16 @@ func (v *vcpu) inject() {
 		}
 	}
 	upcall, other := v.upcall(), v.APIC.HasPending()
-	allowed := v.HV.InterruptAllowed()
+	due := upcall || other
+	allowed := due && v.HV.InterruptAllowed()
 	// An upcall can be given ahead: nothing changes when the guest takes it, whereas the APIC has to know.
 	offer := upcall && !other && !allowed
 	if v.offered && !offer {
 		v.HV.Offer(0)
 	}
 	v.offered = offer && v.HV.Offer(v.Domain.CallbackVector())
-	if !allowed || !upcall && !other {
-		v.setWindow((upcall || other) && !v.offered)
+	if !allowed {
+		v.setWindow(due && !v.offered)
 		return
 	}
 	if upcall {

@@ -145,6 +145,7 @@ func (b *Builder) initrd(disk bool) ([]byte, error) {
 	drivers := map[string][]string{"net": guests.NetModules[:]}
 	if disk {
 		drivers["disk"] = guests.DiskModules[:]
+		drivers["memory"] = guests.MemoryModules[:]
 	}
 	for _, folder := range slices.Sorted(maps.Keys(drivers)) {
 		for i, name := range drivers[folder] {

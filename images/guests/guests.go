@@ -76,6 +76,9 @@ var Modules = [...]string{"xen-evtchn.ko", "xen-gntalloc.ko", "xen-gntdev.ko"}
 // this order; their folder is kernel/ of the modules.
 var DiskModules = [...]string{"crypto/crc32c_generic.ko", "lib/crc16.ko", "fs/mbcache.ko", "fs/jbd2/jbd2.ko", "fs/ext4/ext4.ko", "drivers/cdrom/cdrom.ko", "fs/isofs/isofs.ko", "drivers/block/xen-blkfront.ko"}
 
+// MemoryModules is a driver of Debian's kernel, likewise, that makes a disk of memory: what a guest's is compared with.
+var MemoryModules = [...]string{"drivers/block/brd.ko"}
+
 // NetModules are drivers of Debian's kernel that init loads if it is told net=, likewise.
 var NetModules = [...]string{"drivers/net/xen-netfront.ko"}
 

@@ -63,6 +63,10 @@ disk) # measure /dev/xvda
 	for m in /lib/disk/*.ko; do insmod $m; done
 	until [ -b /dev/xvda ]; do sleep 1; done
 	bench disk /dev/xvda ;;
+memory) # measure a disk of the kernel's own memory
+	insmod /lib/memory/*.ko rd_nr=1 rd_size=65536
+	until [ -b /dev/ram0 ]; do sleep 1; done
+	bench disk /dev/ram0 "disk of its own memory" ;;
 fronts) # be the frontend of all disks, a hostile one
 	for m in /lib/*.ko; do insmod $m; done
 	bench fronts ;;

@@ -201,13 +201,21 @@ func underLoad(t *T) ([]Figure, error) {
 // loopbackSpeed measures the TCP of the kernel and the program of netSpeed's guests without a
 // hypervisor or a device: what is left of a guest's throughput if both cost nothing.
 func loopbackSpeed(t *T) ([]Figure, error) {
-	for _, p := range []string{builder.Vmlinuz, builder.Initrd} {
+	return alone(t, builder.Initrd, fmt.Sprintf("test=loopback peer=127.0.0.1:%s,itself,%d", speedPort, speedMiB))
+}
+
+// memorySpeed is the same for diskSpeed: the kernel copies from and to a disk in its own memory.
+func memorySpeed(t *T) ([]Figure, error) { return alone(t, builder.RootInitrd, "test=memory") }
+
+// alone has a guest's kernel and programs measure on QEMU itself.
+func alone(t *T, initrd, line string) ([]Figure, error) {
+	for _, p := range []string{builder.Vmlinuz, initrd} {
 		if err := t.part(p, ""); err != nil {
 			return nil, err
 		}
 	}
-	h, err := t.start(Boot{NoPrompt: true}, append(QEMUArgs(1, 256), "-serial", "stdio", "-monitor", "none", "-kernel", builder.Vmlinuz, "-initrd", builder.Initrd,
-		"-append", fmt.Sprintf("console=ttyS0 loglevel=4 panic=1 test=loopback peer=127.0.0.1:%s,itself,%d", speedPort, speedMiB)))
+	h, err := t.start(Boot{NoPrompt: true}, append(QEMUArgs(1, 256), "-serial", "stdio", "-monitor", "none", "-kernel", builder.Vmlinuz, "-initrd", initrd,
+		"-append", "console=ttyS0 loglevel=4 panic=1 "+line))
 	if err != nil {
 		return nil, err
 	}

@@ -37,8 +37,8 @@ type ioEvent struct {
 const ioRead, ioWrite = 0, 1 // IOCB_CMD_PREAD, IOCB_CMD_PWRITE
 
 // disk measures a disk's throughput, around the page cache, over its first MiB of the
-// number span: blocks in turn, so many in flight.
-func disk(path string) error {
+// number span: blocks in turn, so many in flight. Figures call it name.
+func disk(path, name string) error {
 	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_DIRECT|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
@@ -70,7 +70,7 @@ func disk(path string) error {
 			rates = append(rates, float64(c.total)/(1<<20)/time.Since(begin).Seconds())
 		}
 		slices.Sort(rates)
-		fmt.Printf("BENCH disk %s, %d KiB, depth %d MiB/s %.4g 0 %d\n", [...]string{"read", "write"}[c.op], c.block>>10, c.depth, rates[1], len(rates))
+		fmt.Printf("BENCH %s %s, %d KiB, depth %d MiB/s %.4g 0 %d\n", name, [...]string{"read", "write"}[c.op], c.block>>10, c.depth, rates[1], len(rates))
 	}
 	return nil
 }

@@ -11,9 +11,5 @@ func (v *vcpu) eventOp() bool {
 		return false
 	}
 	arg, ok := loadWord(r.RSI) // struct evtchn_send: port, which is half of it
-	if !ok {
-		return false
-	}
-	ok, v.polled = g.Events.Quick(uint32(arg), int32(g.ID))
-	return ok
+	return ok && v.quickEvent(uint32(arg))
 }

@@ -157,11 +157,17 @@ func isolatedRoot(open uint64) (*[512]uint64, uint64) { return simulated.isolate
 //go:nosplit
 func root(cr3 uint64) *[512]uint64 { return simulated.root(cr3 & cr3Frame) }
 
-// quickEntry may grow the stack here: what a fuzzer adds to functions takes more of it than is left.
+// quickEntry and quickEvent may grow the stack here: what a fuzzer adds to functions takes more of it than is left.
 //
 //go:noinline
 func (v *vcpu) quickEntry(m mm.MFN, i int, val uint64, keep bool) bool {
 	return v.gate.MMU.Quick((*mm.Table)(root(uint64(m)<<mm.PageShift)), m, i, val, keep)
+}
+
+//go:noinline
+func (v *vcpu) quickEvent(port uint32) (ok bool) {
+	ok, v.polled = v.gate.Events.Quick(port, int32(v.gate.ID))
+	return ok
 }
 
 func syncFPU(*vcpu) {}

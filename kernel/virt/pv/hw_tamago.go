@@ -90,6 +90,14 @@ func (v *vcpu) quickEntry(m mm.MFN, i int, val uint64, keep bool) bool {
 	return v.gate.MMU.Quick((*mm.Table)(root(uint64(m)<<mm.PageShift)), m, i, val, keep)
 }
 
+// quickEvent is evtchn.Domain.Quick for a port.
+//
+//go:nosplit
+func (v *vcpu) quickEvent(port uint32) (ok bool) {
+	ok, v.polled = v.gate.Events.Quick(port, int32(v.gate.ID))
+	return ok
+}
+
 // policy is what this host does against attacks by speculation.
 func policy() spec.Policy { return spec.Identify(cpu.CPUID, cpu.ReadMSR).Policy() }
 

@@ -62,7 +62,7 @@ loopback) # measure TCP with oneself
 disk) # measure /dev/xvda
 	for m in /lib/disk/*.ko; do insmod $m; done
 	until [ -b /dev/xvda ]; do sleep 1; done
-	bench disk /dev/xvda ;;
+	bench disk /dev/xvda disk ;;
 memory) # measure a disk of the kernel's own memory
 	insmod /lib/memory/*.ko rd_nr=1 rd_size=65536
 	until [ -b /dev/ram0 ]; do sleep 1; done

@@ -16,29 +16,26 @@ func (d *Domain) Quick(n uint32, vcpu int32) (done bool, poll uint32) {
 	if p == nil || !p.mu.try() {
 		return false, 0
 	}
-	status, to, peer, m := p.status, p, p.peer, p.peerPort
-	ok := !p.local
-	switch {
-	case !ok:
-	case status == xenabi.EvtchnStatIPI:
-		m = n
+	raised, looped := n, !p.local && p.status == xenabi.EvtchnStatInterdomain && p.peer == d
+	if looped {
+		raised = p.peerPort
+	} else if !p.local && p.status == xenabi.EvtchnStatIPI {
 		done = d.quickRaise(n, p, vcpu)
-	case status != xenabi.EvtchnStatInterdomain || peer != d:
-		ok = false
 	}
 	p.mu.drop()
-	if ok && status == xenabi.EvtchnStatInterdomain {
-		if to = d.lookup(m); to == nil || !to.mu.try() {
+	if looped {
+		to := d.lookup(raised)
+		if to == nil || !to.mu.try() {
 			return false, 0
 		}
-		done = to.status == status && to.peer == d && to.peerPort == n && !to.local && d.quickRaise(m, to, vcpu)
+		done = to.status == xenabi.EvtchnStatInterdomain && to.peer == d && to.peerPort == n && !to.local && d.quickRaise(raised, to, vcpu)
 		to.mu.drop()
 	}
 	// As in signal.send: the event is there first.
 	if !done || d.pollers.Load() == 0 {
 		return done, 0
 	}
-	return true, m
+	return true, raised
 }
 
 // WakePollers notifies the vcpus that wait for port n in SCHEDOP_poll.

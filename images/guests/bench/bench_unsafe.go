@@ -30,7 +30,7 @@ var others = map[string]struct {
 	"fronts": {0, "FRONT failed:", func([]string) error { return fronts() }},
 	"serve":  {1, "BENCH-SKIP serve:", func(args []string) error { return serveSpeed(args[0]) }},
 	"tcp":    {3, "BENCH-SKIP tcp:", func(args []string) error { return tcp(args[0], args[1], args[2]) }},
-	"disk":   {1, "BENCH-SKIP disk:", func(args []string) error { return disk(args[0], append(args, "disk")[1]) }},
+	"disk":   {2, "BENCH-SKIP disk:", func(args []string) error { return disk(args[0], args[1]) }},
 }
 
 func main() {

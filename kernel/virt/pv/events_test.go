@@ -30,7 +30,8 @@ func (s *side) addEvents(t *testing.T) (*evtchn.Domain, *notified) {
 	}
 	pg, off, _ := d.VCPUInfo(sideID)
 	s.place.Store(&pv.Info{Page: pg, Off: off})
-	s.hw.SetGuest(pv.Guest{ID: sideID, Gate: &s.cpu.Gate, Assist: s.assist, Info: &s.place, TSC: &s.tsc, Timer: &s.timer, Events: d})
+	s.events = d
+	s.setGuest(nil)
 	return d, &told
 }
 

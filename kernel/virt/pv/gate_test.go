@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"nidus/kernel/evtchn"
 	"nidus/kernel/virt"
 	"nidus/kernel/virt/pv"
 	"nidus/kernel/xenabi"
@@ -39,6 +40,7 @@ type side struct {
 	tsc           virt.EmulatedTSC
 	timer         virt.Timer
 	assist        *atomic.Uint64
+	events        *evtchn.Domain
 }
 
 // sideID is the vcpu's number.
@@ -46,7 +48,7 @@ const sideID = 5
 
 // setGuest makes the loop do what it can for the side's guest.
 func (s *side) setGuest(mmu *pvmmu.VCPU) {
-	s.hw.SetGuest(pv.Guest{ID: sideID, Gate: &s.cpu.Gate, Assist: s.assist, Info: &s.place, TSC: &s.tsc, Timer: &s.timer, MMU: mmu})
+	s.hw.SetGuest(pv.Guest{ID: sideID, Gate: &s.cpu.Gate, Assist: s.assist, Info: &s.place, TSC: &s.tsc, Timer: &s.timer, MMU: mmu, Events: s.events})
 }
 
 func (s *side) Regs() *virt.Regs                         { return s.hw.Regs() }

@@ -51,6 +51,10 @@ bench)
 grants) # share pages with another guest
 	for m in /lib/xen-gnt*.ko; do insmod $m; done
 	bench grants $grants ;;
+avx) # keep different things in the AVX registers
+	if grep -q '^flags.* avx ' /proc/cpuinfo; then bench avx 5s; else echo "AVX failed: the kernel has none"; fi
+	echo "NIDUS-GUEST-TAINTED $(cat /proc/sys/kernel/tainted)"
+	sleep 1000 ;;
 serve) bench serve 5001 ;; # be measured
 tcp) # measure TCP: address and port, whose they are, MiB
 	bench tcp $(echo $peer | tr , ' ') ;;

@@ -52,6 +52,7 @@ func pvCases() []Case {
 		{Name: "pv-debian-bzimage", What: "the same as a bzImage", Needs: debian, Timeout: 4 * time.Minute, Run: func(t *T) error {
 			return debianGuest(t, pv, builder.Vmlinuz, 1)
 		}},
+		{Name: "pv-avx", What: "the threads of two PV guests keep different things in the AVX registers", Needs: debian, Timeout: 3 * time.Minute, Run: func(t *T) error { return avxGuests(t, pv) }},
 		{Name: "pv-smp4", What: "a PV guest's four vcpus on three CPUs", Needs: debian, Timeout: 4 * time.Minute, Run: func(t *T) error {
 			return debianGuest(t, pv, builder.Vmlinux, 4)
 		}},

@@ -169,7 +169,9 @@ func (p *Policy) CPUID(v VCPUInfo, leaf, sub uint32) (a, b, c, d uint32) {
 		if !v.APICEnabled {
 			r.D &^= edxAPIC
 		}
-		if v.OSXSAVE && r.C&ecxXSAVE != 0 {
+		// A PV kernel takes it for the hypervisor's leave to set CR4.OSXSAVE, as it is Xen's there, and
+		// does without XSAVE and AVX otherwise.
+		if (v.OSXSAVE || p.Config.PV) && r.C&ecxXSAVE != 0 {
 			r.C |= ecxOSXSAVE
 		}
 	case 0xb:

@@ -3,7 +3,7 @@ package cpuid
 import "testing"
 
 func TestPV(t *testing.T) {
-	v := VCPUInfo{ID: 3, APICEnabled: true, OSXSAVE: true, XCR0: 7}
+	v := VCPUInfo{ID: 3, APICEnabled: true, XCR0: 7} // OSXSAVE is told before the guest sets it
 	for _, pv32 := range []bool{false, true} {
 		for _, vendor := range [][3]uint32{intel, amd} {
 			c := config()
@@ -22,7 +22,7 @@ func TestPV(t *testing.T) {
 				{"INVPCID", 7, 0, 1, 10, false}, {"TSC_ADJUST", 7, 0, 1, 1, false}, {"UMIP", 7, 0, 2, 2, false}, {"PKU", 7, 0, 2, 3, false},
 				{"SVM", 0x80000001, 0, 2, 2, false}, {"1 GiB", 0x80000001, 0, 3, 26, false}, {"PGE", 0x80000001, 0, 3, 13, false},
 				{"TOPOEXT", 0x80000001, 0, 2, 22, false},
-				{"hypervisor", 1, 0, 2, 31, true}, {"FXSR", 1, 0, 3, 24, true}, {"PAE", 1, 0, 3, 6, true}, {"XSAVE", 1, 0, 2, 26, true},
+				{"hypervisor", 1, 0, 2, 31, true}, {"FXSR", 1, 0, 3, 24, true}, {"PAE", 1, 0, 3, 6, true}, {"XSAVE", 1, 0, 2, 26, true}, {"OSXSAVE", 1, 0, 2, 27, true},
 				{"NX", 0x80000001, 0, 3, 20, true}, {"RDTSCP", 0x80000001, 0, 3, 27, true}, {"RDPID", 7, 0, 2, 22, true}, {"RDTSCP", 0x40000003, 0, 0, 2, true},
 				{"LM", 0x80000001, 0, 3, 29, !pv32}, {"FSGSBASE", 7, 0, 1, 0, !pv32},
 			} {

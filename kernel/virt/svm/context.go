@@ -21,8 +21,10 @@ type context struct {
 	kick    uint32 // Kick was called
 	flush   uint32 // RequestFlush was called
 	running uint32 // in the guest, or about to be: an interrupt is needed to be noticed
-	_       uint32
-	cpu     uint64 // where, while running
+	// freeXCR0, if not 0, says that XSETBV of the guest's does not exit, as under QEMU's TCG: each exit
+	// looks at what XCR0 is (docs/exit.md).
+	freeXCR0 uint32
+	cpu      uint64 // where, while running
 }
 
 // Layout of the page.

@@ -209,9 +209,21 @@ exited:
 	MOVQ	context_xsave(DI), AX
 	TESTQ	AX, AX
 	JEQ	fxout
+	MOVQ	context_guestXCR0(DI), BX
+	CMPL	context_freeXCR0(DI), $0
+	JEQ	known
+	XORL	CX, CX
+	BYTE $0x0f; BYTE $0x01; BYTE $0xd0	// xgetbv
+	SHLQ	$32, DX
+	LEAQ	(AX)(DX*1), BX
+	MOVQ	context_xsave(DI), AX
+	MOVQ	BX, CX
+	ANDQ	AX, CX
+	MOVQ	CX, context_guestXCR0(DI)
+known:
 	MOVQ	AX, DX
 	SHRQ	$32, DX
-	CMPQ	AX, context_guestXCR0(DI)
+	CMPQ	AX, BX
 	JEQ	xsave
 	XORL	CX, CX
 	BYTE $0x0f; BYTE $0x01; BYTE $0xd1	// xsetbv

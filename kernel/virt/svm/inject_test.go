@@ -175,7 +175,7 @@ func TestOffer(t *testing.T) {
 	}
 	v.Regs().RFLAGS &^= virt.FlagIF
 	f.run(t, virt.ReasonHLT,
-		expect("behind an exception", func(b *VMCB) bool { return b.EventInj != 0 && none(b) }, exitINTR, stays),
+		expect("behind an exception", func(b *VMCB) bool { return b.EventInj != 0 && b.InterceptMisc1&misc1VINTR != 0 }, exitVINTR, stays),
 		expect("then", offered, exitHLT, stays))
 	v.RequestInterruptWindow(true)
 	f.run(t, virt.ReasonInterruptWindow, expect("behind a window", func(b *VMCB) bool { return b.InterceptMisc1&misc1VINTR != 0 }, exitVINTR, stays))

@@ -28,6 +28,7 @@ type Machine struct {
 	// losesVIRQ: QEMU's TCG, which may forget a virtual interrupt (docs/exit.md).
 	losesVIRQ bool
 	hostDR7   uint64 // emulatorDR7 under QEMU's TCG, or 0
+	freeXCR0  uint32 // see context
 }
 
 // New makes the machine for CPUs 0 to cpus-1; each must call Enable before it
@@ -47,7 +48,7 @@ func newMachine(pages virt.Pages, cpus int, id identity, mxcsrMask uint32) (*Mac
 	m.mitigated = m.spec.Any()
 	m.losesVIRQ = id.tcg
 	if id.tcg {
-		m.hostDR7 = emulatorDR7
+		m.hostDR7, m.freeXCR0 = emulatorDR7, 1
 	}
 	if f.XCR0 != 0 {
 		m.fpuSize = int(id.xsaveSize)

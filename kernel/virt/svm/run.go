@@ -107,8 +107,8 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 	case v.injecting == injectVirtual:
 	case v.injecting == injectNothing && v.offered != 0 && !window:
 		v.virtual(cpu, injectOffered, v.offered)
-	default:
-		v.setWindow(window)
+	default: // with an exception on its way, what is offered waits for a window
+		v.setWindow(window || v.offered != 0)
 	}
 	b.RAX, b.RSP, b.RIP, b.RFLAGS = c.regs.RAX, c.regs.RSP, c.regs.RIP, c.regs.RFLAGS
 	if v.m.mitigated {

@@ -51,6 +51,9 @@ bench)
 grants) # share pages with another guest
 	for m in /lib/xen-gnt*.ko; do insmod $m; done
 	bench grants $grants ;;
+asks) # talk to the store a lot
+	bench asks 50000
+	sleep 1000 ;;
 avx) # keep different things in the AVX registers
 	if grep -q '^flags.* avx ' /proc/cpuinfo; then bench avx 5s; else echo "AVX failed: the kernel has none"; fi
 	echo "NIDUS-GUEST-TAINTED $(cat /proc/sys/kernel/tainted)"

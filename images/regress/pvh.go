@@ -28,6 +28,7 @@ func pvhCases() []Case {
 		{Name: "pvh-compressions", Long: true, What: "Debian's kernel packed in each way that Linux has: as ELF and as bzImage, to its init", Needs: debian, Timeout: 20 * time.Minute, Run: compressions},
 		{Name: "pvh-smp-sipi", What: "16 vcpus by INIT and SIPI, xAPIC and x2APIC, and by VCPUOP", Needs: []string{builder.SIPI}, Timeout: 2 * time.Minute, Run: sipiGuest},
 		{Name: "pvh-avx", What: "the threads of two guests keep different things in the AVX registers", Needs: debian, Timeout: 3 * time.Minute, Run: func(t *T) error { return avxGuests(t, pvh) }},
+		{Name: "store-asks", Long: true, What: "two guests ask the store 100,000 times each, all the time: each request is answered", Needs: debian, Timeout: 10 * time.Minute, Run: storeAsks},
 		{Name: "pvh-two-domains", What: "two guests side by side; one ends, one goes on", Needs: debian, Timeout: 5 * time.Minute, Run: twoDomains},
 		{Name: "pvh-pvgrub", What: "GRUB as a guest, to its prompt", Needs: []string{builder.PVGrub}, Timeout: 2 * time.Minute, Run: func(t *T) error { return pvgrub(t, pvh, builder.PVGrub) }},
 	}

@@ -72,13 +72,18 @@ func (d *Domain) Connect(consoleGFN, storeGFN mm.GFN) (consolePort, storePort ui
 	if err != nil {
 		return 0, 0, fmt.Errorf("xenstore event channel: %w", err)
 	}
+	full := make(chan struct{}, 1)
 	notify := func() { d.Host.Dom0.Send(storeEnd) }
-	r, err := d.Host.Store.Introduce(d.ID, sp, notify)
+	r, err := d.Host.Store.Introduce(d.ID, sp, func(isFull bool) {
+		if notify(); isFull {
+			poke(full)
+		}
+	})
 	if err != nil {
 		return 0, 0, fmt.Errorf("xenstore: %w", err)
 	}
 	poke(work)
-	b.workers.Go(func() { serveStore(ctx, r, work, notify, d.passes()) })
+	b.workers.Go(func() { serveStore(ctx, r, work, full, notify, d.passes(), lookAgain) })
 	return consolePort, storePort, nil
 }
 
@@ -102,19 +107,41 @@ func poke(c chan struct{}) {
 	}
 }
 
-func serveStore(ctx context.Context, r *xenstore.Ring, work chan struct{}, notify func(), passes *console.Bucket) {
+// lookAgain is how long after it was signalled a guest's ring is looked at once more (xenstore.Ring.Poll).
+const lookAgain = time.Millisecond
+
+// serveStore does what the guest asks for when it signals (work), and looks once more at a time again after
+// whatever was put into its ring.
+func serveStore(ctx context.Context, r *xenstore.Ring, work, full <-chan struct{}, notify func(), passes *console.Bucket, again time.Duration) {
+	look := time.NewTimer(again)
+	defer look.Stop()
+	armed, since := true, true // look runs; something was put into the ring since it does
 	for {
+		said := false
 		select {
 		case <-ctx.Done():
 			return
+		case <-full:
+			said = true
 		case <-work:
+		case <-look.C:
+			armed, said = false, since
+			since = false
 		}
 		for more := true; more && pace(ctx, passes); {
 			var reply bool
-			reply, more = r.Poll()
-			if reply {
+			if reply, more = r.Poll(); reply {
 				notify()
+				said = true
 			}
+		}
+		switch {
+		case !said:
+		case armed:
+			since = true
+		default:
+			look.Reset(again)
+			armed = true
 		}
 	}
 }

@@ -203,7 +203,7 @@ func FuzzRing(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, prod, cons uint32) {
 		s, c := newHome(t, DefaultQuota, 3)
 		page := mm.NewPage()
-		r, err := s.Introduce(3, page, func() {})
+		r, err := s.Introduce(3, page, func(bool) {})
 		if err != nil {
 			t.Fatal(err)
 		}

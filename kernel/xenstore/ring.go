@@ -41,7 +41,7 @@ type Ring struct {
 	s      *Store
 	c      client
 	page   mm.Page // zero once released, or before it is attached
-	notify func()
+	notify func(full bool)
 	dirty  bool
 	fault  uint32 // errorNone, or why the connection is dead
 
@@ -58,8 +58,9 @@ type Ring struct {
 
 // Introduce connects a domain by its page and tells @introduceDomain. notify
 // signals the guest's event channel; it is called without locks, whenever the
-// server has something to say by itself. The page stays in use until Release.
-func (s *Store) Introduce(dom mm.DomID, page mm.Page, notify func()) (*Ring, error) {
+// server has something to say by itself, and full says that there was no room for all
+// of it: see Poll. The page stays in use until Release.
+func (s *Store) Introduce(dom mm.DomID, page mm.Page, notify func(full bool)) (*Ring, error) {
 	if dom >= mm.DomIDFirstReserved || page.IsZero() {
 		return nil, fmt.Errorf("xenstore: introduce domain %d: reserved number or no page: %w", dom, EINVAL)
 	}
@@ -81,7 +82,7 @@ func (s *Store) newRing(dom mm.DomID) *Ring {
 	return r
 }
 
-func (r *Ring) attach(page mm.Page, notify func()) {
+func (r *Ring) attach(page mm.Page, notify func(full bool)) {
 	r.page, r.notify = page, notify
 	page.Store32(offFeatures, featReconnect|featError|featWatchDepth)
 	page.Store32(offReqCons, r.reqCons)
@@ -120,6 +121,12 @@ func (r *Ring) Lost() uint64 {
 // Poll does what the guest asks for; call it when the event channel fires. It
 // tells whether the guest must be signalled now, and whether there is more to
 // do, so that Poll has to be called again without waiting for the guest.
+//
+// Poll has to be called once more, a moment later, when it told to signal the guest or
+// Introduce's notify said full, whether the guest signals or not. A guest decides whether
+// to signal by an index of ours that it reads after it wrote its own. Linux has no barrier between the two
+// (drivers/xen/xenbus/xenbus_comms.c, xb_write and xb_read), so that a processor may read
+// first: then it saw ours before, and we its own, and both would wait for ever.
 func (r *Ring) Poll() (notify, more bool) {
 	r.s.lock()
 	defer r.s.unlock()

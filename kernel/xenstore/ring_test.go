@@ -26,7 +26,7 @@ func newGuest(t testing.TB, s *Store, dom mm.DomID, start uint32) *guest {
 	for off := offReqCons; off <= offRspProd; off += 4 {
 		g.page.Store32(off, start)
 	}
-	r, err := s.Introduce(dom, g.page, func() { g.kicks.Add(1) })
+	r, err := s.Introduce(dom, g.page, func(bool) { g.kicks.Add(1) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestSnapshot(t *testing.T) {
 	if left := s.Totals(); left != (Totals{Nodes: total.Nodes}) {
 		t.Errorf("released, it leaves %+v", left)
 	}
-	if g.r, err = s2.Attach(3, g.page, func() {}); err != nil {
+	if g.r, err = s2.Attach(3, g.page, func(bool) {}); err != nil {
 		t.Fatal(err)
 	}
 	g.put(req[18:])

@@ -185,7 +185,7 @@ func (s *Store) restoreDomain(d *DomainState) error {
 }
 
 // Attach gives a restored domain its page back and returns its ring.
-func (s *Store) Attach(dom mm.DomID, page mm.Page, notify func()) (*Ring, error) {
+func (s *Store) Attach(dom mm.DomID, page mm.Page, notify func(full bool)) (*Ring, error) {
 	s.lock()
 	defer s.unlock()
 	r := s.rings[dom]

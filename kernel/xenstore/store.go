@@ -45,19 +45,23 @@ func (s *Store) nextGen() uint64 {
 func (s *Store) lock() { s.mu.Lock() }
 
 func (s *Store) unlock() {
-	var few [8]func()
+	type kick struct {
+		notify func(full bool)
+		full   bool
+	}
+	var few [8]kick
 	kicks := few[:0]
 	for i, r := range s.dirty {
 		s.dirty[i] = nil
 		r.dirty = false
 		if r.flush() && r.notify != nil {
-			kicks = append(kicks, r.notify)
+			kicks = append(kicks, kick{r.notify, r.sent < len(r.out)})
 		}
 	}
 	s.dirty = s.dirty[:0]
 	s.mu.Unlock()
-	for _, kick := range kicks {
-		kick()
+	for _, k := range kicks {
+		k.notify(k.full)
 	}
 }
 

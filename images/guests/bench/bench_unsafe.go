@@ -23,6 +23,7 @@ var others = map[string]struct {
 	run    func(args []string) error
 }{
 	"grants": {1, "GRANTS failed:", grants},
+	"asks":   {1, "ASKS failed:", func(args []string) error { return asks(args[0]) }},
 	"avx":    {1, "AVX failed:", func(args []string) error { return avx(args[0]) }},
 	"store":  {0, "STORE failed:", func([]string) error { return inTransaction() }},
 	"log": {2, "LOG failed:", func(args []string) error {

@@ -122,7 +122,7 @@ func (v *vcpu) before(p *percpu, cpu uint64) {
 //go:nosplit
 func (v *vcpu) virtual(cpu uint64, how, vector uint8) {
 	v.setWindow(false)
-	v.vmcb.VIntr |= vWindowBits | uint64(vector)<<vVectorShift
+	v.vmcb.VIntr = v.vmcb.VIntr&^vVectorMask | vWindowBits | uint64(vector)<<vVectorShift
 	v.clean &^= cleanIntr
 	v.injecting = how
 	trace.Add(cpu, trace.Enter, uint32(v.id), uint64(vector))
@@ -159,7 +159,8 @@ func (v *vcpu) after() (why stop, again bool) {
 			}
 			v.doubtful = v.m.losesVIRQ
 		}
-		b.VIntr &^= vWindowBits | vVectorMask
+		// The vector stays: QEMU's TCG may deliver it once more (docs/exit.md), and another is worse.
+		b.VIntr &^= vWindowBits
 		v.clean &^= cleanIntr
 	}
 	if cut {

@@ -2,6 +2,7 @@ package domain
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // Of xs_wire.h, struct xenstore_domain_interface.
 const (
 	wireReqCons, wireReqProd, wireRspCons, wireRspProd = 2048, 2052, 2056, 2060
-	wireRsp, wireRing                                  = 1024, 1024
+	wireRing                                           = 1024
 )
 
 // TestUnsignalled: a guest that takes the server for busy, and doesn't signal, is answered all the same; so is one that
@@ -21,6 +22,10 @@ const (
 func TestUnsignalled(t *testing.T) {
 	s := xenstore.New(xenstore.DefaultQuota)
 	home := s.Open(0)
+	paths := xenstore.DomainPaths{Dom: 3, Name: "g", UUID: "u-1", VCPUs: 1, MaxVCPUs: 1}
+	if err := paths.Write(t.Context(), home); err != nil {
+		t.Fatal(err)
+	}
 	if err := home.Write("/local/domain/3/big", string(make([]byte, 900))); err != nil {
 		t.Fatal(err)
 	}
@@ -38,11 +43,12 @@ func TestUnsignalled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	const again = 300 * time.Millisecond
 	ended := make(chan struct{})
 	begin := time.Now()
 	go func() {
 		defer close(ended)
-		serveStore(ctx, r, work, full, func() {}, console.NewBucket(passRate, passBurst, func() time.Duration { return time.Since(begin) }), 300*time.Millisecond)
+		serveStore(ctx, r, work, full, func() {}, console.NewBucket(passRate, passBurst, func() time.Duration { return time.Since(begin) }), again)
 	}()
 	defer func() { cancel(); <-ended }()
 	until := func(what string, done func() bool) {
@@ -77,4 +83,22 @@ func TestUnsignalled(t *testing.T) {
 			pg.Store32(wireRspCons, 2*answer)
 		}
 	}
+	// Events, which nobody asked for just then, fill the ring; the guest makes room.
+	body = []byte("data\x00tok\x00")
+	put(append(xenstore.Header{Type: xenstore.MsgWatch, Len: uint32(len(body))}.Append(nil), body...))
+	poke(work)
+	until("the watch", func() bool { return pg.Load32(wireReqCons) == prod })
+	time.Sleep(3 * again) // the looks after these answers are over
+	pg.Store32(wireRspCons, pg.Load32(wireRspProd))
+	for i := range 100 {
+		if err := home.Write(fmt.Sprintf("/local/domain/3/data/%d", i), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	end := pg.Load32(wireRspProd)
+	if n := end - pg.Load32(wireRspCons); n != wireRing {
+		t.Fatalf("%d bytes of events in the ring", n)
+	}
+	pg.Store32(wireRspCons, end) // without a signal
+	until("room for events", func() bool { return pg.Load32(wireRspProd) != end })
 }

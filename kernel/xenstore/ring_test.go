@@ -17,6 +17,7 @@ type guest struct {
 	r     *Ring
 	reqID uint32
 	kicks atomic.Int64
+	full  atomic.Int64 // times that notify said so
 	in    []byte
 	ev    []string
 }
@@ -26,7 +27,12 @@ func newGuest(t testing.TB, s *Store, dom mm.DomID, start uint32) *guest {
 	for off := offReqCons; off <= offRspProd; off += 4 {
 		g.page.Store32(off, start)
 	}
-	r, err := s.Introduce(dom, g.page, func(bool) { g.kicks.Add(1) })
+	r, err := s.Introduce(dom, g.page, func(full bool) {
+		g.kicks.Add(1)
+		if full {
+			g.full.Add(1)
+		}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,6 +353,28 @@ func TestSnapshot(t *testing.T) {
 		if _, err := Restore(DefaultQuota, bad); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+// TestFull: notify tells once that the ring has no room for all events, when it becomes full.
+func TestFull(t *testing.T) {
+	s, c := newHome(t, DefaultQuota, 3)
+	g := newGuest(t, s, 3, 0)
+	if got := g.ask(0, MsgWatch, "data|tok|"); got != "OK|" {
+		t.Fatal(got)
+	}
+	g.events()
+	for i := range 100 {
+		if err := c.Write(fmt.Sprintf("/local/domain/3/data/%d", i), ""); err != nil {
+			t.Fatal(err)
+		}
+		room := ringSize - (g.page.Load32(offRspProd) - g.page.Load32(offRspCons))
+		if n := g.full.Load(); n > 1 || n == 1 && room != 0 || n == 0 && room == 0 {
+			t.Fatalf("after %d events: room for %d bytes, and notify said full %d times", i+1, room, n)
+		}
+	}
+	if g.full.Load() == 0 {
+		t.Error("100 events are less than a ring")
 	}
 }
 

@@ -24,18 +24,12 @@ func avxGuests(t *T, p personality) error {
 		}
 	}
 	for _, name := range names {
-		if err := h.Send("xl console " + name + "\r"); err != nil {
-			return err
-		}
-		m, err := h.expect(`AVX ([^\r\n]*)[\r\n]+NIDUS-GUEST-TAINTED (\d+)`, time.Minute)
+		said, err := h.says(name, `AVX ([^\r\n]*)[\r\n]+NIDUS-GUEST-TAINTED (\d+)`, time.Minute)
 		if err != nil {
 			return err
 		}
-		if m.Groups[1] != "kept" || m.Groups[2] != "0" {
-			return fmt.Errorf("guest %s: %s; its kernel warns of %s (Linux's Documentation/admin-guide/tainted-kernels)", name, m.Groups[1], m.Groups[2])
-		}
-		if err := h.leave(); err != nil {
-			return err
+		if said[1] != "kept" || said[2] != "0" {
+			return fmt.Errorf("guest %s: %s; its kernel warns of %s (Linux's Documentation/admin-guide/tainted-kernels)", name, said[1], said[2])
 		}
 	}
 	return h.powerOff()

@@ -49,13 +49,7 @@ func sharedPages(t *T, p personality) error {
 	if _, err := create("taker", "take,1"+strings.TrimSuffix(strings.TrimPrefix(given, "given"), ";"), "taken"); err != nil {
 		return err
 	}
-	if err := h.Send("xl console giver\r"); err != nil {
-		return err
-	}
-	if _, err := h.expect(`GRANTS answered`, 20*time.Second); err != nil {
-		return err
-	}
-	if err := h.leave(); err != nil {
+	if _, err := h.says("giver", `GRANTS answered`, 20*time.Second); err != nil {
 		return err
 	}
 	for _, line := range []string{"xl destroy giver", "xl create third.cfg"} {

@@ -218,13 +218,20 @@ func (h *Host) ticks(name string, n int, timeout time.Duration) error {
 
 // alive waits until a busy guest is past its boot, and loops.
 func (h *Host) alive(name string) error {
+	_, err := h.says(name, `NIDUS-GUEST-ALIVE`, 3*time.Minute)
+	return err
+}
+
+// says waits at a guest's console for what it says, or has said, and returns the groups.
+func (h *Host) says(name, what string, timeout time.Duration) ([]string, error) {
 	if err := h.Send("xl console " + name + "\r"); err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := h.expect(`NIDUS-GUEST-ALIVE`, 3*time.Minute); err != nil {
-		return fmt.Errorf("guest %s: %w", name, err)
+	m, err := h.expect(what, timeout)
+	if err != nil {
+		return nil, fmt.Errorf("guest %s: %w", name, err)
 	}
-	return h.leave()
+	return m.Groups, h.leave()
 }
 
 // pvgrub runs GRUB as a guest of a personality, to its prompt.

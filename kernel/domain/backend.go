@@ -111,7 +111,7 @@ func poke(c chan struct{}) {
 const lookAgain = time.Millisecond
 
 // serveStore does what the guest asks for when it signals (work), and looks once more at a time again after
-// whatever was put into its ring.
+// whatever was put into its ring; full says that events were which left no room.
 func serveStore(ctx context.Context, r *xenstore.Ring, work, full <-chan struct{}, notify func(), passes *console.Bucket, again time.Duration) {
 	look := time.NewTimer(again)
 	defer look.Stop()

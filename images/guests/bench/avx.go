@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -25,40 +26,36 @@ func avx(length string) error {
 		return err
 	}
 	end := time.Now().Add(d)
-	turns := make(chan int, avxThreads) // that a thread found right; less than 0 if one was not
+	ended := make(chan error)
 	for range avxThreads {
-		go func() {
-			runtime.LockOSThread()
-			n := 0
-			for time.Now().Before(end) {
-				var want [16][4]uint64
-				for i := range want {
-					for k := range want[i] {
-						want[i][k] = rand.Uint64()
-					}
-				}
-				if !kept(&want, 1+rand.Uint64N(5_000_000)) {
-					n = -1
-					break
-				}
-				n++
-			}
-			turns <- n
-		}()
+		go func() { ended <- keep(end) }()
 	}
-	least := -1
-	for i := range avxThreads {
-		n := <-turns
-		if n < 0 {
-			return fmt.Errorf("a thread's YMM registers are not what it put there")
+	for range avxThreads {
+		if err := <-ended; err != nil {
+			return err
 		}
-		if i == 0 || n < least {
-			least = n
-		}
-	}
-	if least == 0 {
-		return fmt.Errorf("a thread had no turn in %v", d)
 	}
 	fmt.Println("AVX kept")
+	return nil
+}
+
+// keep has a thread of its own keep one thing after another, until end.
+func keep(end time.Time) error {
+	runtime.LockOSThread()
+	turns := 0
+	for ; time.Now().Before(end); turns++ {
+		var want [16][4]uint64
+		for i := range want {
+			for k := range want[i] {
+				want[i][k] = rand.Uint64()
+			}
+		}
+		if !kept(&want, 1+rand.Uint64N(5_000_000)) {
+			return errors.New("a thread's YMM registers are not what it put there")
+		}
+	}
+	if turns == 0 {
+		return errors.New("a thread had no turn")
+	}
 	return nil
 }

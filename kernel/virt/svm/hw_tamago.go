@@ -75,8 +75,8 @@ func (m *Machine) Enable() error {
 	m.spec.Set()
 	cpu.WriteMSR(msrHSave, p.hsavePA)
 	setSavePage(p.savePA)
-	if m.hostDR7 != 0 {
-		setDR7(m.hostDR7)
+	if m.tcg {
+		setDR7(emulatorDR7)
 	}
 	p.tags.generation++ // whatever the TLB holds from before, it is flushed
 	p.tags.next = p.tags.max + 1

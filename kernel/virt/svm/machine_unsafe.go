@@ -25,10 +25,9 @@ type Machine struct {
 	ids       atomic.Uint64
 	spec      spec.Policy
 	mitigated bool // spec may need something at entries
-	// losesVIRQ: QEMU's TCG, which may forget a virtual interrupt (docs/exit.md).
-	losesVIRQ bool
-	hostDR7   uint64 // emulatorDR7 under QEMU's TCG, or 0
-	freeXCR0  uint32 // see context
+	// tcg: the processor is QEMU's TCG, which loses virtual interrupts, mixes up breakpoints and does not exit
+	// for XSETBV (docs/exit.md).
+	tcg bool
 }
 
 // New makes the machine for CPUs 0 to cpus-1; each must call Enable before it
@@ -46,10 +45,7 @@ func newMachine(pages virt.Pages, cpus int, id identity, mxcsrMask uint32) (*Mac
 	m := &Machine{features: f, pages: pages, cpus: make([]percpu, cpus), mxcsrMask: mxcsrMask, fpuSize: virt.FXSize}
 	m.spec = id.spec.Policy()
 	m.mitigated = m.spec.Any()
-	m.losesVIRQ = id.tcg
-	if id.tcg {
-		m.hostDR7, m.freeXCR0 = emulatorDR7, 1
-	}
+	m.tcg = id.tcg
 	if f.XCR0 != 0 {
 		m.fpuSize = int(id.xsaveSize)
 	}

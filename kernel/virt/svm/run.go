@@ -157,7 +157,7 @@ func (v *vcpu) after() (why stop, again bool) {
 			} else {
 				v.offered = 0
 			}
-			v.doubtful = v.m.losesVIRQ
+			v.doubtful = v.m.tcg
 		}
 		// The vector stays: QEMU's TCG may deliver it once more (docs/exit.md), and another is worse.
 		b.VIntr &^= vWindowBits

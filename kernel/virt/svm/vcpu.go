@@ -58,7 +58,9 @@ func (v *vcpu) init() {
 	v.ctx.vmcbVA = address(v.vmcb)
 	v.ctx.set(v.cfg.Constant)
 	v.ctx.xsave = v.m.features.XCR0
-	v.ctx.hostDR7, v.ctx.freeXCR0 = v.m.hostDR7, v.m.freeXCR0
+	if v.m.tcg {
+		v.ctx.hostDR7, v.ctx.freeXCR0 = emulatorDR7, 1
+	}
 	v.lastCPU = ^uint64(0)
 	v.setDebug(false)
 	v.SetIntercept(v.cfg.Intercept)

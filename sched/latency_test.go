@@ -226,7 +226,7 @@ func TestRandom(t *testing.T) {
 			m.until(m.now + rnd.Int63n(2e6))
 			id, g := uint16(rnd.Intn(60)), uint16(rnd.Intn(10))
 			th := &m.threads[id]
-			switch rnd.Intn(12) {
+			switch rnd.Intn(13) {
 			case 0, 1, 2:
 				if !th.exists {
 					m.add(id, Class(rnd.Intn(2)), func() int64 { return rnd.Int63n(8e6) }, func() int64 { return rnd.Int63n(8e6) })
@@ -258,6 +258,8 @@ func TestRandom(t *testing.T) {
 				m.kick(m.s.Boost(id, m.now))
 			case 10:
 				m.kick(m.s.ResetGroup(g, m.now))
+			case 12:
+				m.s.Spare(id, rnd.Intn(3) != 0)
 			case 11:
 				m.s.Wake(0xffff, m.now)
 				m.s.Boost(MaxThreads, m.now)
@@ -270,5 +272,14 @@ func TestRandom(t *testing.T) {
 			}
 		}
 		m.invariants()
+		spares := 0
+		for id := range m.s.threads {
+			if th := &m.s.threads[id]; th.where != absent && th.spared {
+				spares++
+			}
+		}
+		if m.s.spares != spares {
+			t.Fatalf("%d threads are spared, counted as %d", spares, m.s.spares)
+		}
 	}
 }

@@ -74,13 +74,13 @@ func (s *Scheduler) Pick(cpu int, now int64, st State) (next int, until int64, k
 	s.kicked &^= bit
 	if id == none {
 		s.idle |= bit
-		return Idle, again, kick | s.pull(bit) | s.settle(bit)
+		return Idle, again, kick | s.pull(bit) | s.settle(bit, now)
 	}
 	until = s.start(cpu, id, now, fresh)
 	if again != 0 && (until == 0 || again < until) {
 		until = again
 	}
-	return int(id), until, kick | s.settle(bit)
+	return int(id), until, kick | s.settle(bit, now)
 }
 
 // endTurn settles what became of the thread that ran. One that blocked and was
@@ -110,6 +110,7 @@ func (s *Scheduler) endTurn(cpu int, now int64, st State) State {
 		t.where, t.stamp = blocked, now
 	case Exited:
 		s.reached(cpu, now)
+		s.Spare(c.cur, false)
 		t.where = absent
 	}
 	return st
@@ -178,6 +179,9 @@ func (s *Scheduler) stays(cpu int, cur, id uint16, now int64, st State) (stay, a
 	ended := now >= c.sliceEnd
 	switch {
 	case t.level == levelVCPU && w.level == levelHost:
+		if s.awaits(w, t, now) >= 0 {
+			return true, false
+		}
 		return c.hostRun >= guardLimit && !ended, false
 	case t.level == levelHost && w.level == levelVCPU:
 		return c.hostRun < guardLimit, false
@@ -241,6 +245,9 @@ func (s *Scheduler) start(cpu int, id uint16, now int64, fresh bool) (until int6
 	} else {
 		s.tickless |= bit
 	}
+	if c.watches = host && t.level == levelHost && s.spares != 0; c.watches {
+		until = min(until, now+patience)
+	}
 	if t.level == levelHost && vcpus {
 		until = min(until, now+max(capMinRun, guardLimit-c.hostRun))
 		if t.class == Host {
@@ -297,14 +304,26 @@ func (s *Scheduler) pull(self uint64) uint64 {
 }
 
 // settle makes other CPUs look at what waits after a Pick: an idle one that could
-// run it, or those that must now end their slices.
-func (s *Scheduler) settle(self uint64) uint64 {
-	w := (s.waiting(levelHost) | s.waiting(levelVCPU)) &^ self
+// run it, or those that must now end their slices or give way to a host thread.
+func (s *Scheduler) settle(self uint64, now int64) uint64 {
+	h := s.waiting(levelHost) &^ self
+	w := h | s.waiting(levelVCPU)&^self
 	if m := w & s.idle &^ s.kicked; m != 0 {
 		return s.kick(m & -m)
 	}
 	if w&s.idle != 0 {
 		return 0 // one is on its way
 	}
-	return s.kick(w & s.tickless)
+	kick := uint64(0)
+	if i := s.leastUrgent(h &^ s.kicked); i >= 0 {
+		c := &s.cpus[i]
+		r := &s.threads[c.cur]
+		if g := s.awaits(&s.threads[s.leftmost(levelHost, maskHard, i)], r, now); g >= 0 {
+			kick = s.watch(g)
+			w &^= h &^ s.waiting(levelVCPU)
+		} else if r.spared && (c.hostRun < guardLimit || now >= c.sliceEnd) {
+			kick = s.kick(1 << i)
+		}
+	}
+	return kick | s.kick(w&s.tickless)
 }

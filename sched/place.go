@@ -64,6 +64,29 @@ func (s *Scheduler) leaveHome(id uint16) {
 	}
 }
 
+// awaits is a CPU for which t, which waits, spares vcpu r: one that runs a host thread.
+// -1 if there is none, or t does not.
+func (s *Scheduler) awaits(t, r *thread, now int64) int {
+	if !r.spared || t.level != levelHost || t.boosted || now-t.waits >= patience {
+		return -1
+	}
+	for m := t.hard & s.online &^ s.idle; m != 0; m &= m - 1 {
+		i := lowest(m)
+		if c := s.cpus[i].cur; c != none && s.threads[c].level == levelHost {
+			return i
+		}
+	}
+	return -1
+}
+
+// watch makes CPU i, which runs a host thread, look after those that wait for it.
+func (s *Scheduler) watch(i int) uint64 {
+	if s.cpus[i].watches {
+		return 0
+	}
+	return s.kick(1 << i)
+}
+
 // leastUrgent is the CPU of set with the vcpu that has the most virtual time, or
 // -1 if none runs a vcpu.
 func (s *Scheduler) leastUrgent(set uint64) int {
@@ -96,6 +119,7 @@ func (s *Scheduler) enqueue(id uint16, i int, now int64) uint64 {
 		s.last++
 		t.key = s.last
 	}
+	t.waits = now
 	s.link(id)
 	bit := uint64(1) << i
 	if bit&t.hard&s.online == 0 {
@@ -108,6 +132,9 @@ func (s *Scheduler) enqueue(id uint16, i int, now int64) uint64 {
 	c := &s.cpus[i]
 	if c.cur != none && s.kicked&bit == 0 {
 		r := &s.threads[c.cur]
+		if h := s.awaits(t, r, now); h >= 0 {
+			return s.watch(h)
+		}
 		v := r.vtime + vtime(max(0, now-c.since), s.weight(r))
 		guarded := c.hostRun >= guardLimit && now < c.sliceEnd
 		if r.level == levelVCPU && (t.level == levelHost && !guarded ||

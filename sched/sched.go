@@ -7,7 +7,8 @@
 //   - Host threads (control plane, I/O) come first, in turn, by short slices. One
 //     that spins is demoted to the second level until it has blocked for a while
 //     or a period has passed, and however host threads behave, waiting vcpus get
-//     a CPU for guardSlice of every guardLimit.
+//     a CPU for guardSlice of every guardLimit. Before they take the CPU of a vcpu
+//     that is spared (Spare) they wait for a moment for one of their own.
 //   - VCPU threads share by the rules of Xen's credit2 (xl.cfg(5), cpu_weight and
 //     cap): each vcpu has the weight of its domain; a domain's vcpus together may
 //     have a cap in percent of one CPU. Where credit2 burns credit, this package
@@ -90,6 +91,8 @@ const (
 	releaseMax       = 32    // most threads that one Pick takes from parking
 	retrySoon  int64 = 20e3  // when it could not take all
 
+	patience int64 = 200e3 // how long a host thread waits for another's CPU before it takes a spared vcpu's
+
 	hostWeight = 8 * DefaultWeight // of a demoted host thread, at least
 )
 
@@ -127,6 +130,7 @@ type thread struct {
 	demoted bool
 	woken   bool // Wake came between its blocking and Pick
 	busy    bool // see SetBusy
+	spared  bool // see Spare
 	group   uint16
 	cpu     uint8 // where it runs, or ran last
 
@@ -138,6 +142,7 @@ type thread struct {
 	burst   int64 // host class: time run, less time blocked
 	stamp   int64 // since when it is blocked
 	since   int64 // since when it is demoted
+	waits   int64 // since when it is queued
 }
 
 type group struct {
@@ -157,6 +162,7 @@ type cpu struct {
 	parked   uint16 // first group whose parked threads this CPU releases
 	since    int64  // up to when cur was charged
 	sliceEnd int64
+	watches  bool   // runs a host thread, and calls Pick soon for those that wait for it
 	vtime    int64  // virtual time that vcpus have reached here; only grows
 	home     uint16 // the vcpu that ran here last
 	hostRun  int64  // how long host threads ran since vcpus had their share
@@ -177,6 +183,7 @@ type Scheduler struct {
 	idle     uint64
 	kicked   uint64 // will call Pick soon
 	tickless uint64 // run a thread and have no timer for the end of its slice
+	spares   int    // how many vcpus are spared
 	homes    uint64 // where a vcpu ran last that ran nowhere else since
 }
 
@@ -199,6 +206,7 @@ func (s *Scheduler) Init() {
 	s.rnd, s.first, s.last = 2463534242, 0, 0
 	s.maxWeight = hostWeight
 	s.online, s.idle, s.kicked, s.tickless = 0, 0, 0, 0
+	s.spares = 0
 }
 
 // CPUOnline adds a CPU, which is idle and must call Pick next.
@@ -234,7 +242,7 @@ func (s *Scheduler) Add(id uint16, class Class, now int64) {
 	t.boosted, t.demoted, t.woken, t.busy = false, false, false, false
 	t.hard, t.soft = ^uint64(0), ^uint64(0)
 	t.vtime, t.ahead, t.runtime, t.burst, t.stamp, t.since = 0, 0, 0, 0, now, 0
-	t.next, t.prev = none, none
+	t.next, t.prev, t.waits, t.spared = none, none, 0, false
 }
 
 // Remove forgets a thread. The CPU that ran it, if any, must call Pick.
@@ -245,6 +253,7 @@ func (s *Scheduler) Remove(id uint16, now int64) (kick uint64) {
 	}
 	s.detach(id)
 	s.leaveHome(id)
+	s.Spare(id, false)
 	if t.where == running {
 		s.charge(int(t.cpu), now)
 		s.cpus[t.cpu].cur = none
@@ -262,6 +271,7 @@ func (s *Scheduler) SetClass(id uint16, class Class, now int64) (kick uint64) {
 	}
 	waiting := s.detach(id)
 	kick = s.recount(t, now)
+	s.Spare(id, false)
 	t.class, t.demoted, t.burst = class, false, 0
 	if waiting {
 		kick |= s.place(id, now)
@@ -364,6 +374,22 @@ func (s *Scheduler) SetAffinity(id uint16, hard, soft uint64, now int64) (kick u
 		return s.kick(1 << t.cpu)
 	}
 	return 0
+}
+
+// Spare makes host threads that wake wait for a moment for a CPU that runs another host thread
+// before they take that of vcpu id: its guest loses much with each interruption. Most
+// threads that Go's runtime wakes look for work and find none, or only what the one that woke them would
+// have done next.
+func (s *Scheduler) Spare(id uint16, spared bool) {
+	t := s.thread(id)
+	if t == nil || t.spared == spared {
+		return
+	}
+	if t.spared = spared; spared {
+		s.spares++
+	} else {
+		s.spares--
+	}
 }
 
 // Runtime is how long a thread has run.

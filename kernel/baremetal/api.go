@@ -81,6 +81,10 @@ func In32(port uint16) uint32     { return in32(port) }
 // of them when Affinity returns. Preconditions: runtime.LockOSThread.
 func Affinity(hard, soft uint64) bool { return call(callAffinity, hard, soft, 0, 0) == 0 }
 
+// Spare makes the host's threads wait for another CPU of the host's for a moment before one takes
+// that of the calling vcpu's thread (sched.Scheduler.Spare). Preconditions: EnterVCPU.
+func Spare() { call(callSpare, 0, 0, 0, 0) }
+
 // OnCPU runs f on a CPU.
 func OnCPU(cpu int, f func()) {
 	done := make(chan struct{})

@@ -54,6 +54,7 @@ const (
 	callCPUInit
 	callDropIdentity
 	callAffinity
+	callSpare
 	callDeadline
 	callRouteIRQ
 	callServed
@@ -229,6 +230,10 @@ func syscall(c *pcpu, t *thread) {
 		lock(&klock)
 		r = setAffinity(t, a0, a1)
 		unlockAndKick()
+	case callSpare:
+		lock(&klock)
+		policy.Spare(uint16(t.id-1), true)
+		unlock(&klock)
 	case callDeadline:
 		lock(&klock)
 		cancelDeadline(t)

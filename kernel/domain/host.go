@@ -117,6 +117,7 @@ type Sched struct {
 	Cap        int    // percent of a CPU for the whole domain; 0: none
 	Hard, Soft uint64 // CPUs
 	Possible   uint64 // CPUs that it can run on at all: Hard and Soft choose among them
+	Spared     bool   // the host's threads interrupt it only after they have waited for a moment
 }
 
 // Format returns the layout of nested tables that the machine uses. Where it uses none there

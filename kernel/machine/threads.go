@@ -26,6 +26,9 @@ var _ = [1]int{}[domain.InGuest-baremetal.InGuest+domain.InHost-baremetal.InHost
 func (t Threads) Enter(s domain.Sched, place *uint32) uint64 {
 	baremetal.EnterVCPU(uint64(s.Group), uint64(s.Weight), uint64(s.Cap), place)
 	baremetal.Affinity(s.Hard&s.Possible, s.Soft)
+	if s.Spared {
+		baremetal.Spare()
+	}
 	return baremetal.ThreadID()
 }
 

@@ -1,0 +1,68 @@
+package sched
+
+import "testing"
+
+// TestSpare: a host thread that wakes while another one runs lets a spared vcpu go on until that one blocks,
+// and for patience at most; one that finds only vcpus takes a CPU at once.
+func TestSpare(t *testing.T) {
+	const vcpu, host, late = 1, 2, 3
+	for _, tt := range []struct {
+		name         string
+		spared       bool
+		first        int64 // how long the first host thread runs after the second one woke
+		wait         int64 // for how long the second may wait, and must if it is to spare the vcpu
+		disturbances int   // of the vcpu
+	}{
+		{"not spared", false, 50e3, 0, 1},
+		{"the first blocks soon", true, 50e3, 50e3, 0},
+		{"the first goes on", true, 1e6, patience, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newSim(t, 2)
+			m.add(vcpu, VCPU, nil, nil)
+			m.s.Spare(vcpu, tt.spared)
+			m.until(1e6)
+			// Once each, as the next wake-ups are beyond the test's end.
+			m.add(host, Host, fixed(100e3+tt.first), fixed(never)).wakeAt = m.now
+			m.add(late, Host, fixed(10e3), fixed(never)).wakeAt = m.now + 100e3
+			m.until(5e6)
+			if w := m.threads[late].worst; w != tt.wait {
+				t.Errorf("the second host thread waited for %d ns, want %d", w, tt.wait)
+			}
+			if m.threads[late].ran != 10e3 || m.threads[host].ran != 100e3+tt.first {
+				t.Errorf("the host threads ran for %d and %d ns", m.threads[host].ran, m.threads[late].ran)
+			}
+			lost := m.now - m.threads[vcpu].ran
+			if want := int64(tt.disturbances) * 10e3; lost != want {
+				t.Errorf("the vcpu lost %d ns, want %d", lost, want)
+			}
+		})
+	}
+	t.Run("no other", func(t *testing.T) {
+		m := newSim(t, 1)
+		m.add(vcpu, VCPU, nil, nil)
+		m.s.Spare(vcpu, true)
+		m.until(1e6)
+		m.add(host, Host, fixed(10e3), fixed(never)).wakeAt = m.now
+		m.until(2e6)
+		if w := m.threads[host].worst; w != 0 {
+			t.Errorf("the host thread waited for %d ns", w)
+		}
+	})
+	t.Run("ends", func(t *testing.T) {
+		m := newSim(t, 2)
+		for id := range uint16(3) {
+			m.add(id, VCPU, nil, nil)
+			m.s.Spare(id, true)
+			m.s.Spare(id, true)
+		}
+		m.s.Spare(0, false)
+		m.s.SetClass(1, Host, 0)
+		m.s.Remove(2, 0)
+		if m.s.spares != 0 {
+			t.Errorf("%d threads are spared", m.s.spares)
+		}
+	})
+}
+
+const never = 1000 * second // beyond any test's end

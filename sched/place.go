@@ -72,7 +72,8 @@ func (s *Scheduler) awaits(t, r *thread, now int64) int {
 	}
 	for m := t.hard & s.online &^ s.idle; m != 0; m &= m - 1 {
 		i := lowest(m)
-		if c := s.cpus[i].cur; c != none && s.threads[c].level == levelHost {
+		// One with no thread is choosing: settle looks at what it has chosen.
+		if c := s.cpus[i].cur; c == none || s.threads[c].level == levelHost {
 			return i
 		}
 	}
@@ -87,18 +88,19 @@ func (s *Scheduler) watch(i int) uint64 {
 	return s.kick(1 << i)
 }
 
-// leastUrgent is the CPU of set with the vcpu that has the most virtual time, or
-// -1 if none runs a vcpu.
+// leastUrgent is the CPU of set with the vcpu, or demoted host thread, that has the most virtual
+// time, of those that are not spared if there are any; -1 if there is none.
 func (s *Scheduler) leastUrgent(set uint64) int {
-	best, most := -1, int64(0)
+	best, most, spared := -1, int64(0), true
 	for m := set; m != 0; m &= m - 1 {
 		i := lowest(m)
 		c := &s.cpus[i]
 		if c.cur == none || s.threads[c.cur].level != levelVCPU {
 			continue
 		}
-		if v := s.threads[c.cur].vtime; best < 0 || v-most > 0 {
-			best, most = i, v
+		r := &s.threads[c.cur]
+		if best < 0 || spared && !r.spared || spared == r.spared && r.vtime-most > 0 {
+			best, most, spared = i, r.vtime, r.spared
 		}
 	}
 	return best

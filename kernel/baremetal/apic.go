@@ -24,6 +24,7 @@ const (
 	vecKick         = 0xfe
 	vecTimer        = 0xfd
 	vecFlush        = 0xfc
+	vecIdle         = 0xfb // no interrupt: the idle thread's call
 	vecLastDevice   = 0xef
 	vecFirstDevice  = 0x30
 )
@@ -71,6 +72,9 @@ var (
 	// a CPU forget that its APIC has an interrupt, until the next one comes
 	// (docs/exit.md).
 	losesIRQs bool
+
+	// polls: interrupts and timers are so slow that idle CPUs poll (idle.go).
+	polls bool
 )
 
 // Times in ns, where interrupts get lost: the timer repeats, so that the next
@@ -128,6 +132,7 @@ func apicInit() {
 	x2apic = c>>21&1 != 0
 	tscDeadline = c>>24&1 != 0
 	losesIRQs = cpu.UnderTCG()
+	polls = losesIRQs
 }
 
 // apicInitCPU turns this CPU's APIC on.

@@ -42,6 +42,7 @@ func guestSwitched()
 // Addresses of code that is never called from Go.
 func trapStubsPC() uint64
 func idlePC() uint64
+func idlePollPC() uint64
 func apEntryPC() uint64
 func isolatedPCs() (stubs, fromNMI uint64)
 

@@ -342,10 +342,29 @@ isolated:
 	MOVQ	48(SP), SP
 	JMP	·fromNMI(SB)
 
+// The idle thread, with nothing to look for: interrupts are off before. What comes ends it (rest).
 TEXT idle<>(SB),NOSPLIT|NOFRAME,$0
 loop:
 	STI
 	HLT
+	INT	$const_vecIdle	// an NMI came back here
+	JMP	loop
+
+// The idle thread, polling: interrupts are on. No PAUSE: QEMU's TCG leaves its loop for that, and takes a lock.
+TEXT idlePoll<>(SB),NOSPLIT|NOFRAME,$0
+loop:
+	CMPL	pcpu_resched(GS), $0
+	JNE	found
+	MOVQ	pcpu_flushWant(GS), AX
+	CMPQ	AX, pcpu_flushDone(GS)
+	JNE	found
+	RDTSC
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	CMPQ	AX, pcpu_pollEnd(GS)
+	JCS	loop
+found:
+	INT	$const_vecIdle
 	JMP	loop
 
 // bootEntry is the image's ELF entry: the stub comes here in 64-bit mode, with
@@ -419,6 +438,11 @@ TEXT ·trapStubsPC(SB),NOSPLIT,$0-8
 
 TEXT ·idlePC(SB),NOSPLIT,$0-8
 	MOVQ	$idle<>(SB), AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+TEXT ·idlePollPC(SB),NOSPLIT,$0-8
+	MOVQ	$idlePoll<>(SB), AX
 	MOVQ	AX, ret+0(FP)
 	RET
 

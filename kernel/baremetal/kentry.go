@@ -9,6 +9,7 @@ import "nidus/kernel/trace"
 func kentry() {
 	c := pcpuAt(cpuself())
 	t := threadAt(c.cur)
+	c.stopPolling()
 	flushIfWanted(c) // whatever became of the interrupt that asks for it
 	switch v := t.vec; {
 	case v == ^uint64(0):
@@ -23,10 +24,15 @@ func kentry() {
 		now := Nanotime()
 		lock(&klock)
 		pick(c, now)
-		unlockAndArm(c, now)
-		if losesIRQs && c.cur == c.idle {
-			lookAgain()
+		if c.cur == c.idle {
+			unlockAndKick()
+		} else {
+			unlockAndArm(c, now)
 		}
+	}
+	if c.cur == c.idle {
+		rest(c)
+		return
 	}
 	if n := threadAt(c.cur); n.pending&^n.mask != 0 {
 		deliver(n)
@@ -34,6 +40,10 @@ func kentry() {
 }
 
 func interrupt(c *pcpu, v uint64) {
+	if v == vecIdle {
+		polled(c)
+		return
+	}
 	c.Stats.Interrupts++
 	if v != vecTimer {
 		trace.Add(c.id, trace.IRQ, 0, v)
@@ -60,7 +70,7 @@ func interrupt(c *pcpu, v uint64) {
 		if c.until != 0 && c.until <= now {
 			c.resched = 1
 		}
-		if c.resched == 0 {
+		if c.resched == 0 && c.cur != c.idle {
 			unlockAndArm(c, now)
 		} else {
 			unlockAndKick()

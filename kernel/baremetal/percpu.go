@@ -82,8 +82,11 @@ type pcpu struct {
 	online   uint64
 	start    uint32 // who was first: startUp or startGivenUp
 	resched  uint32
-	armed    int64 // when the timer fires; 0 is not at all, or unarmed
-	until    int64 // when sched wants to be asked again; 0 is never
+	polling  uint32 // the idle thread looks at resched, and needs no interrupt
+	pollEnd  uint64 // until when, by the TSC
+	pollNS   int64  // for how long it does the next time
+	armed    int64  // when the timer fires; 0 is not at all, or unarmed
+	until    int64  // when sched wants to be asked again; 0 is never
 	leaving  sched.State
 	dropRoot uint32 // see DropRoot
 	kicks    uint64 // CPUs that unlockAndKick interrupts
@@ -96,6 +99,7 @@ type pcpu struct {
 	gdt  [2]uint64 // physical addresses of its pages of descriptors: see gdtInit
 	tss  [26]uint32
 	gdtr [10]byte
+	_    [8]byte // so that slots is where it must be: see mem_unsafe.go
 
 	// slots are the stacks of the ISTs, in the same order, while PV guests are isolated:
 	// for what the processor pushes, and the first words of the entry code.
@@ -126,11 +130,12 @@ const (
 	// The GDT of PV guests, of which the kernel has the last pages
 	// (arch-x86/xen.h, FIRST_RESERVED_GDT_ENTRY), is in force while their traps
 	// are taken: hence the selectors.
-	gdtReserved = 0xe000
-	selCode     = cpu.KernelCode
-	selData     = cpu.KernelData
-	selTSS      = gdtReserved + 0x40
-	interruptOn = 0x202
+	gdtReserved  = 0xe000
+	selCode      = cpu.KernelCode
+	selData      = cpu.KernelData
+	selTSS       = gdtReserved + 0x40
+	interruptOn  = 0x202
+	interruptOff = 0x2
 
 	unarmed = -1 // in pcpu.armed: the timer has fired, and must be set again
 )

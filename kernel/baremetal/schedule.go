@@ -4,6 +4,7 @@ package baremetal
 
 import (
 	"math/bits"
+	"sync/atomic"
 
 	"nidus/kernel/trace"
 	"nidus/sched"
@@ -50,7 +51,7 @@ func choose(cpuset uint64) {
 	me := pcpuAt(cpuself())
 	for ; cpuset != 0; cpuset &= cpuset - 1 {
 		c := pcpuOf(bits.TrailingZeros64(cpuset))
-		c.resched = 1
+		atomic.SwapUint32(&c.resched, 1) // before polling is looked at
 		if c != me {
 			me.kicks |= 1 << c.id
 		}
@@ -64,7 +65,9 @@ func unlockAndKick() {
 	unlock(&klock)
 	me := pcpuAt(cpuself())
 	for ; me.kicks != 0; me.kicks &= me.kicks - 1 {
-		kick(pcpuOf(bits.TrailingZeros64(me.kicks)))
+		if c := pcpuOf(bits.TrailingZeros64(me.kicks)); atomic.LoadUint32(&c.polling) == 0 {
+			kick(c)
+		}
 	}
 }
 
@@ -133,6 +136,7 @@ func pick(c *pcpu, now int64) {
 		}
 	} else {
 		c.Stats.IdleNS += now - t.since
+		c.pollNext(now - t.since)
 	}
 	t.since = now
 	c.resched = 0

@@ -114,6 +114,10 @@ func syscall(c *pcpu, t *thread) {
 		if t.id == monitorThread {
 			d = max(d, monitorSleep)
 		}
+		if d <= spinSleep {
+			spin(c, Nanotime()+d)
+			break
+		}
 		lock(&klock)
 		block(c, t, kindSleep, after(d))
 		unlockAndKick()

@@ -17,6 +17,7 @@ import (
 var clockChecks = []check{
 	{"timers", timers},
 	{"deadline-outlives-waits", deadlineOutlivesWaits},
+	{"late-kicks", lateKicks},
 	{"monotonic", monotonic},
 	{"monotonic-recalibrated", recalibrated},
 }
@@ -136,4 +137,50 @@ func recalibrated() (string, error) {
 	}
 	close(stop)
 	return fmt.Sprint(<-changed, " corrections"), err
+}
+
+// lateWords are those of KickSoon, where no stack's growth moves them.
+var lateWords struct {
+	kick, running uint32
+	cpu           uint64
+}
+
+// lateKicks: a kick that may wait reaches a CPU that is busy, and no earlier; it is dropped if the guest has left.
+func lateKicks() (string, error) {
+	const rounds = 20
+	words := &lateWords
+	target := baremetal.NumCPU() - 1
+	words.cpu = uint64(target)
+	var over atomic.Bool
+	var busy sync.WaitGroup
+	busy.Go(func() {
+		baremetal.OnCPU(target, func() {
+			for !over.Load() {
+			}
+		})
+	})
+	defer busy.Wait()
+	defer over.Store(true)
+	count := func(kick, running uint32) (at, later uint64) {
+		for range rounds {
+			words.kick, words.running = kick, running
+			before := baremetal.Stats(target).Kicks
+			begin := baremetal.Nanotime()
+			baremetal.KickSoon(&words.kick, &words.running, &words.cpu)
+			if n := baremetal.Stats(target).Kicks; baremetal.Nanotime()-begin < 100e3 {
+				at += n - before
+			}
+			time.Sleep(2 * time.Millisecond)
+			later += baremetal.Stats(target).Kicks - before
+		}
+		return at, later
+	}
+	at, later := count(1, 1)
+	_, left := count(1, 0)
+	_, noticed := count(0, 1)
+	s := fmt.Sprintf("%d of %d at once, %d later; %d and %d of guests that had left", at, rounds, later, left, noticed)
+	if at > rounds/4 || later < rounds || max(left, noticed) > rounds/2 {
+		return "", errors.New(s)
+	}
+	return s, nil
 }

@@ -161,6 +161,13 @@ func KickCPU(cpu uint64) {
 	restore(f)
 }
 
+// KickSoon is KickCPU of *cpu in lateKick ns, if *kick and *running are not 0 then: what the guest there is to notice
+// may wait until it leaves by itself. At once if the caller is a vcpu's thread, whose own guest would pay instead.
+// Preconditions: the words lie outside Go's heap, and stay readable.
+func KickSoon(kick, running *uint32, cpu *uint64) {
+	call(callKickSoon, addr(kick), addr(running), addr(cpu), 0)
+}
+
 // FutexWait blocks while the word at p is v, until FutexWake or, if at is not 0,
 // the time at. It counts as a system call: the collector doesn't wait for it.
 func FutexWait(p *uint32, v uint32, at int64) {

@@ -89,6 +89,9 @@ type pcpu struct {
 	until    int64  // when sched wants to be asked again; 0 is never
 	leaving  sched.State
 	dropRoot uint32 // see DropRoot
+	nlate    uint32
+	lateAt   int64 // when late is to be looked at
+	late     [4]late
 	kicks    uint64 // CPUs that unlockAndKick interrupts
 	icrHigh  uint32 // what this CPU wrote to that register
 	nheap    int32

@@ -194,11 +194,17 @@ func timerTarget(c *pcpu) int64 {
 			at = d
 		}
 	}
+	if c.nlate > 0 && (at == 0 || c.lateAt < at) {
+		at = c.lateAt
+	}
 	return at
 }
 
-// expire wakes the threads whose deadline has come. Preconditions: klock.
+// expire wakes the threads whose deadline has come, and kicks whom KickSoon was called for. Preconditions: klock.
 func expire(c *pcpu, now int64) {
+	if c.nlate > 0 && c.lateAt <= now {
+		kickLate(c)
+	}
 	for c.nheap > 0 {
 		t := &threads[c.heap[0]]
 		if t.deadline > now {

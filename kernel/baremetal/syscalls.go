@@ -55,6 +55,7 @@ const (
 	callDropIdentity
 	callAffinity
 	callSpare
+	callKickSoon
 	callDeadline
 	callRouteIRQ
 	callServed
@@ -238,6 +239,8 @@ func syscall(c *pcpu, t *thread) {
 		lock(&klock)
 		policy.Spare(uint16(t.id-1), true)
 		unlock(&klock)
+	case callKickSoon:
+		kickSoon(c, t, late{a0, a1, a2})
 	case callDeadline:
 		lock(&klock)
 		cancelDeadline(t)

@@ -410,9 +410,13 @@ func (d *Domain) FlushGuest(*mm.P2M) {
 }
 
 // NotifyVCPU implements evtchn.Notifier.
-func (d *Domain) NotifyVCPU(v int) {
+func (d *Domain) NotifyVCPU(v int, device bool) {
 	d.VCPUs[v].upcall.Store(true)
-	d.VCPUs[v].Notify()
+	if device {
+		d.VCPUs[v].notify(virt.VCPU.KickSoon)
+	} else {
+		d.VCPUs[v].Notify()
+	}
 }
 
 // Fail is Crash with another reason than a crash: what the guest did ends it, as

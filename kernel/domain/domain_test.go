@@ -69,6 +69,9 @@ func TestLife(t *testing.T) {
 	}
 	d.Unpause()
 	await(t, "it goes on", func() bool { return n.Load() > at })
+	at = n.Load()
+	d.NotifyVCPU(0, true) // it waits: a device's event does not
+	await(t, "it goes on for a device", func() bool { return n.Load() > at })
 	d.VCPUs[2].SetUp(true)
 	await(t, "the third vcpu runs", func() bool { return d.VCPUs[2].Blocked() })
 	d.Shutdown(xenabi.ShutdownReboot)

@@ -108,6 +108,8 @@ type Threads interface {
 	Forget(group uint16)
 	// Notify makes a CPU take an interrupt.
 	Notify(cpu uint64)
+	// NotifySoon is virt.Config's.
+	NotifySoon(kick, running *uint32, cpu *uint64)
 }
 
 // Sched is a vcpu's share of the machine: see package sched.

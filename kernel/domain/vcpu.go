@@ -72,7 +72,7 @@ func newVCPU(d *Domain, m virt.Machine, id int, s Sched, constant virt.Constant)
 	var err error
 	v.HV, err = m.NewVCPU(virt.Config{
 		Maps: d.Maps, NestedRoot: d.Space.P2M().Root(), Intercept: intercept,
-		Fetch: v.Fetch, Notify: d.Host.Thread.Notify, Constant: constant,
+		Fetch: v.Fetch, Notify: d.Host.Thread.Notify, NotifySoon: d.Host.Thread.NotifySoon, Constant: constant,
 	})
 	if err != nil {
 		return nil, err
@@ -105,13 +105,16 @@ func (v *VCPU) Enter(e *virt.Exit) {
 
 // Notify makes the vcpu look at what there is for it: it leaves its guest, or
 // stops waiting. Anyone may call it, at any time.
-func (v *VCPU) Notify() {
+func (v *VCPU) Notify() { v.notify(virt.VCPU.Kick) }
+
+// notify is Notify with how to make the vcpu leave its guest.
+func (v *VCPU) notify(kick func(virt.VCPU)) {
 	v.pending.Store(1)
 	if v.waiting.Load() {
 		v.Domain.Host.Thread.Wake(word(&v.pending))
 		return
 	}
-	v.HV.Kick()
+	kick(v.HV)
 }
 
 func (v *VCPU) signal(s uint32) {

@@ -9,6 +9,8 @@ type signal struct {
 	d    *Domain // whose pollers to wake for port
 	port uint32
 	vcpu int32 // 1 + the vcpu to notify, or 0
+
+	device bool // see Notifier
 }
 
 func (s signal) send() {
@@ -17,7 +19,7 @@ func (s signal) send() {
 		s.fn()
 	case s.d != nil:
 		if s.vcpu != 0 {
-			s.d.notify(int(s.vcpu - 1))
+			s.d.notify(int(s.vcpu-1), s.device)
 		}
 		if s.port != 0 && s.d.pollers.Load() != 0 {
 			s.d.wakePollers(s.port)
@@ -41,9 +43,9 @@ func (d *Domain) sendFrom(n uint32, guest bool) error {
 	}
 	switch p.status {
 	case xenabi.EvtchnStatInterdomain:
-		rd, rn := p.peer, p.peerPort
+		rd, rn, device := p.peer, p.peerPort, p.local
 		p.mu.Unlock()
-		rd.receive(rn, d, n)
+		rd.receive(rn, d, n, device)
 		return nil
 	case xenabi.EvtchnStatIPI:
 		s := d.raise(n, p)
@@ -59,13 +61,14 @@ func (d *Domain) sendFrom(n uint32, guest bool) error {
 }
 
 // receive raises port n if it is still connected to port m of e. If not, the
-// channel was closed meanwhile and the event goes nowhere.
-func (d *Domain) receive(n uint32, e *Domain, m uint32) {
+// channel was closed meanwhile and the event goes nowhere. device: m is a local port.
+func (d *Domain) receive(n uint32, e *Domain, m uint32, device bool) {
 	p := d.lookup(n)
 	p.mu.Lock()
 	var s signal
 	if p.status == xenabi.EvtchnStatInterdomain && p.peer == e && p.peerPort == m {
 		s = d.raise(n, p)
+		s.device = device
 	}
 	p.mu.Unlock()
 	s.send()

@@ -331,8 +331,14 @@ func TestLocal(t *testing.T) {
 	if calls != 2 {
 		t.Errorf("%d calls after send, want 2", calls)
 	}
+	if n := g.device.Load(); n != 0 {
+		t.Errorf("%d devices' events before the backend sent one", n)
+	}
 	dom0.Send(lp)
 	g.expect(gp)
+	if n := g.device.Load(); n != 1 {
+		t.Errorf("the backend's event came %d times as a device's", n)
+	}
 	// The backend restarts: events wait.
 	if err := dom0.SetLocal(lp, nil); err != nil {
 		t.Fatal(err)

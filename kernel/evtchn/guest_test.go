@@ -61,6 +61,7 @@ type guest struct {
 	mem    *memory
 	shared mm.Page
 	calls  []atomic.Int64 // notifications by vcpu
+	device atomic.Int64   // of them, those of devices' events
 	fifo   bool
 	words  []mm.Page
 	blocks []mm.Page
@@ -69,7 +70,12 @@ type guest struct {
 
 const testVCPUs = 4
 
-func (g *guest) NotifyVCPU(v int) { g.calls[v].Add(1) }
+func (g *guest) NotifyVCPU(v int, device bool) {
+	g.calls[v].Add(1)
+	if device {
+		g.device.Add(1)
+	}
+}
 
 func newGuest(t testing.TB, h *Hub, id mm.DomID, change func(*Config)) *guest {
 	t.Helper()

@@ -11,9 +11,10 @@ import (
 
 // Notifier learns that a vcpu has something to look at: an upcall became
 // pending, or a port that it polls did. It is called from any goroutine, may be
-// called without need, must not block and must not allocate.
+// called without need, must not block and must not allocate. A device's event, one that a
+// local port sent, may wait for a moment while the vcpu is busy.
 type Notifier interface {
-	NotifyVCPU(vcpu int)
+	NotifyVCPU(vcpu int, device bool)
 }
 
 // Hub knows every domain that has event channels. The zero Hub is empty and

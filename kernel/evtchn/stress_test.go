@@ -79,7 +79,7 @@ func stress(t *testing.T, fifo bool) {
 			count[senders].Add(1)
 			if done, poll := recv.d.Quick(near[senders], self); done {
 				quick.Add(1)
-				recv.NotifyVCPU(self)
+				recv.NotifyVCPU(self, false)
 				if poll != 0 {
 					recv.d.WakePollers(poll)
 				}

@@ -95,7 +95,7 @@ func (d *Domain) RegisterVCPUInfo(v uint32, g mm.GFN, off uint32) error {
 	}
 	vi.markPending()
 	d.mu.Unlock()
-	d.notify(int(v))
+	d.notify(int(v), false)
 	return nil
 }
 
@@ -190,9 +190,9 @@ func (d *Domain) EndPoll(v int) {
 	}
 }
 
-func (d *Domain) notify(v int) {
+func (d *Domain) notify(v int, device bool) {
 	if d.cfg.Notifier != nil {
-		d.cfg.Notifier.NotifyVCPU(v)
+		d.cfg.Notifier.NotifyVCPU(v, device)
 	}
 }
 
@@ -200,7 +200,7 @@ func (d *Domain) notify(v int) {
 func (d *Domain) wakePollers(n uint32) {
 	for i := range d.vcpus {
 		if w := d.vcpus[i].poll.Load(); w == n || w == pollAny {
-			d.notify(i)
+			d.notify(i, false)
 		}
 	}
 }

@@ -57,6 +57,9 @@ func (Threads) Forget(group uint16) { baremetal.ResetGroup(uint64(group)) }
 // Notify implements domain.Threads.
 func (Threads) Notify(cpu uint64) { baremetal.KickCPU(cpu) }
 
+// NotifySoon implements domain.Threads.
+func (Threads) NotifySoon(kick, running *uint32, cpu *uint64) { baremetal.KickSoon(kick, running, cpu) }
+
 // Clock implements domain.Clock.
 type Clock struct{}
 

@@ -98,6 +98,9 @@ type Config struct {
 	// Notify makes CPU cpu take an interrupt (any vector that its kernel
 	// acknowledges). It is called from any goroutine and must not block.
 	Notify func(cpu uint64)
+	// NotifySoon does so within a moment with the CPU that cpu tells then, unless one of the other two words has
+	// become 0. All lie outside Go's heap, and stay readable.
+	NotifySoon func(kick, running *uint32, cpu *uint64)
 	// Constant is a hypercall that may be answered without an exit.
 	Constant Constant
 }
@@ -123,7 +126,7 @@ type Machine interface {
 }
 
 // VCPU is one virtual processor. Only its own goroutine uses it, and not during
-// Run, except for Kick, RequestFlush and FlushPending, which anyone may call.
+// Run, except for Kick, KickSoon, RequestFlush and FlushPending, which anyone may call.
 type VCPU interface {
 	// Regs is the general registers, RIP and RFLAGS included: read and write
 	// them in place between two Runs.
@@ -189,6 +192,9 @@ type VCPU interface {
 	// Kick makes Run return with ReasonKick soon, or at once when it is called
 	// the next time.
 	Kick()
+	// KickSoon is Kick for what may wait for a moment, or until the guest exits for a
+	// reason of its own, where an exit is so expensive that this is worth it.
+	KickSoon()
 	// KickWord is a word outside Go's heap that does what Kick does if it is
 	// set to 1 and the CPU that the vcpu runs on then takes an interrupt: for
 	// the thread's deadline.

@@ -189,3 +189,6 @@ func (t *Threads) Yield() { yield() }
 
 // Notify implements domain.Threads.
 func (t *Threads) Notify(uint64) {}
+
+// NotifySoon implements domain.Threads.
+func (t *Threads) NotifySoon(kick, running *uint32, cpu *uint64) {}

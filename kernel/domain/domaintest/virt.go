@@ -59,6 +59,8 @@ type VCPU struct {
 	NoOffers, Window bool
 	// Flushes counts RequestFlush.
 	Flushes atomic.Int64
+	// SoonKicks counts KickSoon.
+	SoonKicks atomic.Int64
 
 	m      *Virt
 	kicked uint32
@@ -135,6 +137,12 @@ func (v *VCPU) Run(e *virt.Exit) {
 
 // Skip moves RIP behind VMMCALL.
 func (v *VCPU) Skip(*virt.Exit) error { v.S.Regs.RIP += 3; return nil }
+
+// KickSoon is Kick, counted.
+func (v *VCPU) KickSoon() {
+	v.SoonKicks.Add(1)
+	v.Kick()
+}
 
 // Kick, KickWord: see virt.VCPU.
 func (v *VCPU) Kick()             { atomic.StoreUint32(&v.kicked, 1) }

@@ -13,7 +13,7 @@ import (
 // notified counts what is told to vcpus.
 type notified [sideID + 1]int
 
-func (n *notified) NotifyVCPU(v int) { n[v]++ }
+func (n *notified) NotifyVCPU(v int, _ bool) { n[v]++ }
 
 // addEvents gives a side's guest event channels, with a port for IPIs to each vcpu: the first is 1.
 func (s *side) addEvents(t *testing.T) (*evtchn.Domain, *notified) {

@@ -143,6 +143,9 @@ func (v *vcpu) Kick() {
 	v.notify()
 }
 
+// KickSoon implements virt.VCPU: an exit costs little.
+func (v *vcpu) KickSoon() { v.Kick() }
+
 // KickWord implements virt.VCPU.
 func (v *vcpu) KickWord() *uint32 { return &v.ctx.kick }
 

@@ -301,6 +301,18 @@ func (v *vcpu) Kick() {
 	v.notify()
 }
 
+// KickSoon implements virt.VCPU: QEMU's TCG empties the TLB with every exit.
+func (v *vcpu) KickSoon() {
+	if !v.m.tcg || v.cfg.NotifySoon == nil {
+		v.Kick()
+		return
+	}
+	atomic.StoreUint32(&v.ctx.kick, 1)
+	if atomic.LoadUint32(&v.ctx.running) != 0 {
+		v.cfg.NotifySoon(&v.ctx.kick, &v.ctx.running, &v.ctx.cpu)
+	}
+}
+
 // KickWord implements virt.VCPU.
 func (v *vcpu) KickWord() *uint32 { return &v.ctx.kick }
 

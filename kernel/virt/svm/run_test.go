@@ -116,6 +116,34 @@ func TestKick(t *testing.T) {
 	f.run(t, virt.ReasonInvalidState) // a CPU that the machine doesn't know
 }
 
+// TestKickSoon: under TCG a guest that runs is kicked later, unless it was in the host, where the next entry
+// finds the kick; elsewhere at once.
+func TestKickSoon(t *testing.T) {
+	for _, tt := range []struct {
+		id         identity
+		soon, told int
+	}{{tcg, 1, 0}, {full, 0, 1}} {
+		v, f := setup(t, tt.id)
+		soon, told := 0, 0
+		v.cfg.Notify = func(uint64) { told++ }
+		v.cfg.NotifySoon = func(kick, running *uint32, cpu *uint64) {
+			if soon++; *kick != 1 || *running != 1 || *cpu != 1 {
+				t.Errorf("kick %d, running %d on CPU %d", *kick, *running, *cpu)
+			}
+		}
+		v.KickSoon()
+		f.run(t, virt.ReasonKick)
+		if f.runs != 0 || soon+told != 0 {
+			t.Errorf("%d entries, %d and %d kicks of a vcpu in the host", f.runs, soon, told)
+		}
+		f.on = 1
+		f.run(t, virt.ReasonKick, func(b *VMCB) { v.KickSoon(); b.ExitCode = exitINTR })
+		if soon != tt.soon || told != tt.told {
+			t.Errorf("%d later and %d at once", soon, told)
+		}
+	}
+}
+
 func TestDebugAndAlignment(t *testing.T) {
 	v, f := setup(t, tcg)
 	f.run(t, virt.ReasonHLT,

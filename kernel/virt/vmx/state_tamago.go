@@ -133,6 +133,9 @@ func (v *vcpu) Skip(e *virt.Exit) error {
 	return nil
 }
 
+// KickSoon implements virt.VCPU: no emulator has VMX.
+func (v *vcpu) KickSoon() { v.Kick() }
+
 // KickWord implements virt.VCPU.
 func (v *vcpu) KickWord() *uint32 { return &v.ctx.kick }
 

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -10,10 +11,12 @@ import (
 	"time"
 
 	"nidus/kernel/baremetal"
+	"nidus/kernel/cpu"
 )
 
 var threadChecks = []check{
 	{"ping-pong", pingPong},
+	{"idle-polls", idlePolls},
 	{"preempt", preempt},
 	{"channel-storm", channelStorm},
 	{"futex-storm", futexStorm},
@@ -54,6 +57,25 @@ func pingPong() (string, error) {
 		return "", err
 	}
 	return fmt.Sprint(2*rounds, " round trips"), bounce(on(0), on(baremetal.NumCPU()-1))
+}
+
+// idlePolls hands over between two CPUs that have nothing else to do. Those that poll, under an emulator,
+// need no interrupt for that.
+func idlePolls() (string, error) {
+	last := baremetal.NumCPU() - 1
+	if last == 0 {
+		return "there is one CPU", nil
+	}
+	kicks := func() uint64 { return baremetal.Stats(0).Kicks + baremetal.Stats(last).Kicks }
+	const rounds = 1000
+	before := kicks()
+	d := handOver(0, last, rounds)
+	n := kicks() - before
+	s := fmt.Sprintf("%v for a hand-over, %d interrupts for %d", (d / rounds / 2).Round(100*time.Nanosecond), n, 2*rounds)
+	if cpu.UnderTCG() && n > 3*rounds/2 { // without, more than one each
+		return "", errors.New(s)
+	}
+	return s, nil
 }
 
 // preempt stops the world while each CPU runs a loop without a call.

@@ -91,7 +91,7 @@ func (s *Scheduler) watch(i int) uint64 {
 // leastUrgent is the CPU of set with the vcpu, or demoted host thread, that has the most virtual
 // time, of those that are not spared if there are any; -1 if there is none.
 func (s *Scheduler) leastUrgent(set uint64) int {
-	best, most, spared := -1, int64(0), true
+	best, most := -1, int64(0)
 	for m := set; m != 0; m &= m - 1 {
 		i := lowest(m)
 		c := &s.cpus[i]
@@ -99,8 +99,8 @@ func (s *Scheduler) leastUrgent(set uint64) int {
 			continue
 		}
 		r := &s.threads[c.cur]
-		if best < 0 || spared && !r.spared || spared == r.spared && r.vtime-most > 0 {
-			best, most, spared = i, r.vtime, r.spared
+		if best < 0 || r.vtime-most > 0 {
+			best, most = i, r.vtime
 		}
 	}
 	return best

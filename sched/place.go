@@ -89,7 +89,7 @@ func (s *Scheduler) watch(i int) uint64 {
 }
 
 // leastUrgent is the CPU of set with the vcpu, or demoted host thread, that has the most virtual
-// time, of those that are not spared if there are any; -1 if there is none.
+// time; -1 if there is none.
 func (s *Scheduler) leastUrgent(set uint64) int {
 	best, most := -1, int64(0)
 	for m := set; m != 0; m &= m - 1 {

@@ -98,9 +98,8 @@ func (s *Scheduler) leastUrgent(set uint64) int {
 		if c.cur == none || s.threads[c.cur].level != levelVCPU {
 			continue
 		}
-		r := &s.threads[c.cur]
-		if best < 0 || r.vtime-most > 0 {
-			best, most = i, r.vtime
+		if v := s.threads[c.cur].vtime; best < 0 || v-most > 0 {
+			best, most = i, v
 		}
 	}
 	return best

@@ -89,6 +89,9 @@ func (t *thread) rest(now int64) {
 	}
 }
 
+// guarded tells whether a vcpu on c has the turn that host threads owe it, and goes on undisturbed.
+func (c *cpu) guarded(now int64) bool { return c.hostRun >= guardLimit && now < c.sliceEnd }
+
 // reached is the virtual time that vcpus have reached on a CPU: that of the one
 // that runs, or of the first that waits, if that has less.
 func (s *Scheduler) reached(i int, now int64) int64 {

@@ -258,8 +258,6 @@ func TestRandom(t *testing.T) {
 				m.kick(m.s.Boost(id, m.now))
 			case 10:
 				m.kick(m.s.ResetGroup(g, m.now))
-			case 12:
-				m.s.Spare(id, rnd.Intn(3) != 0)
 			case 11:
 				m.s.Wake(0xffff, m.now)
 				m.s.Boost(MaxThreads, m.now)
@@ -269,6 +267,8 @@ func TestRandom(t *testing.T) {
 				m.s.CPUOnline(-1, m.now)
 				m.s.Pick(-1, m.now, Running)
 				m.s.Pick(64, m.now, Running)
+			case 12:
+				m.s.Spare(id, rnd.Intn(3) != 0)
 			}
 		}
 		m.invariants()

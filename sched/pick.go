@@ -182,7 +182,7 @@ func (s *Scheduler) stays(cpu int, cur, id uint16, now int64, st State) (stay, a
 		if s.awaits(w, t, now) >= 0 {
 			return true, false
 		}
-		return c.hostRun >= guardLimit && !ended, false
+		return c.guarded(now), false
 	case t.level == levelHost && w.level == levelVCPU:
 		return c.hostRun < guardLimit, false
 	case t.level == levelHost:
@@ -321,7 +321,7 @@ func (s *Scheduler) settle(self uint64, now int64) uint64 {
 		if g := s.awaits(&s.threads[s.leftmost(levelHost, maskHard, i)], r, now); g >= 0 {
 			kick = s.watch(g)
 			w &^= h &^ s.waiting(levelVCPU)
-		} else if r.spared && (c.hostRun < guardLimit || now >= c.sliceEnd) {
+		} else if r.spared && !c.guarded(now) {
 			kick = s.kick(1 << i)
 		}
 	}

@@ -137,8 +137,7 @@ func (s *Scheduler) enqueue(id uint16, i int, now int64) uint64 {
 			return s.watch(h)
 		}
 		v := r.vtime + vtime(max(0, now-c.since), s.weight(r))
-		guarded := c.hostRun >= guardLimit && now < c.sliceEnd
-		if r.level == levelVCPU && (t.level == levelHost && !guarded ||
+		if r.level == levelVCPU && (t.level == levelHost && !c.guarded(now) ||
 			t.level == levelVCPU && v-t.vtime > vtime(granularity, s.weight(r))) {
 			kick = s.kick(bit)
 		}

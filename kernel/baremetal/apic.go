@@ -70,11 +70,8 @@ var (
 
 	// losesIRQs: QEMU's TCG, under which a VMRUN with a virtual interrupt can make
 	// a CPU forget that its APIC has an interrupt, until the next one comes
-	// (docs/exit.md).
+	// (docs/exit.md). Interrupts and timers are also so slow there that idle CPUs poll (idle.go).
 	losesIRQs bool
-
-	// polls: interrupts and timers are so slow that idle CPUs poll (idle.go).
-	polls bool
 )
 
 // Times in ns, where interrupts get lost: the timer repeats, so that the next
@@ -132,7 +129,6 @@ func apicInit() {
 	x2apic = c>>21&1 != 0
 	tscDeadline = c>>24&1 != 0
 	losesIRQs = cpu.UnderTCG()
-	polls = losesIRQs
 }
 
 // apicInitCPU turns this CPU's APIC on.

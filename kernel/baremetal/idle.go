@@ -38,7 +38,7 @@ func rest(c *pcpu) {
 	lock(&klock)
 	at := timerTarget(c)
 	unlock(&klock)
-	if polls {
+	if losesIRQs {
 		end := t.since + c.pollNS
 		soon := at != 0 && at <= now+pollMax // sooner than a timer could tell
 		if soon {
@@ -79,11 +79,7 @@ func (c *pcpu) stopPolling() {
 
 // polled is what the idle thread comes for when it has found something, or its time is over.
 func polled(c *pcpu) {
-	now := Nanotime()
 	lock(&klock)
-	expire(c, now)
-	if c.until != 0 && c.until <= now {
-		c.resched = 1
-	}
+	overdue(c, Nanotime())
 	unlockAndKick()
 }

@@ -66,10 +66,7 @@ func interrupt(c *pcpu, v uint64) {
 		trace.Add(c.id, trace.Timer, 0, uint64(now-max(c.armed, 0)))
 		c.armed = unarmed
 		lock(&klock)
-		expire(c, now)
-		if c.until != 0 && c.until <= now {
-			c.resched = 1
-		}
+		overdue(c, now)
 		if c.resched == 0 && c.cur != c.idle {
 			unlockAndArm(c, now)
 		} else {

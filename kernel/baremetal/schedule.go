@@ -200,6 +200,14 @@ func timerTarget(c *pcpu) int64 {
 	return at
 }
 
+// overdue does what c's timer is for. Preconditions: klock.
+func overdue(c *pcpu, now int64) {
+	expire(c, now)
+	if c.until != 0 && c.until <= now {
+		c.resched = 1
+	}
+}
+
 // expire wakes the threads whose deadline has come, and kicks whom KickSoon was called for. Preconditions: klock.
 func expire(c *pcpu, now int64) {
 	if c.nlate > 0 && c.lateAt <= now {

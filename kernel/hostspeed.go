@@ -21,7 +21,7 @@ func (h *host) listenSpeed() {
 	if port == 0 || h.net == nil {
 		return
 	}
-	l, err := h.net.ListenTCP(uint16(port))
+	l, err := h.net.ListenBulk(uint16(port))
 	if err != nil {
 		h.log.Printf(console.LevelError, "option speed=%d: %v", port, err)
 		return

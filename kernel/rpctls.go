@@ -24,7 +24,7 @@ func (h *host) listenTLS(keyFile []byte) {
 	if key == nil {
 		return
 	}
-	l, err := h.net.ListenTCP(uint16(h.Options.RPCPort))
+	l, err := h.net.ListenBulk(uint16(h.Options.RPCPort))
 	if err != nil {
 		h.log.Printf(console.LevelError, "option rpc=tls: port %d: %v", h.Options.RPCPort, err)
 		return

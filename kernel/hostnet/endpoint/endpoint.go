@@ -95,9 +95,9 @@ func (e *Endpoint) Capabilities() stack.LinkEndpointCapabilities {
 	return c
 }
 
-// gsoMaxSize is the longest packet that is left to the port to cut, in bytes: eight pages,
-// so that a few packets can't take all buffers.
-const gsoMaxSize = 32 << 10
+// gsoMaxSize is the longest packet that is left to the port to cut, in bytes: IPv4's longest. maxPages is sixty
+// of them.
+const gsoMaxSize = 64<<10 - 1
 
 // GSOMaxSize implements stack.GSOEndpoint.
 func (*Endpoint) GSOMaxSize() uint32 { return gsoMaxSize }

@@ -4,6 +4,7 @@ package ipstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -21,6 +22,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
 
 	"nidus/drivers/device"
 	"nidus/drivers/link"
@@ -58,9 +60,12 @@ type Options struct {
 	Filter func(head []byte) bool
 	// ForOthers makes the stack take what is sent to any address, and speak for it.
 	ForOthers bool
-	// MaxBuffer bounds each of a TCP connection's two buffers, in bytes.
+	// MaxBuffer bounds each of a TCP connection's two buffers, in bytes; 0: as gVisor does.
 	MaxBuffer int
 }
+
+// BulkBuffer is the receive buffer, in bytes, of connections to the host that bring a lot. Half of it is TCP's window.
+const BulkBuffer = 1 << 20
 
 // New makes a stack without an address on a port, which it closes at its end.
 func New(port link.Port, mem device.Memory, o Options) (*Stack, error) {
@@ -94,7 +99,8 @@ func (s *Stack) Destroy() {
 	s.link.Settle()
 }
 
-// tune chooses TCP's congestion control, and bounds its buffers.
+// tune chooses TCP's congestion control, and bounds its buffers. Those for sending grow from the default; the
+// others would if who reads said how much (ModerateRecvBuf), which gonet does not.
 func (s *Stack) tune(most int) error {
 	const least, usual = 4 << 10, 128 << 10
 	control := tcpip.CongestionControlOption("cubic")
@@ -102,7 +108,7 @@ func (s *Stack) tune(most int) error {
 	if most > 0 {
 		options = append(options,
 			&tcpip.TCPSendBufferSizeRangeOption{Min: least, Default: min(usual, most), Max: most},
-			&tcpip.TCPReceiveBufferSizeRangeOption{Min: least, Default: min(usual, most), Max: most})
+			&tcpip.TCPReceiveBufferSizeRangeOption{Min: least, Default: most, Max: max(most, BulkBuffer)})
 	}
 	for _, o := range options {
 		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
@@ -179,8 +185,32 @@ func (s *Stack) DialUDP(to netip.AddrPort) (*gonet.UDPConn, error) {
 }
 
 // ListenTCP takes connections to a port, of all own addresses.
-func (s *Stack) ListenTCP(port uint16) (*gonet.TCPListener, error) {
-	return gonet.ListenTCP(s.Stack, tcpip.FullAddress{NIC: NIC, Port: port}, ipv4.ProtocolNumber)
+func (s *Stack) ListenTCP(port uint16) (*gonet.TCPListener, error) { return s.listen(port, 0) }
+
+// ListenBulk is ListenTCP for connections with a BulkBuffer each: who listens bounds how many there are.
+func (s *Stack) ListenBulk(port uint16) (*gonet.TCPListener, error) {
+	return s.listen(port, BulkBuffer)
+}
+
+// listen is gonet.ListenTCP with a receive buffer of its own, if it is not 0.
+func (s *Stack) listen(port uint16, buffer int64) (*gonet.TCPListener, error) {
+	const backlog = 10 // connections that nobody has accepted; gonet's
+	var q waiter.Queue
+	e, err := s.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &q)
+	if err != nil {
+		return nil, errors.New(err.String())
+	}
+	if buffer > 0 {
+		e.SocketOptions().SetReceiveBufferSize(buffer, true)
+	}
+	if err = e.Bind(tcpip.FullAddress{NIC: NIC, Port: port}); err == nil {
+		err = e.Listen(backlog)
+	}
+	if err != nil {
+		e.Close()
+		return nil, errors.New(err.String())
+	}
+	return gonet.NewTCPListener(s.Stack, &q, e), nil
 }
 
 // ListenUDP takes what is sent to a port, of all own addresses and of several hosts.

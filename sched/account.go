@@ -82,10 +82,10 @@ func (s *Scheduler) charge(i int, now int64) {
 
 // rest credits a host thread with the time that it was blocked.
 func (t *thread) rest(now int64) {
-	t.burst = max(0, t.burst-max(0, now-t.stamp))
-	if t.demoted && (t.burst <= spinLimit-spinRest || now-t.since >= spinPeriod) {
+	t.burst = max(0, t.burst-restCredit*max(0, now-t.stamp))
+	if t.demoted && (t.burst <= spinLimit-restCredit*spinRest || now-t.since >= spinPeriod) {
 		t.demoted = false
-		t.burst = min(t.burst, spinLimit-spinRest)
+		t.burst = min(t.burst, spinLimit-restCredit*spinRest)
 	}
 }
 

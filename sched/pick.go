@@ -320,7 +320,7 @@ func (s *Scheduler) settle(self uint64, now int64) uint64 {
 		r := &s.threads[c.cur]
 		if g := s.awaits(&s.threads[s.leftmost(levelHost, maskHard, i)], r, now); g >= 0 {
 			kick = s.watch(g)
-			w &^= h &^ s.waiting(levelVCPU)
+			w = s.unspared(w) | s.waiting(levelVCPU)&^self
 		} else if r.spared && !c.guarded(now) {
 			kick = s.kick(1 << i)
 		}

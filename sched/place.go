@@ -80,6 +80,16 @@ func (s *Scheduler) awaits(t, r *thread, now int64) int {
 	return -1
 }
 
+// unspared are those CPUs of a set that run no spared vcpu.
+func (s *Scheduler) unspared(set uint64) uint64 {
+	for m := set; m != 0 && s.spares != 0; m &= m - 1 {
+		if c := s.cpus[lowest(m)].cur; c != none && s.threads[c].spared {
+			set &^= m & -m
+		}
+	}
+	return set
+}
+
 // watch makes CPU i, which runs a host thread, look after those that wait for it.
 func (s *Scheduler) watch(i int) uint64 {
 	if s.cpus[i].watches {
@@ -134,7 +144,7 @@ func (s *Scheduler) enqueue(id uint16, i int, now int64) uint64 {
 	if c.cur != none && s.kicked&bit == 0 {
 		r := &s.threads[c.cur]
 		if h := s.awaits(t, r, now); h >= 0 {
-			return s.watch(h)
+			return s.watch(h) | s.kick(s.unspared(t.hard&s.tickless))
 		}
 		v := r.vtime + vtime(max(0, now-c.since), s.weight(r))
 		if r.level == levelVCPU && (t.level == levelHost && !c.guarded(now) ||

@@ -79,6 +79,7 @@ const (
 
 	spinLimit  int64 = 10e6  // how long a host thread runs before it is demoted
 	spinRest   int64 = 1e6   // how long it must then block to be promoted
+	restCredit int64 = 2     // for how much time run a blocked one makes up: who runs two thirds of the time does not spin
 	spinPeriod int64 = 100e6 // or how long it stays demoted at most
 
 	guardLimit int64 = 20e6 // how long host threads keep a CPU from waiting vcpus
@@ -91,7 +92,7 @@ const (
 	releaseMax       = 32    // most threads that one Pick takes from parking
 	retrySoon  int64 = 20e3  // when it could not take all
 
-	patience int64 = 200e3 // how long a host thread waits for another's CPU before it takes a spared vcpu's
+	patience int64 = hostSlice // how long a host thread waits for the CPUs of others before it takes a spared vcpu's
 
 	hostWeight = 8 * DefaultWeight // of a demoted host thread, at least
 )

@@ -15,7 +15,7 @@ func TestSpare(t *testing.T) {
 	}{
 		{"not spared", false, 50e3, 0, 1},
 		{"the first blocks soon", true, 50e3, 50e3, 0},
-		{"the first goes on", true, 1e6, patience, 1},
+		{"the first goes on", true, hostSlice, hostSlice - 100e3, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			m := newSim(t, 2)
@@ -38,6 +38,33 @@ func TestSpare(t *testing.T) {
 			}
 		})
 	}
+	t.Run("two go on", func(t *testing.T) {
+		m := newSim(t, 2)
+		m.add(vcpu, VCPU, nil, nil)
+		m.s.Spare(vcpu, true)
+		m.until(1e6)
+		for id := range uint16(2) {
+			m.add(host+10*id, Host, fixed(3e6), fixed(never)).wakeAt = m.now
+		}
+		m.add(late, Host, fixed(10e3), fixed(never)).wakeAt = m.now + 100e3
+		m.until(5e6)
+		if w := m.threads[late].worst; w <= 0 || w > patience {
+			t.Errorf("the third host thread waited for %d ns, want at most %d", w, patience)
+		}
+	})
+	t.Run("a vcpu that is not", func(t *testing.T) {
+		m := newSim(t, 3)
+		m.add(vcpu, VCPU, nil, nil)
+		m.s.Spare(vcpu, true)
+		m.add(vcpu+10, VCPU, nil, nil)
+		m.until(1e6)
+		m.add(host, Host, fixed(3e6), fixed(never)).wakeAt = m.now
+		m.add(late, Host, fixed(10e3), fixed(never)).wakeAt = m.now + 100e3
+		m.until(5e6)
+		if w := m.threads[late].worst; w > 0 {
+			t.Errorf("the second host thread waited for %d ns though a vcpu ran that is not spared", w)
+		}
+	})
 	t.Run("no other", func(t *testing.T) {
 		m := newSim(t, 1)
 		m.add(vcpu, VCPU, nil, nil)

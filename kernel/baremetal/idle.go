@@ -14,7 +14,7 @@ import "sync/atomic"
 
 // Windows, in ns.
 const (
-	pollMax   = 300e3
+	pollMax   = 1e6
 	pollFirst = 100e3
 )
 

@@ -130,7 +130,7 @@ func bringUp(log *console.Log, tty *tty) (*host, error) {
 	// Uploaded files are in the heap, beside what the collector keeps small.
 	h.core.FilesChanged = func(bytes int64) { debug.SetMemoryLimit(int64(heap) + bytes) }
 	h.core.NestedCPUs = machine.NestedCPUs()
-	h.core.SpareNested = cpu.UnderTCG()
+	h.core.Spare = cpu.UnderTCG()
 	h.core.StopLimit = time.Duration(m.Options.StopMaxWait) * time.Second
 	if h.core.NestedCPUs&1 == 0 {
 		info("CPUs: no PVH guest runs on CPU 0, whose nested paging QEMU's TCG can lose (docs/exit.md)")

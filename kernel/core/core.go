@@ -93,9 +93,9 @@ type Core struct {
 	// NestedCPUs is the set of those that guests with nested paging, all but PV, run on: all,
 	// unless changed before the first domain.
 	NestedCPUs uint64
-	// SpareNested is whether to leave the guest of such a one costs so much that the host's threads had better wait
-	// for a moment than interrupt it.
-	SpareNested bool
+	// Spare is whether to leave a guest costs so much that the host's threads had better wait for a moment than
+	// interrupt it.
+	Spare bool
 	// Hide7B are features of CPUID leaf 7, EBX, that no guest is offered.
 	Hide7B uint32
 	// VCPUsChanged is told how many vcpus there are; may be nil.

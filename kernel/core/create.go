@@ -300,7 +300,7 @@ func (c *Core) params(id mm.DomID, group uint16, cfg *control.DomainConfig, bits
 	p := domain.Params{
 		ID: id, UUID: cfg.UUID, VCPUs: cfg.MaxVCPUs, MaxPorts: uint32(cfg.MaxEventChannels), MaxGrants: cfg.MaxGrantFrames,
 		MaxMaptrack: cfg.MaxMaptrackFrames, MaxGrantVersion: cfg.MaxGrantVersion,
-		Sched:  domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0), Possible: c.possible(cfg.Type), Spared: c.SpareNested && cfg.Type != control.PV},
+		Sched:  domain.Sched{Group: group, Weight: cfg.Sched.Weight, Cap: cfg.Sched.CapPercent, Hard: ^uint64(0), Soft: ^uint64(0), Possible: c.possible(cfg.Type), Spared: c.Spare},
 		Policy: policy,
 	}
 	for i := range cfg.MaxVCPUs {

@@ -6,7 +6,7 @@ package baremetal
 // send an event of their own or to sleep, and several events are one exit then.
 
 // lateKick is how long they wait, in ns.
-const lateKick = 200e3
+const lateKick = 500e3
 
 // late is a kick that waits: addresses of the words of KickSoon.
 type late struct{ kick, running, cpu uint64 }

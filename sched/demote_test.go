@@ -60,6 +60,25 @@ func TestDemotion(t *testing.T) {
 	}
 }
 
+// A host thread that blocks for more than a third of the time doesn't spin.
+func TestRestless(t *testing.T) {
+	for _, tt := range []struct {
+		sleep   int64
+		demoted bool
+	}{{400e3, true}, {600e3, false}} {
+		m := newSim(t, 1)
+		m.add(1, Host, fixed(1e6), fixed(tt.sleep))
+		demoted := false
+		for m.now < second {
+			m.until(m.now + 1e6)
+			demoted = demoted || m.s.threads[1].demoted
+		}
+		if demoted != tt.demoted {
+			t.Errorf("1 ms of work and %d us of sleep in turn: demoted %v", tt.sleep/1000, demoted)
+		}
+	}
+}
+
 // A vcpu that wants a bit less than its share gets it.
 func TestPartTime(t *testing.T) {
 	m := newSim(t, 1)

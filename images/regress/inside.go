@@ -64,7 +64,7 @@ const (
 	speedHost = "10.9.0.1"
 	speedTo   = "10.9.0.2"
 	speedFrom = "10.9.0.3"
-	speedMiB  = 16
+	speedMiB  = 64
 )
 
 // speedGuests are the configurations of the guest that is measured, and of those that

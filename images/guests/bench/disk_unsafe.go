@@ -58,8 +58,8 @@ func disk(path, name string) error {
 		depth int
 		total int
 	}{
-		{ioWrite, 1 << 20, 1, span}, {ioRead, 1 << 20, 1, span}, {ioWrite, 1 << 20, 32, span}, {ioRead, 1 << 20, 32, span},
-		{ioWrite, 4096, 1, 4 << 20}, {ioRead, 4096, 1, 4 << 20}, {ioWrite, 4096, 32, 8 << 20}, {ioRead, 4096, 32, 8 << 20},
+		{ioWrite, 1 << 20, 1, 4 * span}, {ioRead, 1 << 20, 1, 4 * span}, {ioWrite, 1 << 20, 32, 4 * span}, {ioRead, 1 << 20, 32, 4 * span},
+		{ioWrite, 4096, 1, 4 << 20}, {ioRead, 4096, 1, 4 << 20}, {ioWrite, 4096, 32, span}, {ioRead, 4096, 32, span},
 	} {
 		var rates []float64
 		for range 3 {

@@ -179,7 +179,7 @@ func (s *Scheduler) stays(cpu int, cur, id uint16, now int64, st State) (stay, a
 	ended := now >= c.sliceEnd
 	switch {
 	case t.level == levelVCPU && w.level == levelHost:
-		if s.awaits(w, t, now) >= 0 {
+		if s.awaits(w, t, now) {
 			return true, false
 		}
 		return c.guarded(now), false
@@ -244,9 +244,6 @@ func (s *Scheduler) start(cpu int, id uint16, now int64, fresh bool) (until int6
 		until = c.sliceEnd
 	} else {
 		s.tickless |= bit
-	}
-	if c.watches = host && t.level == levelHost && s.spares != 0; c.watches {
-		until = min(until, now+patience)
 	}
 	if t.level == levelHost && vcpus {
 		until = min(until, now+max(capMinRun, guardLimit-c.hostRun))
@@ -318,8 +315,7 @@ func (s *Scheduler) settle(self uint64, now int64) uint64 {
 	if i := s.leastUrgent(h &^ s.kicked); i >= 0 {
 		c := &s.cpus[i]
 		r := &s.threads[c.cur]
-		if g := s.awaits(&s.threads[s.leftmost(levelHost, maskHard, i)], r, now); g >= 0 {
-			kick = s.watch(g)
+		if s.awaits(&s.threads[s.leftmost(levelHost, maskHard, i)], r, now) {
 			w = s.unspared(w) | s.waiting(levelVCPU)&^self
 		} else if r.spared && !c.guarded(now) {
 			kick = s.kick(1 << i)

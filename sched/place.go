@@ -64,20 +64,18 @@ func (s *Scheduler) leaveHome(id uint16) {
 	}
 }
 
-// awaits is a CPU for which t, which waits, spares vcpu r: one that runs a host thread.
-// -1 if there is none, or t does not.
-func (s *Scheduler) awaits(t, r *thread, now int64) int {
+// awaits tells whether t, which waits, spares vcpu r, for a CPU that runs a host thread.
+func (s *Scheduler) awaits(t, r *thread, now int64) bool {
 	if !r.spared || t.level != levelHost || t.boosted || now-t.waits >= patience {
-		return -1
+		return false
 	}
 	for m := t.hard & s.online &^ s.idle; m != 0; m &= m - 1 {
-		i := lowest(m)
 		// One with no thread is choosing: settle looks at what it has chosen.
-		if c := s.cpus[i].cur; c == none || s.threads[c].level == levelHost {
-			return i
+		if c := s.cpus[lowest(m)].cur; c == none || s.threads[c].level == levelHost {
+			return true
 		}
 	}
-	return -1
+	return false
 }
 
 // unspared are those CPUs of a set that run no spared vcpu.
@@ -88,14 +86,6 @@ func (s *Scheduler) unspared(set uint64) uint64 {
 		}
 	}
 	return set
-}
-
-// watch makes CPU i, which runs a host thread, look after those that wait for it.
-func (s *Scheduler) watch(i int) uint64 {
-	if s.cpus[i].watches {
-		return 0
-	}
-	return s.kick(1 << i)
 }
 
 // leastUrgent is the CPU of set with the vcpu, or demoted host thread, that has the most virtual
@@ -143,8 +133,8 @@ func (s *Scheduler) enqueue(id uint16, i int, now int64) uint64 {
 	c := &s.cpus[i]
 	if c.cur != none && s.kicked&bit == 0 {
 		r := &s.threads[c.cur]
-		if h := s.awaits(t, r, now); h >= 0 {
-			return s.watch(h) | s.kick(s.unspared(t.hard&s.tickless))
+		if s.awaits(t, r, now) {
+			return s.kick(s.unspared(t.hard & s.tickless)) // the one that it awaits looks at the end of a turn
 		}
 		v := r.vtime + vtime(max(0, now-c.since), s.weight(r))
 		if r.level == levelVCPU && (t.level == levelHost && !c.guarded(now) ||

@@ -163,7 +163,6 @@ type cpu struct {
 	parked   uint16 // first group whose parked threads this CPU releases
 	since    int64  // up to when cur was charged
 	sliceEnd int64
-	watches  bool   // runs a host thread, and calls Pick soon for those that wait for it
 	vtime    int64  // virtual time that vcpus have reached here; only grows
 	home     uint16 // the vcpu that ran here last
 	hostRun  int64  // how long host threads ran since vcpus had their share

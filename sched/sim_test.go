@@ -220,7 +220,7 @@ func (m *sim) invariants() {
 		for i := range m.ncpu {
 			if c := &s.cpus[i]; c.cur != none && t.level == levelHost && t.hard>>i&1 != 0 {
 				r := &s.threads[c.cur]
-				watched = watched || r.level == levelHost && c.watches
+				watched = watched || r.level == levelHost && m.cpus[i].until != 0 && m.cpus[i].until <= m.now+patience
 				if r.spared {
 					spared |= 1 << i
 				}

@@ -5,7 +5,7 @@ package baremetal
 import "sync/atomic"
 
 // A CPU with nothing to run halts until an interrupt comes. Under an emulator that is slow: by QEMU's
-// TCG, to send the interrupt takes 40 us, to wake the halted CPU 80, and a timer is as late.
+// TCG, to send the interrupt takes 40 to 95 us, to wake the halted CPU 80, and a timer is as late.
 // There an idle CPU looks at pcpu.resched and at the time by itself for a while, if that was worth its while
 // before, and who has something for it sends no interrupt. The window grows and shrinks
 // as that of Linux' cpuidle-haltpoll (Documentation/virt/guest-halt-polling.rst).

@@ -130,7 +130,7 @@ func (e *Endpoint) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) 
 // frame copies a packet; nil: there is no memory, or no such frame can be.
 func (e *Endpoint) frame(p *stack.PacketBuffer) *link.Frame {
 	size := p.Size()
-	if size < header.EthernetMinimumSize || size > gsoMaxSize+link.HeadSize {
+	if size < header.EthernetMinimumSize || size > link.MaxFrame {
 		return nil
 	}
 	o := e.out.get((size + mm.PageSize - 1) / mm.PageSize)

@@ -185,30 +185,26 @@ func (s *Stack) DialUDP(to netip.AddrPort) (*gonet.UDPConn, error) {
 }
 
 // ListenTCP takes connections to a port, of all own addresses.
-func (s *Stack) ListenTCP(port uint16) (*gonet.TCPListener, error) { return s.listen(port, 0) }
-
-// ListenBulk is ListenTCP for connections with a BulkBuffer each: who listens bounds how many there are.
-func (s *Stack) ListenBulk(port uint16) (*gonet.TCPListener, error) {
-	return s.listen(port, BulkBuffer)
+func (s *Stack) ListenTCP(port uint16) (*gonet.TCPListener, error) {
+	return gonet.ListenTCP(s.Stack, tcpip.FullAddress{NIC: NIC, Port: port}, ipv4.ProtocolNumber)
 }
 
-// listen is gonet.ListenTCP with a receive buffer of its own, if it is not 0.
-func (s *Stack) listen(port uint16, buffer int64) (*gonet.TCPListener, error) {
+// ListenBulk is ListenTCP for connections with a BulkBuffer each, which gonet can't be told: who listens bounds
+// how many there are.
+func (s *Stack) ListenBulk(port uint16) (*gonet.TCPListener, error) {
 	const backlog = 10 // connections that nobody has accepted; gonet's
 	var q waiter.Queue
 	e, err := s.NewEndpoint(tcp.ProtocolNumber, ipv4.ProtocolNumber, &q)
 	if err != nil {
 		return nil, errors.New(err.String())
 	}
-	if buffer > 0 {
-		e.SocketOptions().SetReceiveBufferSize(buffer, true)
-	}
+	e.SocketOptions().SetReceiveBufferSize(BulkBuffer, true)
 	if err = e.Bind(tcpip.FullAddress{NIC: NIC, Port: port}); err == nil {
 		err = e.Listen(backlog)
 	}
 	if err != nil {
 		e.Close()
-		return nil, errors.New(err.String())
+		return nil, &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{Port: int(port)}, Err: errors.New(err.String())}
 	}
 	return gonet.NewTCPListener(s.Stack, &q, e), nil
 }

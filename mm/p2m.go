@@ -126,35 +126,55 @@ type Entry struct {
 // Lookup returns what is behind g. It takes no lock, so the answer may be old
 // when it arrives; Space.Pin is for those who need more.
 func (p *P2M) Lookup(g GFN) Entry {
+	e, _ := p.look(g)
+	return e
+}
+
+// seen is where and when walk found an entry.
+type seen struct {
+	at  *uint64 // nil: there is none
+	e   pte
+	gen uint64
+}
+
+// look is Lookup for who asks afterwards, by still, whether the answer is old.
+func (p *P2M) look(g GFN) (Entry, seen) {
 	if g >= maxGFN {
-		return Entry{InvalidMFN, TypeNone, 0}
+		return Entry{InvalidMFN, TypeNone, 0}, seen{}
 	}
 	for range 16 {
-		if e, ok := p.walk(g); ok {
-			return e
+		if e, w, ok := p.walk(g); ok {
+			return e, w
 		}
 	}
 	// Tables were freed again and again during the walk; keep them from it.
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	e, _ := p.walk(g)
-	return e
+	e, w, _ := p.walk(g)
+	return e, w
+}
+
+// still tells whether the entry is as it was seen. It is false, too, after a flush,
+// before which nothing that was mapped is freed, and no table.
+func (p *P2M) still(w seen) bool {
+	return w.at != nil && pte(atomic.LoadUint64(w.at)) == w.e && p.gen.Load() == w.gen
 }
 
 // walk fails if a table that it read may have been freed meanwhile: its frame
 // could have a new owner who chose what was read. Gen changes before a table is
 // freed, so an entry is good if Gen is unchanged after it was read.
-func (p *P2M) walk(g GFN) (Entry, bool) {
+func (p *P2M) walk(g GFN) (Entry, seen, bool) {
 	gen := p.gen.Load()
 	m := p.root.Load()
 	if m == 0 {
-		return Entry{InvalidMFN, TypeNone, orderOf(levels)}, true
+		return Entry{InvalidMFN, TypeNone, orderOf(levels)}, seen{}, true
 	}
 	for level, mfn := levels, MFN(m); ; level-- {
 		o := orderOf(level)
-		e := pte(atomic.LoadUint64(&p.cfg.Memory.Table(mfn)[g>>o%tableEntries]))
+		at := &p.cfg.Memory.Table(mfn)[g>>o%tableEntries]
+		e := pte(atomic.LoadUint64(at))
 		if p.gen.Load() != gen {
-			return Entry{}, false
+			return Entry{}, seen{}, false
 		}
 		if e.isTable() && level > 1 {
 			mfn = e.mfn()
@@ -162,9 +182,9 @@ func (p *P2M) walk(g GFN) (Entry, bool) {
 		}
 		t := e.typ()
 		if !t.hasFrame() {
-			return Entry{InvalidMFN, t, o}, true
+			return Entry{InvalidMFN, t, o}, seen{at, e, gen}, true
 		}
-		return Entry{e.mfn() + MFN(g&(1<<o-1)), t, o}, true
+		return Entry{e.mfn() + MFN(g&(1<<o-1)), t, o}, seen{at, e, gen}, true
 	}
 }
 

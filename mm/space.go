@@ -167,7 +167,7 @@ var errOnDemand = errors.New("memory on demand")
 // the look-up and the reference, which changing tells: it has not if it is still there
 // after it.
 func (s *Space) tryHold(g GFN, n need) (m MFN, changing bool, err error) {
-	e := s.p2m.Lookup(g)
+	e, w := s.p2m.look(g)
 	if e.Type == TypePoD {
 		return 0, false, errOnDemand
 	}
@@ -181,7 +181,7 @@ func (s *Space) tryHold(g GFN, n need) (m MFN, changing bool, err error) {
 	case st != FrameOK:
 		return 0, true, nil
 	}
-	if now := s.p2m.Lookup(g); now.MFN == e.MFN && now.Type == e.Type {
+	if s.p2m.still(w) {
 		return e.MFN, false, nil
 	}
 	s.drop(e.MFN)

@@ -293,6 +293,37 @@ func TestSpaceHoldMoved(t *testing.T) {
 	k.allFree(t)
 }
 
+// TestSpaceHoldFreedTable moves the only frame of a page table away between Pin's look-up and its reference. The
+// table's next owner writes what was there.
+func TestSpaceHoldFreedTable(t *testing.T) {
+	const lonely = 1 << 20
+	k := newMachine(t, 512, 64)
+	s := k.space(t, NPT, 60)
+	if err := s.Populate(lonely, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, w := s.p2m.look(lonely)
+	tables := s.p2m.Tables()
+	k.onFrames = func() {
+		k.onFrames = nil
+		if err := s.Move(lonely, 9); err != nil {
+			t.Error(err)
+		}
+		if s.p2m.Tables() > tables {
+			t.Error("the table was not freed")
+		}
+		*w.at = uint64(w.e)
+	}
+	if pg, err := s.Pin(lonely); !errors.Is(err, ErrBadAddress) || k.onFrames != nil {
+		t.Fatalf("Pin returned %v, %v by an entry of a freed table", pg, err)
+	}
+	if n := k.Frames().Info(s.p2m.Lookup(9).MFN).Refs; n != 1 {
+		t.Errorf("the frame that moved has %d references", n)
+	}
+	release(t, k, s)
+	k.allFree(t)
+}
+
 // TestSpaceFragmented populates a large extent with small frames.
 func TestSpaceFragmented(t *testing.T) {
 	k := newMachine(t, 512, 2048)

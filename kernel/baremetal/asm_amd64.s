@@ -182,3 +182,22 @@ TEXT ·rdrand(SB),NOSPLIT,$0-9
 	SETCS	ok+8(FP)
 	MOVQ	AX, v+0(FP)
 	RET
+
+// See retpoline.go. SP is no register for a target.
+DATA ·retpolines+0(SB)/8, $runtime·retpolineAX(SB)
+DATA ·retpolines+8(SB)/8, $runtime·retpolineCX(SB)
+DATA ·retpolines+16(SB)/8, $runtime·retpolineDX(SB)
+DATA ·retpolines+24(SB)/8, $runtime·retpolineBX(SB)
+DATA ·retpolines+32(SB)/8, $0
+DATA ·retpolines+40(SB)/8, $runtime·retpolineBP(SB)
+DATA ·retpolines+48(SB)/8, $runtime·retpolineSI(SB)
+DATA ·retpolines+56(SB)/8, $runtime·retpolineDI(SB)
+DATA ·retpolines+64(SB)/8, $runtime·retpolineR8(SB)
+DATA ·retpolines+72(SB)/8, $runtime·retpolineR9(SB)
+DATA ·retpolines+80(SB)/8, $runtime·retpolineR10(SB)
+DATA ·retpolines+88(SB)/8, $runtime·retpolineR11(SB)
+DATA ·retpolines+96(SB)/8, $runtime·retpolineR12(SB)
+DATA ·retpolines+104(SB)/8, $runtime·retpolineR13(SB)
+DATA ·retpolines+112(SB)/8, $runtime·retpolineR14(SB)
+DATA ·retpolines+120(SB)/8, $runtime·retpolineR15(SB)
+GLOBL ·retpolines(SB), NOPTR, $128

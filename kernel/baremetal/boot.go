@@ -37,6 +37,7 @@ func boot0() {
 	serialInit()
 	scanMemory(h)
 	calibrate()
+	plainCalls()
 	buildMap(h)
 	framesInit()
 	for i := range threads {

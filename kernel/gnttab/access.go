@@ -65,15 +65,24 @@ func (a *activeEntry) pinned() bool {
 // GTF_writing. Each must be ended by a Release with the same use. It returns
 // GNTST_bad_gntref for a reference that is none, GNTST_general_error if the
 // entry does not allow the use, and GNTST_no_space if it has too many users.
-func (t *Table) Acquire(ref uint32, by mm.DomID, use Use) (Access, xenabi.GnttabStatus) {
+func (t *Table) Acquire(ref uint32, by mm.DomID, use Use) (acc Access, st xenabi.GnttabStatus) {
+	// Without defer, here and in Release: each is a call by a pointer, and a request of a
+	// disk acquires up to 256 entries.
 	t.mu.RLock()
-	defer t.mu.RUnlock()
 	if ref >= t.refs() {
-		return Access{}, xenabi.GNTSTBadGntref
+		st = xenabi.GNTSTBadGntref
+	} else {
+		a := t.entry(ref)
+		a.mu.Lock()
+		acc, st = t.acquire(a, ref, by, use)
+		a.mu.Unlock()
 	}
-	a := t.entry(ref)
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	t.mu.RUnlock()
+	return acc, st
+}
+
+// acquire is Acquire of entry ref, which is a, with the locks held.
+func (t *Table) acquire(a *activeEntry, ref uint32, by mm.DomID, use Use) (Access, xenabi.GnttabStatus) {
 	fresh := a.readers+a.writers == 0
 	switch {
 	case !fresh && (a.dom != by || !a.access.allows(use)):
@@ -108,16 +117,24 @@ func (t *Table) Acquire(ref uint32, by mm.DomID, use Use) (Access, xenabi.Gnttab
 // bug of the caller and panics.
 func (t *Table) Release(ref uint32, use Use) {
 	t.mu.RLock()
-	defer t.mu.RUnlock()
 	a := t.entry(ref)
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	ok := t.release(a, ref, use)
+	a.mu.Unlock()
+	t.mu.RUnlock()
+	if !ok {
+		panic("gnttab: entry released that was not acquired")
+	}
+}
+
+// release is Release of entry ref, which is a, with the locks held.
+func (t *Table) release(a *activeEntry, ref uint32, use Use) bool {
 	n := &a.readers
 	if use&Write != 0 {
 		n = &a.writers
 	}
 	if *n == 0 {
-		panic("gnttab: entry released that was not acquired")
+		return false
 	}
 	*n--
 	t.pins.Add(-1)
@@ -131,6 +148,7 @@ func (t *Table) Release(ref uint32, use Use) {
 	if done != 0 && !t.dead {
 		t.clearFlags(ref, done)
 	}
+	return true
 }
 
 // allowed tells whether an entry with header h lets domain by use it.

@@ -79,6 +79,7 @@ var (
 const (
 	repeatMin  = 20e3  // not faster than it can be answered
 	repeatMax  = 100e6 // while a thread runs, which may be in a guest
+	repeatIdle = 500e3 // while a CPU polls, which has its own look at the time
 	counterMax = 1e9   // of the counter's 32 bits
 )
 
@@ -210,7 +211,7 @@ func armTimer(c *pcpu, at, now int64) {
 		apicWrite(apicCount, 0)
 		return
 	}
-	d := uint64(min(max(at-now, 1000), counterMax)) // as above
-	n := d * apicHz / 1e9
+	c.period = min(max(at-now, 1000), counterMax) // as above
+	n := uint64(c.period) * apicHz / 1e9
 	apicWrite(apicCount, uint32(max(n, 1)))
 }

@@ -45,6 +45,9 @@ func rest(c *pcpu) {
 			end = at
 		}
 		if soon || now < end {
+			if c.armed == unarmed && c.period < repeatIdle { // it would fire again and again meanwhile
+				armTimer(c, now+repeatMax, now)
+			}
 			c.pollEnd = tscAt(max(end, 0))
 			// The interrupt that is not sent from here on is not missed: the loop looks at resched first.
 			atomic.SwapUint32(&c.polling, 1)

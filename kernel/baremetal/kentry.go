@@ -23,6 +23,7 @@ func kentry() {
 	if c.resched != 0 {
 		now := Nanotime()
 		lock(&klock)
+		overdue(c, now) // what is due already needs no timer
 		pick(c, now)
 		if c.cur == c.idle {
 			unlockAndKick()

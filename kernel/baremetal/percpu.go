@@ -86,6 +86,7 @@ type pcpu struct {
 	pollEnd  uint64 // until when, by the TSC
 	pollNS   int64  // for how long it does the next time
 	armed    int64  // when the timer fires; 0 is not at all, or unarmed
+	period   int64  // what it was set to last, by which it may repeat
 	until    int64  // when sched wants to be asked again; 0 is never
 	leaving  sched.State
 	dropRoot uint32 // see DropRoot
@@ -102,7 +103,6 @@ type pcpu struct {
 	gdt  [2]uint64 // physical addresses of its pages of descriptors: see gdtInit
 	tss  [26]uint32
 	gdtr [10]byte
-	_    [8]byte // so that slots is where it must be: see mem_unsafe.go
 
 	// slots are the stacks of the ISTs, in the same order, while PV guests are isolated:
 	// for what the processor pushes, and the first words of the entry code.

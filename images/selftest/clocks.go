@@ -176,10 +176,12 @@ func lateKicks() (string, error) {
 		return at, later
 	}
 	at, later := count(1, 1)
+	begin := time.Now()
 	_, left := count(1, 0)
 	_, noticed := count(0, 1)
+	noise := uint64(time.Since(begin) / (10 * time.Millisecond)) // Go's monitor kicks who is busy for so long
 	s := fmt.Sprintf("%d of %d at once, %d later; %d and %d of guests that had left", at, rounds, later, left, noticed)
-	if at > rounds/4 || later < rounds || max(left, noticed) > rounds/2 {
+	if at > rounds/4 || later < rounds || max(left, noticed) > rounds/2+noise {
 		return "", errors.New(s)
 	}
 	return s, nil

@@ -22,6 +22,7 @@ var threadChecks = []check{
 	{"futex-storm", futexStorm},
 	{"thread-churn", threadChurn},
 	{"exit-deadline", exitDeadline},
+	{"monitor-rests", monitorRests},
 }
 
 // pingPong passes a count between two goroutines, free and bound to two CPUs.
@@ -67,11 +68,12 @@ func idlePolls() (string, error) {
 		return "there is one CPU", nil
 	}
 	kicks := func() uint64 { return baremetal.Stats(0).Kicks + baremetal.Stats(last).Kicks }
+	timers := func() uint64 { return baremetal.Stats(0).Timers + baremetal.Stats(last).Timers }
 	const rounds = 1000
-	before := kicks()
+	kicked, fired := kicks(), timers()
 	d := handOver(0, last, rounds)
-	n := kicks() - before
-	s := fmt.Sprintf("%v for a hand-over, %d interrupts for %d", (d / rounds / 2).Round(100*time.Nanosecond), n, 2*rounds)
+	n, f := kicks()-kicked, timers()-fired
+	s := fmt.Sprintf("%v for a hand-over, %d interrupts and %d timers for %d", (d / rounds / 2).Round(100*time.Nanosecond), n, f, 2*rounds)
 	if cpu.UnderTCG() && n > 3*rounds/2 { // without, more than one each
 		return "", errors.New(s)
 	}
@@ -266,4 +268,32 @@ func exitDeadline() (string, error) {
 		return "", fmt.Errorf("%d threads, %d before", now, before)
 	}
 	return fmt.Sprint(n, " threads"), nil
+}
+
+// monitorRests has a thread keep a CPU busy, once as a vcpu's and once as the host's: Go's monitor has nothing to look
+// after beside the first, and something beside the second.
+func monitorRests() (string, error) {
+	const long = 500 * time.Millisecond
+	var word uint32
+	turns := func(guest bool) uint64 {
+		done := make(chan uint64)
+		go func() {
+			runtime.LockOSThread() // and end with the thread
+			end := time.Now().Add(long)
+			if guest {
+				baremetal.Deadline(baremetal.Nanotime()+int64(2*long), &word)
+			}
+			before := baremetal.MonitorTurns()
+			for time.Now().Before(end) {
+			}
+			done <- baremetal.MonitorTurns() - before
+		}()
+		return <-done
+	}
+	guest, host := turns(true), turns(false)
+	s := fmt.Sprintf("%d turns of the monitor in %v beside a guest, %d beside a host thread", guest, long, host)
+	if guest > 40 || host < 25 { // 100 if it always comes after 5 ms, 13 after 40
+		return "", errors.New(s)
+	}
+	return s, nil
 }

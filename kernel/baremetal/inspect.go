@@ -15,6 +15,9 @@ func Threads() int {
 	return n
 }
 
+// MonitorTurns is how often Go's monitor has run.
+func MonitorTurns() uint64 { return threads[monitorThread-1].switches }
+
 // Mapped tells whether a kernel address is mapped.
 func Mapped(va uint64) bool { return lookup(va)&ptePresent != 0 }
 

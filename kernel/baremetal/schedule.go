@@ -131,8 +131,11 @@ func pick(c *pcpu, now int64) {
 	t := threadAt(c.cur)
 	if t.idle == 0 {
 		t.runNS += now - t.since
-		if t.kickWord != 0 {
+		switch {
+		case t.kickWord != 0:
 			c.Stats.VCPUNS += now - t.since
+		case t.hosts():
+			hostNS += now - t.since
 		}
 	} else {
 		c.Stats.IdleNS += now - t.since

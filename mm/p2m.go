@@ -154,6 +154,35 @@ func (p *P2M) look(g GFN) (Entry, seen) {
 	return e, w
 }
 
+// Near remembers the large page that somebody's last look-up found, for the next one. The zero Near
+// remembers none. It is for one P2M, and one goroutine at a time.
+type Near struct {
+	seen
+	first GFN // of the page
+	entry Entry
+}
+
+// lookNear is look, without a walk if g is in the page that near has; near may be nil.
+func (p *P2M) lookNear(g GFN, near *Near) (Entry, seen) {
+	if near == nil {
+		return p.look(g)
+	}
+	if off := g - near.first; off < 1<<near.entry.Order && p.still(near.seen) {
+		e := near.entry
+		e.MFN += MFN(off)
+		return e, near.seen
+	}
+	e, w := p.look(g)
+	*near = Near{}
+	if e.Order > 0 && e.Type.hasFrame() && w.at != nil {
+		off := g & (1<<e.Order - 1)
+		first := e
+		first.MFN -= MFN(off)
+		*near = Near{w, g - off, first}
+	}
+	return e, w
+}
+
 // still tells whether the entry is as it was seen. It is false, too, after a flush,
 // before which nothing that was mapped is freed, and no table.
 func (p *P2M) still(w seen) bool {

@@ -136,15 +136,18 @@ func (e *AddressError) Unwrap() error { return ErrBadAddress }
 //
 // A frame that can't be had for a moment, such as one that reclaim looks at, is waited
 // for: that is not the guest's doing.
-func (s *Space) hold(g GFN, n need) (MFN, error) {
+func (s *Space) hold(g GFN, n need) (MFN, error) { return s.holdNear(g, n, nil) }
+
+// holdNear is hold for who has a Near.
+func (s *Space) holdNear(g GFN, n need, near *Near) (MFN, error) {
 	if s.direct != nil {
 		return s.holdDirect(g, n)
 	}
 	for range 16 {
-		m, changing, err := s.tryHold(g, n)
+		m, changing, err := s.tryHold(g, n, near)
 		if changing {
 			s.p2m.mu.Lock() // nothing changes now
-			m, changing, err = s.tryHold(g, n)
+			m, changing, err = s.tryHold(g, n, nil)
 			s.p2m.mu.Unlock()
 		}
 		switch {
@@ -166,8 +169,8 @@ var errOnDemand = errors.New("memory on demand")
 // tryHold is hold of what is there, or errOnDemand. The frame may lose its place between
 // the look-up and the reference, which changing tells: it has not if it is still there
 // after it.
-func (s *Space) tryHold(g GFN, n need) (m MFN, changing bool, err error) {
-	e, w := s.p2m.look(g)
+func (s *Space) tryHold(g GFN, n need, near *Near) (m MFN, changing bool, err error) {
+	e, w := s.p2m.lookNear(g, near)
 	if e.Type == TypePoD {
 		return 0, false, errOnDemand
 	}
@@ -253,11 +256,14 @@ func (s *Space) Unpin(g GFN) {
 
 // Hold returns the machine frame of ordinary memory at g, writable if write is set,
 // and holds it as Pin does, until Drop: for who gives it to a device, or to a backend.
-func (s *Space) Hold(g GFN, write bool) (MFN, error) {
+func (s *Space) Hold(g GFN, write bool) (MFN, error) { return s.HoldNear(g, write, nil) }
+
+// HoldNear is Hold for who holds many frames in turn, which are often neighbours.
+func (s *Space) HoldNear(g GFN, write bool, near *Near) (MFN, error) {
 	if write {
-		return s.hold(g, toPin)
+		return s.holdNear(g, toPin, near)
 	}
-	return s.hold(g, toHold)
+	return s.holdNear(g, toHold, near)
 }
 
 // Drop ends one Hold that returned m, for the same access. If the domain's memory was

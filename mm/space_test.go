@@ -324,6 +324,50 @@ func TestSpaceHoldFreedTable(t *testing.T) {
 	k.allFree(t)
 }
 
+// TestSpaceHoldNear holds frames of a large page by a Near, while the page is whole and after a frame of it went.
+func TestSpaceHoldNear(t *testing.T) {
+	k := newMachine(t, 512, 2048)
+	s := k.space(t, NPT, 1000)
+	if err := s.Populate(512, 512, nil); err != nil {
+		t.Fatal(err)
+	}
+	var near Near
+	hold := func(g GFN, pages int) {
+		t.Helper()
+		want := s.p2m.Lookup(g)
+		reached := 0
+		k.onPage = func(MFN) { reached++ }
+		m, err := s.HoldNear(g, true, &near)
+		k.onPage = nil
+		if err != nil || m != want.MFN || reached != pages {
+			t.Errorf("guest frame %#x: %#x, %v, by %d tables; it is %#x, and it takes %d tables", g, m, err, reached, want.MFN, pages)
+		}
+		s.Drop(m, true)
+	}
+	hold(700, 3)
+	for _, g := range []GFN{512, 701, 1023} {
+		hold(g, 0)
+	}
+	if _, err := s.HoldNear(511, true, &near); !errors.Is(err, ErrBadAddress) {
+		t.Errorf("the frame before the page: %v", err)
+	}
+	hold(1023, 3)
+	if _, err := s.HoldNear(1024, true, &near); !errors.Is(err, ErrBadAddress) {
+		t.Errorf("the frame after the page: %v", err)
+	}
+	hold(900, 3)
+	if err := s.Move(701, 5); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.HoldNear(701, true, &near); !errors.Is(err, ErrBadAddress) {
+		t.Errorf("the frame that moved away: %v", err)
+	}
+	hold(700, 4)
+	hold(700, 4) // in no large page now
+	release(t, k, s)
+	k.allFree(t)
+}
+
 // TestSpaceFragmented populates a large extent with small frames.
 func TestSpaceFragmented(t *testing.T) {
 	k := newMachine(t, 512, 2048)

@@ -44,7 +44,10 @@ func (e *GrantError) Unwrap() error { return e.Err }
 
 // Acquire begins to use the page that grant ref gives, to write it too if write is
 // set. An error is a *GrantError.
-func (g *Guest) Acquire(ref uint32, write bool) (Grant, error) {
+func (g *Guest) Acquire(ref uint32, write bool) (Grant, error) { return g.AcquireNear(ref, write, nil) }
+
+// AcquireNear is Acquire for who acquires many pages in turn, which are often neighbours.
+func (g *Guest) AcquireNear(ref uint32, write bool, near *mm.Near) (Grant, error) {
 	use := gnttab.Read
 	if write {
 		use = gnttab.Write
@@ -53,7 +56,7 @@ func (g *Guest) Acquire(ref uint32, write bool) (Grant, error) {
 	if st != xenabi.GNTSTOkay {
 		return Grant{}, &GrantError{Ref: ref, Status: st}
 	}
-	m, err := g.Space.Hold(a.GFN, write)
+	m, err := g.Space.HoldNear(a.GFN, write, near)
 	if err != nil {
 		g.Grants.Release(ref, use)
 		return Grant{}, &GrantError{Ref: ref, Err: err}

@@ -10,6 +10,7 @@ import (
 
 	"nidus/drivers/backend"
 	"nidus/drivers/block"
+	"nidus/mm"
 )
 
 // queue is one ring. A goroutine takes requests from it and submits them; responses are
@@ -28,6 +29,7 @@ type queue struct {
 	buf     [maxSlot]byte
 	descr   [maxIndirect * segmentSize]byte
 	kept    map[uint32]backend.Grant // persistent grants by reference; nil: none are kept
+	near    mm.Near
 
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when busy becomes 0
@@ -382,7 +384,7 @@ func (s *slot) hold(ref uint32, write bool) (backend.Grant, error) {
 		return x, nil
 	}
 	keep := q.kept != nil && len(q.kept) < maxPersistent
-	x, err := q.disk.Guest.Acquire(ref, write || keep)
+	x, err := q.disk.Guest.AcquireNear(ref, write || keep, &q.near)
 	switch {
 	case err != nil:
 	case keep:

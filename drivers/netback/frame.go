@@ -145,7 +145,7 @@ func (f *txFrame) fill(reqs []txRequest) error {
 		if r.size == 0 {
 			continue // an empty frame, which describe refuses
 		}
-		x, err := c.cfg.Guest.Acquire(r.ref, false)
+		x, err := c.cfg.Guest.AcquireNear(r.ref, false, &f.q.near)
 		if err != nil {
 			return fmt.Errorf("slot %d: %w", i, err)
 		}

@@ -22,6 +22,7 @@ type rxQueue struct {
 	mu      sync.Mutex
 	prod    uint32 // next request, and response
 	closed  bool
+	near    mm.Near
 	stalled bool // the guest has made no room for stallLimit
 	backlog [backlogSize]*link.Frame
 	head, n int       // of backlog
@@ -142,7 +143,7 @@ func (q *rxQueue) fill(src *link.Reader, n int, flags uint16) error {
 	var b [rxSlot]byte
 	q.read(q.prod, b[:])
 	g := q.c.cfg.Guest
-	x, err := g.Acquire(le.Uint32(b[4:]), true)
+	x, err := g.AcquireNear(le.Uint32(b[4:]), true, &q.near)
 	if err != nil {
 		return fmt.Errorf("rx request %d: %w", q.prod, err)
 	}

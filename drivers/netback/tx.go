@@ -24,6 +24,7 @@ type txQueue struct {
 	cons    uint32 // next request
 	reqs    [maxSlots]txRequest
 	infos   extras
+	near    mm.Near
 	batch   []*link.Frame
 
 	mu   sync.Mutex

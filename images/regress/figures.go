@@ -51,6 +51,7 @@ func Benches() []Bench {
 		{Name: "guest", What: "system calls and processes of a guest", Needs: debian, Run: func(t *T) ([]Figure, error) { return insideGuest(t, pvh) }},
 		{Name: "disk", What: "a guest's disk in memory, around the guest's page cache", Needs: []string{builder.Vmlinux, builder.RootInitrd}, Run: func(t *T) ([]Figure, error) { return diskSpeed(t, pvh) }},
 		{Name: "net", What: "a guest's TCP with the host and with another guest", Needs: []string{builder.Vmlinux, builder.Initrd}, Run: func(t *T) ([]Figure, error) { return netSpeed(t, pvh) }},
+		{Name: "shares", What: "disk and net again, and how much of the time their guests had", Needs: []string{builder.Vmlinux, builder.Initrd, builder.RootInitrd}, Run: shares},
 		{Name: "loopback", What: "the guest's kernel and TCP program on QEMU alone, without a hypervisor, over its own loopback", Needs: []string{builder.Vmlinuz, builder.Initrd}, Run: loopbackSpeed},
 		{Name: "memory-disk", What: "the guest's kernel and disk program on QEMU alone, with a disk of the kernel's own memory", Needs: []string{builder.Vmlinuz, builder.RootInitrd}, Run: memorySpeed},
 		{Name: "busy", What: "garbage collection and interrupt latency under four busy guests on two CPUs", Needs: debian, Run: underLoad},

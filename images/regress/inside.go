@@ -40,13 +40,18 @@ func insideGuest(t *T, p personality) ([]Figure, error) {
 	return readBench(h)
 }
 
+// measuring creates the guest of a configuration and returns the figures that it prints.
+type measuring func(h *Host, cfg string) ([]Figure, error)
+
 // diskSpeed measures a disk in memory.
-func diskSpeed(t *T, p personality) ([]Figure, error) {
-	h, err := t.bootGuests(p.host(Boot{CPUs: deviceCPUs, MemoryMiB: 4096}), []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": p.guest(diskBench("ram:64M,raw,xvda,w"))})
+func diskSpeed(t *T, p personality) ([]Figure, error) { return diskFigures(t, p, (*Host).measured) }
+
+func diskFigures(t *T, p personality, measure measuring, args ...string) ([]Figure, error) {
+	h, err := t.bootGuests(p.host(Boot{CPUs: deviceCPUs, MemoryMiB: 4096, Args: args}), []string{builder.Vmlinux, builder.RootInitrd}, map[string][]byte{"g.cfg": p.guest(diskBench("ram:64M,raw,xvda,w"))})
 	if err != nil {
 		return nil, err
 	}
-	return h.measured("g.cfg")
+	return measure(h, "g.cfg")
 }
 
 // deviceCPUs is how many CPUs the host has while a guest's devices are measured: one for
@@ -84,15 +89,17 @@ func speedGuests(p personality, more ...string) map[string][]byte {
 }
 
 // netSpeed measures TCP of a guest.
-func netSpeed(t *T, p personality) ([]Figure, error) {
+func netSpeed(t *T, p personality) ([]Figure, error) { return netFigures(t, p, (*Host).measured) }
+
+func netFigures(t *T, p personality, measure measuring, args ...string) ([]Figure, error) {
 	h, err := t.bootGuests(p.host(Boot{CPUs: deviceCPUs, MemoryMiB: 4096, Line: "ip=" + speedHost + "/24 ntp=off nat=off speed=" + speedPort,
-		Args: []string{"-netdev", "user,id=n0,restrict=on", "-device", "virtio-net-pci,netdev=n0"}}), []string{builder.Vmlinux, builder.Initrd}, speedGuests(p))
+		Args: append(args, "-netdev", "user,id=n0,restrict=on", "-device", "virtio-net-pci,netdev=n0")}), []string{builder.Vmlinux, builder.Initrd}, speedGuests(p))
 	if err != nil {
 		return nil, err
 	}
 	var all []Figure
 	figures := func(name string) error {
-		fs, err := h.measured(name)
+		fs, err := measure(h, name)
 		all = append(all, fs...)
 		return errors.Join(err, h.prompt(time.Minute))
 	}
@@ -121,7 +128,22 @@ func (h *Host) measured(cfg string) ([]Figure, error) {
 
 // readBench reads the figures until the guest's end.
 func readBench(h *Host) ([]Figure, error) {
-	var fs []Figure
+	timed, err := readFigures(h)
+	fs := make([]Figure, len(timed))
+	for i, f := range timed {
+		fs[i] = f.Figure
+	}
+	return fs, err
+}
+
+// timedFigure is a figure and when it was printed.
+type timedFigure struct {
+	Figure
+	at time.Time
+}
+
+func readFigures(h *Host) ([]timedFigure, error) {
+	var fs []timedFigure
 	var skipped error
 	for {
 		m, err := h.Expect(benchLine, h.t.within(3*time.Minute))
@@ -130,7 +152,7 @@ func readBench(h *Host) ([]Figure, error) {
 		}
 		switch g := m.Groups; {
 		case g[1] != "":
-			f := Figure{Name: g[1], Unit: g[2]}
+			f := timedFigure{Figure{Name: g[1], Unit: g[2]}, time.Now()}
 			f.Median, _ = strconv.ParseFloat(g[3], 64) // the pattern leaves only numbers
 			f.P999, _ = strconv.ParseFloat(g[4], 64)
 			f.Samples, _ = strconv.Atoi(g[5])

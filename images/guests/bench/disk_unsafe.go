@@ -52,6 +52,7 @@ func disk(path, name string) error {
 	if _, _, e := syscall.Syscall(syscall.SYS_IO_SETUP, 64, uintptr(unsafe.Pointer(&ctx)), 0); e != 0 {
 		return fmt.Errorf("io_setup: %w", e)
 	}
+	fmt.Println("BENCH-BEGINS")
 	for _, c := range []struct {
 		op    uint16
 		block int

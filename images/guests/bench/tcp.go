@@ -74,6 +74,7 @@ func tcp(address, who, size string) error {
 	}
 	defer syscall.Close(fd)
 	buf := make([]byte, speedBuffer)
+	fmt.Println("BENCH-BEGINS")
 	const rounds = 300
 	for _, k := range []struct {
 		kind byte

@@ -174,7 +174,7 @@ func (p *P2M) lookNear(g GFN, near *Near) (Entry, seen) {
 	}
 	e, w := p.look(g)
 	*near = Near{}
-	if e.Order > 0 && e.Type.hasFrame() && w.at != nil {
+	if e.Order > 0 && e.Type.hasFrame() {
 		off := g & (1<<e.Order - 1)
 		first := e
 		first.MFN -= MFN(off)

@@ -136,10 +136,9 @@ func (e *AddressError) Unwrap() error { return ErrBadAddress }
 //
 // A frame that can't be had for a moment, such as one that reclaim looks at, is waited
 // for: that is not the guest's doing.
-func (s *Space) hold(g GFN, n need) (MFN, error) { return s.holdNear(g, n, nil) }
-
-// holdNear is hold for who has a Near.
-func (s *Space) holdNear(g GFN, n need, near *Near) (MFN, error) {
+//
+// near may be nil.
+func (s *Space) hold(g GFN, n need, near *Near) (MFN, error) {
 	if s.direct != nil {
 		return s.holdDirect(g, n)
 	}
@@ -201,7 +200,7 @@ func (s *Space) drop(m MFN) {
 // ReadPhys implements GuestMemory.
 func (s *Space) ReadPhys(a GuestPhys, dst []byte) error {
 	for len(dst) > 0 {
-		m, err := s.hold(a.Frame(), toRead)
+		m, err := s.hold(a.Frame(), toRead, nil)
 		if err != nil {
 			return err
 		}
@@ -217,7 +216,7 @@ func (s *Space) ReadPhys(a GuestPhys, dst []byte) error {
 // WritePhys implements GuestMemory.
 func (s *Space) WritePhys(a GuestPhys, src []byte) error {
 	for len(src) > 0 {
-		m, err := s.hold(a.Frame(), toWrite)
+		m, err := s.hold(a.Frame(), toWrite, nil)
 		if err != nil {
 			return err
 		}
@@ -232,7 +231,7 @@ func (s *Space) WritePhys(a GuestPhys, src []byte) error {
 
 // Pin implements GuestMemory.
 func (s *Space) Pin(g GFN) (Page, error) {
-	m, err := s.hold(g, toPin)
+	m, err := s.hold(g, toPin, nil)
 	if err != nil {
 		return Page{}, err
 	}
@@ -261,9 +260,9 @@ func (s *Space) Hold(g GFN, write bool) (MFN, error) { return s.HoldNear(g, writ
 // HoldNear is Hold for who holds many frames in turn, which are often neighbours.
 func (s *Space) HoldNear(g GFN, write bool, near *Near) (MFN, error) {
 	if write {
-		return s.holdNear(g, toPin, near)
+		return s.hold(g, toPin, near)
 	}
-	return s.holdNear(g, toHold, near)
+	return s.hold(g, toHold, near)
 }
 
 // Drop ends one Hold that returned m, for the same access. If the domain's memory was

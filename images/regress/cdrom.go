@@ -88,14 +88,14 @@ func hostCD(t *T) error {
 			return err
 		}
 	}
-	h, err := t.bootGuests(Boot{CPUs: 3, Args: []string{"-chardev", "socket,id=mon,path=monitor,server=on,wait=off", "-mon", "chardev=mon",
-		"-drive", "if=none,id=cd,media=cdrom,format=raw,file=one.iso", "-device", "ide-cd,drive=cd,id=sr,bus=ide.2"}},
+	h, err := t.bootGuests(Boot{CPUs: 3, Args: append(monitorArgs(),
+		"-drive", "if=none,id=cd,media=cdrom,format=raw,file=one.iso", "-device", "ide-cd,drive=cd,id=sr,bus=ide.2")},
 		[]string{builder.Vmlinux, builder.RootInitrd, builder.RootImage},
 		map[string][]byte{"g.cfg": diskGuest(1, "shell", rootDisk, "phy:/dev/sr0,xvdc:cdrom,r")})
 	if err != nil {
 		return err
 	}
-	m, err := monitor(filepath.Join(t.dir, "monitor"))
+	m, err := t.monitor()
 	if err != nil {
 		return err
 	}

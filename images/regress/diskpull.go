@@ -1,13 +1,10 @@
 package regress
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -33,11 +30,11 @@ func diskPull(t *T) error {
 	if err := t.file("bad.conf", []byte(badSector)); err != nil {
 		return err
 	}
-	args := []string{"-chardev", "socket,id=mon,path=monitor,server=on,wait=off", "-mon", "chardev=mon",
+	args := append(monitorArgs(),
 		"-device", "pcie-root-port,id=p0,chassis=1", "-device", "pcie-root-port,id=p1,chassis=2", "-device", "pcie-root-port,id=p2,chassis=3",
 		"-device", "nvme,serial=s,id=pull0,bus=p0", "-device", "nvme-ns,bus=pull0,drive=d0,logical_block_size=4096,physical_block_size=4096",
 		"-device", "ich9-ahci,id=pull1,bus=p1", "-device", "ide-hd,bus=pull1.2,drive=d1",
-		"-device", "virtio-blk-pci,id=pull2,bus=p2,drive=d2,werror=report"}
+		"-device", "virtio-blk-pci,id=pull2,bus=p2,drive=d2,werror=report")
 	for i := range 3 {
 		name := fmt.Sprintf("d%d.img", i)
 		if err := errors.Join(t.file(name, nil), os.Truncate(filepath.Join(t.dir, name), 16<<20)); err != nil {
@@ -51,7 +48,7 @@ func diskPull(t *T) error {
 	if err != nil {
 		return err
 	}
-	m, err := monitor(filepath.Join(t.dir, "monitor"))
+	m, err := t.monitor()
 	if err != nil {
 		return err
 	}
@@ -105,44 +102,6 @@ func pullsLogged(log string) error {
 		}
 	}
 	return nil
-}
-
-// hmp is QEMU's monitor for people.
-type hmp struct{ net.Conn }
-
-func monitor(socket string) (hmp, error) {
-	c, err := net.DialTimeout("unix", socket, 5*time.Second)
-	return hmp{c}, err
-}
-
-// do gives commands and waits until they are done.
-func (m hmp) do(commands string) error {
-	_, err := m.ask(commands)
-	return err
-}
-
-// version is QEMU's answer to info version.
-var version = regexp.MustCompile(`^\d+\.\d+\.\d+`)
-
-// ask does, and returns the lines of the answer.
-func (m hmp) ask(commands string) (lines []string, err error) {
-	m.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := fmt.Fprintf(m, "%s\ninfo version\n", commands); err != nil {
-		return nil, err
-	}
-	for s := bufio.NewScanner(m); ; {
-		if !s.Scan() {
-			return nil, fmt.Errorf("QEMU's monitor ends: %w", errors.Join(s.Err(), net.ErrClosed))
-		}
-		switch text := s.Text(); {
-		case strings.HasPrefix(text, "Error"):
-			return nil, fmt.Errorf("QEMU's monitor, at %q: %s", commands, text)
-		case version.MatchString(text):
-			return lines, nil
-		default:
-			lines = append(lines, text)
-		}
-	}
 }
 
 // pull takes a device out of its slot as nobody asked for it: QEMU would have the guest's ACPI

@@ -23,6 +23,8 @@ type Figure struct {
 	// Mean is 0 where it was not taken.
 	Mean    float64
 	Samples int
+
+	at time.Time // when a guest printed it
 }
 
 // Row is the figure without its value, to compare with another system's.

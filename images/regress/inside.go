@@ -128,22 +128,7 @@ func (h *Host) measured(cfg string) ([]Figure, error) {
 
 // readBench reads the figures until the guest's end.
 func readBench(h *Host) ([]Figure, error) {
-	timed, err := readFigures(h)
-	fs := make([]Figure, len(timed))
-	for i, f := range timed {
-		fs[i] = f.Figure
-	}
-	return fs, err
-}
-
-// timedFigure is a figure and when it was printed.
-type timedFigure struct {
-	Figure
-	at time.Time
-}
-
-func readFigures(h *Host) ([]timedFigure, error) {
-	var fs []timedFigure
+	var fs []Figure
 	var skipped error
 	for {
 		m, err := h.Expect(benchLine, h.t.within(3*time.Minute))
@@ -152,7 +137,7 @@ func readFigures(h *Host) ([]timedFigure, error) {
 		}
 		switch g := m.Groups; {
 		case g[1] != "":
-			f := timedFigure{Figure{Name: g[1], Unit: g[2]}, time.Now()}
+			f := Figure{Name: g[1], Unit: g[2], at: time.Now()}
 			f.Median, _ = strconv.ParseFloat(g[3], 64) // the pattern leaves only numbers
 			f.P999, _ = strconv.ParseFloat(g[4], 64)
 			f.Samples, _ = strconv.Atoi(g[5])

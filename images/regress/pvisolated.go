@@ -3,7 +3,6 @@ package regress
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -58,7 +57,7 @@ func pvXPTI(t *T) error {
 
 // isolationHost boots a host with PV guests of both widths, and a monitor, whose log says so.
 func (t *T) isolationHost(p personality, says string) (*Host, error) {
-	h, err := t.bootGuests(p.host(Boot{CPUs: 3, Args: []string{"-chardev", "socket,id=mon,path=monitor,server=on,wait=off", "-mon", "chardev=mon"}}),
+	h, err := t.bootGuests(p.host(Boot{CPUs: 3, Args: monitorArgs()}),
 		[]string{builder.PV32SMP, builder.Vmlinux, builder.Initrd}, map[string][]byte{
 			"linux.cfg": p.guest(linux("linux", builder.Vmlinux, 1, "up")),
 			"count.cfg": p.guest(config("count", builder.PV32SMP, 4, 32)),
@@ -79,7 +78,7 @@ func (t *T) isolationHost(p personality, says string) (*Host, error) {
 // shownTo has a guest run to its end, and returns how many bytes of the hypervisor are mapped while
 // its code runs in a ring.
 func (h *Host) shownTo(name string, cpl int) (bytes uint64, err error) {
-	m, err := monitor(filepath.Join(h.t.dir, "monitor"))
+	m, err := h.t.monitor()
 	if err != nil {
 		return 0, err
 	}

@@ -1,12 +1,9 @@
 package regress
 
 import (
-	"bufio"
 	"debug/elf"
 	"errors"
 	"fmt"
-	"net"
-	"path/filepath"
 	"regexp"
 	"sort"
 	"strconv"
@@ -55,10 +52,9 @@ var selfTestDone = regexp.MustCompile(`selftest: done (\d+) passed, (\d+) failed
 // selfTest boots the self-test image and waits for its end. Where the CPUs were
 // when it stalled goes into the log.
 func (t *T) selfTest(cpus int, line string, timeout time.Duration, devices ...string) error {
-	monitor := filepath.Join(t.dir, "monitor")
-	args := append(QEMUArgs(cpus, 512), "-serial", "stdio", "-monitor", "unix:"+monitor+",server,nowait",
+	args := append(QEMUArgs(cpus, 512), "-serial", "stdio", "-monitor", "none",
 		"-kernel", t.Out("nidus-selftest"), "-append", strings.TrimSpace(CommandLine+" "+line))
-	args = append(args, devices...)
+	args = append(append(args, monitorArgs()...), devices...)
 	m, err := qemu.Start(qemu.Command{Dir: t.dir, Args: args, Log: t.log, Fatal: regexp.MustCompile(`\*\*\* FATAL`)})
 	if err != nil {
 		return err
@@ -67,7 +63,7 @@ func (t *T) selfTest(cpus int, line string, timeout time.Duration, devices ...st
 	done, err := m.Expect(selfTestDone, t.within(timeout))
 	if err != nil {
 		if errors.Is(err, qemu.ErrTimeout) {
-			where, werr := whereCPUs(monitor, t.Out("nidus-selftest.elf"))
+			where, werr := t.whereCPUs(t.Out("nidus-selftest.elf"))
 			err = errors.Join(err, werr, qemu.AppendLog(t.log, "where the CPUs are", []byte(where)))
 		}
 		return err
@@ -80,14 +76,14 @@ func (t *T) selfTest(cpus int, line string, timeout time.Duration, devices ...st
 }
 
 // whereCPUs asks QEMU's monitor for the CPUs' registers and names their RIPs.
-func whereCPUs(socket, kernel string) (string, error) {
-	c, err := net.DialTimeout("unix", socket, 5*time.Second)
+func (t *T) whereCPUs(kernel string) (string, error) {
+	m, err := t.monitor()
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := fmt.Fprintln(c, "info registers -a\ninfo version"); err != nil {
+	defer m.Close()
+	lines, err := m.ask("info registers -a")
+	if err != nil {
 		return "", err
 	}
 	names, err := symbols(kernel)
@@ -96,9 +92,9 @@ func whereCPUs(socket, kernel string) (string, error) {
 	}
 	var out strings.Builder
 	rip := regexp.MustCompile(`RIP=([0-9a-f]{16})`)
-	for s := bufio.NewScanner(c); s.Scan() && !regexp.MustCompile(`^\d+\.\d+\.\d+`).MatchString(s.Text()); {
-		fmt.Fprintln(&out, strings.TrimSpace(s.Text()))
-		if m := rip.FindStringSubmatch(s.Text()); m != nil {
+	for _, l := range lines {
+		fmt.Fprintln(&out, strings.TrimSpace(l))
+		if m := rip.FindStringSubmatch(l); m != nil {
 			pc, _ := strconv.ParseUint(m[1], 16, 64) // as the expression says
 			fmt.Fprintln(&out, "    in", names(pc))
 		}

@@ -2,7 +2,6 @@ package regress
 
 import (
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,19 +16,18 @@ const looksApart = 5 * time.Millisecond
 // one: docs/exit.md, "Under QEMU") was in a guest, and what the figure would be if that part had been all: if neither
 // the hypervisor nor waiting for it took any time.
 func shares(t *T) ([]Figure, error) {
-	args := []string{"-chardev", "socket,id=mon,path=monitor,server=on,wait=off", "-mon", "chardev=mon"}
-	fs, err := diskFigures(t, pvh, (*Host).shared, args...)
+	fs, err := diskFigures(t, pvh, (*Host).shared, monitorArgs()...)
 	t.closeAll()
 	if err != nil {
 		return fs, err
 	}
-	net, err := netFigures(t, pvh, (*Host).shared, args...)
+	net, err := netFigures(t, pvh, (*Host).shared, monitorArgs()...)
 	return append(fs, net...), err
 }
 
 // shared is measured, with the share and the bound of each figure.
 func (h *Host) shared(cfg string) ([]Figure, error) {
-	m, err := monitor(filepath.Join(h.t.dir, "monitor"))
+	m, err := h.t.monitor()
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +40,7 @@ func (h *Host) shared(cfg string) ([]Figure, error) {
 	}
 	l := looks{m: m, stop: make(chan struct{}), done: make(chan error, 1)}
 	go func() { l.done <- l.take() }()
-	fs, err := readFigures(h)
+	fs, err := readBench(h)
 	close(l.stop)
 	if lerr := <-l.done; lerr != nil {
 		return nil, lerr
@@ -56,7 +54,7 @@ func (h *Host) shared(cfg string) ([]Figure, error) {
 		if f.Unit == "us" {
 			bound = f.Median * share
 		}
-		out = append(out, f.Figure, Figure{Name: "  guests' share of their CPU", Unit: "%", Median: 100 * share, Samples: n},
+		out = append(out, f, Figure{Name: "  guests' share of their CPU", Unit: "%", Median: 100 * share, Samples: n},
 			Figure{Name: "  if it were all", Unit: f.Unit, Median: bound, Samples: n})
 	}
 	return out, err

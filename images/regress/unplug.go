@@ -2,7 +2,6 @@ package regress
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,7 +17,7 @@ func hostUnplugCases() []Case {
 // slots are QEMU's arguments for four PCI Express slots with a device each, and a monitor.
 // Who owns the hot plugging of slots, they or ACPI, is for all of them.
 func (t *T) slots(native bool) ([]string, error) {
-	args := []string{"-chardev", "socket,id=monitor,path=monitor,server=on,wait=off", "-mon", "chardev=monitor"}
+	args := monitorArgs()
 	if native {
 		args = append(args, "-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off")
 	}
@@ -41,7 +40,7 @@ func (t *T) slots(native bool) ([]string, error) {
 
 // ask gives QEMU's monitor commands.
 func (t *T) ask(commands ...string) error {
-	m, err := monitor(filepath.Join(t.dir, "monitor"))
+	m, err := t.monitor()
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,8 @@ type Options struct {
 	MaxBuffer int
 }
 
-// BulkBuffer is the receive buffer, in bytes, of connections to the host that bring a lot. Half of it is TCP's window.
+// BulkBuffer is the size, in bytes, of both buffers of connections to the host that carry a lot. Half of
+// that for receiving is TCP's window.
 const BulkBuffer = 1 << 20
 
 // New makes a stack without an address on a port, which it closes at its end.
@@ -198,7 +199,7 @@ func (s *Stack) ListenBulk(port uint16) (*gonet.TCPListener, error) {
 	if err != nil {
 		return nil, errors.New(err.String())
 	}
-	e.SocketOptions().SetReceiveBufferSize(BulkBuffer, true)
+	e.SocketOptions().SetReceiveBufferSize(BulkBuffer, true) // those that are accepted have it from here
 	if err = e.Bind(tcpip.FullAddress{NIC: NIC, Port: port}); err == nil {
 		err = e.Listen(backlog)
 	}
@@ -206,7 +207,18 @@ func (s *Stack) ListenBulk(port uint16) (*gonet.TCPListener, error) {
 		e.Close()
 		return nil, &net.OpError{Op: "listen", Net: "tcp", Addr: &net.TCPAddr{Port: int(port)}, Err: errors.New(err.String())}
 	}
-	return gonet.NewTCPListener(s.Stack, &q, e), nil
+	return gonet.NewTCPListener(s.Stack, &q, bulk{e}), nil
+}
+
+// bulk is an endpoint that listens, and gives what it accepts a BulkBuffer for sending.
+type bulk struct{ tcpip.Endpoint }
+
+func (b bulk) Accept(from *tcpip.FullAddress) (tcpip.Endpoint, *waiter.Queue, tcpip.Error) {
+	e, q, err := b.Endpoint.Accept(from)
+	if err == nil {
+		e.SocketOptions().SetSendBufferSize(BulkBuffer, true) // set, it neither grows nor shrinks
+	}
+	return e, q, err
 }
 
 // ListenUDP takes what is sent to a port, of all own addresses and of several hosts.

@@ -30,6 +30,7 @@ type queue struct {
 	descr   [maxIndirect * segmentSize]byte
 	kept    map[uint32]backend.Grant // persistent grants by reference; nil: none are kept
 	near    mm.Near
+	pace    pace
 
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when busy becomes 0
@@ -124,46 +125,6 @@ func (q *queue) serve(ctx context.Context) {
 			return
 		}
 	}
-}
-
-// event is what an event of the guest's does. A small request that comes alone is begun by the
-// vcpu that sends the event: waking a goroutine, on another CPU, takes longer than that. Larger
-// ones are for a goroutine, which copies while the guest prepares the next.
-func (q *queue) event() {
-	if !q.info.Prompt || !q.serving.TryLock() {
-		q.poke()
-		return
-	}
-	more, err := false, error(nil)
-	if !q.broken {
-		more, err = q.takeAlone()
-		q.broken = err != nil
-	}
-	q.serving.Unlock()
-	if err != nil {
-		q.fail(err)
-	}
-	if more {
-		q.poke()
-	}
-}
-
-// takeAlone takes the next request if it is a direct read or write, and the only one that has
-// no answer; more tells that there are some for the goroutine.
-func (q *queue) takeAlone() (more bool, err error) {
-	if q.load(ringReqProd)-q.cons != 1 || q.answered() != q.cons {
-		return true, nil
-	}
-	b := q.buf[:q.slot]
-	q.read(q.cons, b)
-	if b[reqOp] != opRead && b[reqOp] != opWrite {
-		return true, nil
-	}
-	if err := q.begin(b); err != nil {
-		return false, err
-	}
-	q.cons++
-	return q.more(), nil
 }
 
 // answered is where the next answer goes.

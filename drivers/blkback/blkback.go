@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"nidus/drivers/backend"
 	"nidus/drivers/block"
@@ -47,6 +48,9 @@ type Disk struct {
 	Persistent bool
 	// Quota is that of the domain's disks; nil: this one has its own.
 	Quota *Quota
+	// Linger is how long a queue looks for the next request after large ones before it asks for an event by it: where
+	// it costs a guest a lot to send one.
+	Linger time.Duration
 	// Log gets a line that a person is to see.
 	Log func(format string, args ...any)
 	// complained: the device's first error was logged.

@@ -24,6 +24,8 @@ type guest struct {
 	*backendtest.Guest
 	disk *ram.Disk
 
+	linger time.Duration // blkback.Disk's
+
 	abi  string
 	ring []mm.Page
 	size uint32
@@ -52,7 +54,7 @@ func newGuest(t *testing.T, cfg ram.Config) *guest {
 // begin starts the backend.
 func (g *guest) begin(dev block.Device, persistent bool) {
 	gb := g.Backend()
-	g.Start(gb, &blkback.Disk{Guest: gb, Device: dev, Persistent: persistent, Log: g.Logf})
+	g.Start(gb, &blkback.Disk{Guest: gb, Device: dev, Persistent: persistent, Linger: g.linger, Log: g.Logf})
 	g.D.OnDestroy(g.end)
 }
 

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"nidus/drivers/backend"
 	"nidus/drivers/block"
@@ -142,14 +143,16 @@ func (q *queue) more() bool {
 
 // takeAll takes requests until there are none, and has asked for an event by the next.
 func (q *queue) takeAll(ctx context.Context) error {
+	large := false
 	for ctx.Err() == nil {
 		prod := q.load(ringReqProd)
 		if prod == q.cons {
-			if !q.more() {
+			if !(large && q.linger(ctx)) && !q.more() {
 				return nil
 			}
 			continue
 		}
+		large = q.segmentsTo(prod) > maxDirect
 		done := q.answered()
 		// What is unanswered must fit into the ring; cons is never before done.
 		if prod-done > q.size || q.cons-done >= prod-done {
@@ -160,6 +163,22 @@ func (q *queue) takeAll(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// linger looks for the next request for a while, and tells whether it has come.
+func (q *queue) linger(ctx context.Context) bool {
+	if q.disk.Linger == 0 {
+		return false
+	}
+	const looks = 50 // between two at the clock, which is slow under an emulator
+	for end := time.Now().Add(q.disk.Linger); ctx.Err() == nil && time.Now().Before(end); runtime.Gosched() {
+		for range looks {
+			if q.load(ringReqProd) != q.cons {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // takeTo takes the requests before prod. Where they are done at once, the guest learns of many answers together.

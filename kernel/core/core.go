@@ -94,7 +94,7 @@ type Core struct {
 	// unless changed before the first domain.
 	NestedCPUs uint64
 	// Spare is whether to leave a guest costs so much that the host's threads had better wait for a moment than
-	// interrupt it.
+	// interrupt it, and look for what it sends than have it send an event.
 	Spare bool
 	// Hide7B are features of CPUID leaf 7, EBX, that no guest is offered.
 	Hide7B uint32

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"nidus/drivers/backend"
 	"nidus/drivers/blkback"
@@ -32,6 +33,9 @@ type DiskSpec struct {
 	// Missing is what it asks for that can't be had here; "" if nothing.
 	Missing string
 }
+
+// diskLinger is blkback.Disk.Linger, where leaving a guest costs much.
+const diskLinger = 200 * time.Microsecond
 
 // maxDisks bounds a domain's disks.
 const maxDisks = 32
@@ -170,7 +174,11 @@ func (c *Core) serveDisk(e *Entry, d *disk) (err error) {
 	if s.ReadOnly || d.device.Info().ReadOnly {
 		mode = "r"
 	}
-	d.back = &blkback.Disk{Guest: guest, Device: d.device, CDROM: s.CDROM, NoDiscard: s.NoDiscard, Quota: &e.disks.quota, Log: log}
+	var linger time.Duration
+	if c.Spare {
+		linger = diskLinger
+	}
+	d.back = &blkback.Disk{Guest: guest, Device: d.device, CDROM: s.CDROM, NoDiscard: s.NoDiscard, Quota: &e.disks.quota, Linger: linger, Log: log}
 	d.dev, err = backend.New(backend.Config{
 		Guest: guest, Store: c.Host.Store, Kind: "vbd", ID: s.Number, Log: log, Driver: d.back,
 		Front: []backend.Node{backend.Num("virtual-device", s.Number), {Name: "device-type", Value: kind}, backend.Flag("trusted", !s.Untrusted)},

@@ -20,6 +20,9 @@ func kentry() {
 	default:
 		interrupt(c, v&0xff)
 	}
+	if losesIRQs && c.resched == 0 {
+		due(c)
+	}
 	if c.resched != 0 {
 		now := Nanotime()
 		lock(&klock)

@@ -191,14 +191,11 @@ func busy(t *thread) bool { return ld32(t.place) != InGuest || currentG(t) != t.
 
 // timerTarget is when c's timer must fire next. Preconditions: klock.
 func timerTarget(c *pcpu) int64 {
-	at := c.until
+	at := lenient(c, c.soon())
 	if c.nheap > 0 {
 		if d := threads[c.heap[0]].deadline; at == 0 || d < at {
 			at = d
 		}
-	}
-	if c.nlate > 0 && (at == 0 || c.lateAt < at) {
-		at = c.lateAt
 	}
 	return at
 }

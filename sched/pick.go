@@ -119,6 +119,9 @@ func (s *Scheduler) endTurn(cpu int, now int64, st State) State {
 // choose finds, and leaves in its queue, the thread that should run on cpu if the
 // one that runs does not. Threads whose group is out of budget are parked.
 func (s *Scheduler) choose(cpu int, now int64) uint16 {
+	if v := s.returning(cpu, now); v != none {
+		return v
+	}
 	h := s.leftmost(levelHost, maskHard, cpu)
 	if h != none && s.cpus[cpu].hostRun < guardLimit {
 		return h
@@ -184,7 +187,7 @@ func (s *Scheduler) stays(cpu int, cur, id uint16, now int64, st State) (stay, a
 		}
 		return c.guarded(now), false
 	case t.level == levelHost && w.level == levelVCPU:
-		return c.hostRun < guardLimit, false
+		return c.hostRun < guardLimit && s.returning(cpu, now) != id, false
 	case t.level == levelHost:
 		return !ended && !w.boosted || t.boosted, false
 	case ended:
@@ -220,6 +223,7 @@ func (s *Scheduler) start(cpu int, id uint16, now int64, fresh bool) (until int6
 		s.settleHome(cpu, id)
 	}
 	t.where, t.cpu = running, uint8(cpu)
+	c.earned = t.level == levelHost && now-t.waits >= patience
 	s.idle &^= bit
 	c.cur = id
 	w := s.weight(t)

@@ -69,13 +69,44 @@ func (s *Scheduler) awaits(t, r *thread, now int64) bool {
 	if !r.spared || t.level != levelHost || t.boosted || now-t.waits >= patience {
 		return false
 	}
-	for m := t.hard & s.online &^ s.idle; m != 0; m &= m - 1 {
+	return s.runsHost(t.hard & s.online &^ s.idle)
+}
+
+// runsHost tells whether a CPU of a set runs a host thread.
+func (s *Scheduler) runsHost(set uint64) bool {
+	for m := set; m != 0; m &= m - 1 {
 		// One with no thread is choosing: settle looks at what it has chosen.
 		if c := s.cpus[lowest(m)].cur; c == none || s.threads[c].level == levelHost {
 			return true
 		}
 	}
 	return false
+}
+
+// returning is the spared vcpu that is back where it ran last, before host threads that have not waited for
+// their patience and may have a CPU that it may not; none if there is no such vcpu. One that may have each CPU that they
+// may, as a PV guest's, had better wait: what they do is mostly for it.
+func (s *Scheduler) returning(cpu int, now int64) uint16 {
+	c := &s.cpus[cpu]
+	bit := uint64(1) << cpu
+	if c.home == none || s.homes&bit == 0 || c.cur != none && c.earned {
+		return none
+	}
+	v := &s.threads[c.home]
+	if !v.spared || v.where != queued || v.level != levelVCPU || v.hard&bit == 0 || s.broke(v, now) {
+		return none
+	}
+	id := c.cur
+	if id == none {
+		if id = s.leftmost(levelHost, maskHard, cpu); id == none || now-s.threads[id].waits >= patience {
+			return none
+		}
+	}
+	t := &s.threads[id]
+	if others := t.hard & s.online &^ v.hard; t.level == levelHost && !t.boosted && (others&s.idle != 0 || s.runsHost(others&^s.idle)) {
+		return c.home
+	}
+	return none
 }
 
 // unspared are those CPUs of a set that run no spared vcpu.
@@ -135,6 +166,9 @@ func (s *Scheduler) enqueue(id uint16, i int, now int64) uint64 {
 		r := &s.threads[c.cur]
 		if s.awaits(t, r, now) {
 			return s.kick(s.unspared(t.hard & s.tickless)) // the one that it awaits looks at the end of a turn
+		}
+		if r.level == levelHost && s.returning(i, now) == id {
+			return kick | s.kick(bit)
 		}
 		v := r.vtime + vtime(max(0, now-c.since), s.weight(r))
 		if r.level == levelVCPU && (t.level == levelHost && !c.guarded(now) ||

@@ -8,7 +8,7 @@
 //     that spins is demoted to the second level until it has blocked for a while
 //     or a period has passed, and however host threads behave, waiting vcpus get
 //     a CPU for guardSlice of every guardLimit. Before they take the CPU of a vcpu
-//     that is spared (Spare) they wait for a moment for one of their own.
+//     that is spared (Spare) they wait for a moment for one of their own, and so they do when it wakes.
 //   - VCPU threads share by the rules of Xen's credit2 (xl.cfg(5), cpu_weight and
 //     cap): each vcpu has the weight of its domain; a domain's vcpus together may
 //     have a cap in percent of one CPU. Where credit2 burns credit, this package
@@ -165,6 +165,7 @@ type cpu struct {
 	sliceEnd int64
 	vtime    int64  // virtual time that vcpus have reached here; only grows
 	home     uint16 // the vcpu that ran here last
+	earned   bool   // cur, a host thread, had waited for its patience
 	hostRun  int64  // how long host threads ran since vcpus had their share
 }
 

@@ -76,6 +76,49 @@ func TestSpare(t *testing.T) {
 			t.Errorf("the host thread waited for %d ns", w)
 		}
 	})
+	for _, tt := range []struct {
+		name    string
+		spared  bool
+		hard    uint64 // the vcpu's
+		first   int64  // how long the first host thread runs
+		waits   int64  // the vcpu
+		second  int64  // and, at most, the second host thread
+		patient bool   // the second has waited for a CPU before
+	}{
+		{"it comes back", true, 2, 400e3, 0, 400e3, false},
+		{"it comes back, and the first goes on", true, 2, 10e6, 0, patience, false},
+		{"it comes back, not spared", false, 2, 400e3, 390e3, 0, false},
+		{"it may have the other CPU", true, 3, 400e3, 190e3, 0, false},
+		{"one has waited for it", true, 2, 300e3, 290e3, 1220e3, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newSim(t, 2)
+			begin := int64(1e6)
+			if tt.patient {
+				begin = 1550e3
+			}
+			m.add(vcpu, VCPU, fixed(begin), fixed(110e3))
+			m.s.SetAffinity(vcpu, tt.hard, tt.hard, 0)
+			m.s.Spare(vcpu, tt.spared)
+			m.add(host, Host, fixed(tt.first), fixed(never)).wakeAt = begin - 100e3
+			wake := begin + 100e3 // on the vcpu's CPU, which sleeps
+			if tt.patient {
+				wake = 330e3 // when another one waits for the first
+				m.threads[host].wakeAt = 300e3
+				m.add(host+10, Host, fixed(10e6), fixed(never)).wakeAt = 310e3
+			}
+			m.add(late, Host, fixed(400e3), fixed(never)).wakeAt = wake
+			m.until(begin - 1)
+			m.threads[vcpu].worst, m.threads[late].worst = 0, 0
+			m.until(begin + 1300e3)
+			if w := m.threads[vcpu].worst; w != tt.waits {
+				t.Errorf("the vcpu waited for %d ns, want %d", w, tt.waits)
+			}
+			if w := m.threads[late].worst; w > tt.second || m.threads[late].ran != 400e3 {
+				t.Errorf("the second host thread waited for %d ns, want at most %d, and ran for %d", w, tt.second, m.threads[late].ran)
+			}
+		})
+	}
 	t.Run("ends", func(t *testing.T) {
 		m := newSim(t, 2)
 		for id := range uint16(3) {

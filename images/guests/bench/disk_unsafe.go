@@ -83,8 +83,13 @@ func transfer(ctx uintptr, fd int, mem []byte, op uint16, block, depth, total, s
 	ptrs := make([]*iocb, 0, depth)
 	events := make([]ioEvent, depth)
 	sent, done := 0, 0
+	offsets := make([]int64, depth)
+	meant := func(k int) iocb {
+		return iocb{data: uint64(k), op: op, fd: uint32(fd), buf: uint64(uintptr(unsafe.Pointer(&mem[k*block]))), bytes: uint64(block), offset: offsets[k]}
+	}
 	send := func(k int) {
-		cbs[k] = iocb{data: uint64(k), op: op, fd: uint32(fd), buf: uint64(uintptr(unsafe.Pointer(&mem[k*block]))), bytes: uint64(block), offset: int64(sent % span)}
+		offsets[k] = int64(sent % span)
+		cbs[k] = meant(k)
 		ptrs = append(ptrs, &cbs[k])
 		sent += block
 	}
@@ -95,7 +100,8 @@ func transfer(ctx uintptr, fd int, mem []byte, op uint16, block, depth, total, s
 		for len(ptrs) > 0 {
 			n, _, e := syscall.RawSyscall(syscall.SYS_IO_SUBMIT, ctx, uintptr(len(ptrs)), uintptr(unsafe.Pointer(&ptrs[0])))
 			if e != 0 {
-				return fmt.Errorf("io_submit: %w", e)
+				k := (uintptr(unsafe.Pointer(ptrs[0])) - uintptr(unsafe.Pointer(&cbs[0]))) / unsafe.Sizeof(cbs[0])
+				return fmt.Errorf("io_submit of context %#x: %w; the request is %+v, and was to be %+v", ctx, e, *ptrs[0], meant(int(k)))
 			}
 			ptrs = ptrs[:copy(ptrs, ptrs[n:])]
 		}

@@ -89,7 +89,7 @@ func (s *Scheduler) runsHost(set uint64) bool {
 func (s *Scheduler) returning(cpu int, now int64) uint16 {
 	c := &s.cpus[cpu]
 	bit := uint64(1) << cpu
-	if c.home == none || s.homes&bit == 0 || c.cur != none && c.earned {
+	if s.homes&bit == 0 || c.cur != none && c.earned {
 		return none
 	}
 	v := &s.threads[c.home]

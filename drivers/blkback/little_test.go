@@ -3,6 +3,7 @@ package blkback_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"nidus/drivers/block"
 	"nidus/drivers/block/ram"
@@ -89,6 +90,49 @@ func TestLittle(t *testing.T) {
 		close(dev.let)
 		if a := g.get(); a != (rsp{9, c.r.op % 6, 0}) {
 			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}
+
+// full is a disk whose device takes its time, and has room for one request.
+type full struct {
+	*ram.Disk
+	room chan *block.Request
+}
+
+func (d *full) Info() block.Info {
+	i := d.Disk.Info()
+	i.Prompt = true
+	return i
+}
+
+func (d *full) Submit(r *block.Request) { d.room <- r }
+
+// TestFull: of small requests that come together the vcpu begins no second one while the first is under way, and waits for no room.
+func TestFull(t *testing.T) {
+	one := req{op: 0, id: 9, segs: []seg{{firstData, 0, 7}}}
+	for i := 0; i < 10 && !t.Failed(); i++ { // in some the queue's goroutine is faster
+		g := newGuest(t, ram.Config{Base: make([]byte, 64<<10)})
+		dev := &full{g.disk, make(chan *block.Request, 1)}
+		g.begin(dev, false)
+		g.connect(0)
+		g.put(one)
+		g.put(one)
+		sent := make(chan struct{})
+		go func() {
+			g.push()
+			close(sent)
+		}()
+		select {
+		case <-sent:
+		case <-time.After(10 * time.Second):
+			t.Error("the vcpu waits for the device")
+		}
+		for range 2 {
+			g.disk.Submit(<-dev.room)
+			if a := g.get(); a != (rsp{9, 0, 0}) {
+				t.Errorf("%+v", a)
+			}
 		}
 	}
 }

@@ -152,7 +152,7 @@ func (q *queue) takeAll(ctx context.Context) error {
 			}
 			continue
 		}
-		large = q.segmentsTo(prod) > maxDirect
+		large = q.disk.Linger > 0 && q.segmentsTo(prod) > maxDirect
 		done := q.answered()
 		// What is unanswered must fit into the ring; cons is never before done.
 		if prod-done > q.size || q.cons-done >= prod-done {
@@ -167,9 +167,6 @@ func (q *queue) takeAll(ctx context.Context) error {
 
 // linger looks for the next request for a while, and tells whether it has come.
 func (q *queue) linger(ctx context.Context) bool {
-	if q.disk.Linger == 0 {
-		return false
-	}
 	const looks = 50 // between two at the clock, which is slow under an emulator
 	for end := time.Now().Add(q.disk.Linger); ctx.Err() == nil && time.Now().Before(end); runtime.Gosched() {
 		for range looks {

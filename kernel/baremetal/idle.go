@@ -79,10 +79,3 @@ func (c *pcpu) stopPolling() {
 		atomic.SwapUint32(&c.polling, 0)
 	}
 }
-
-// polled is what the idle thread comes for when it has found something, or its time is over.
-func polled(c *pcpu) {
-	lock(&klock)
-	overdue(c, Nanotime())
-	unlockAndKick()
-}

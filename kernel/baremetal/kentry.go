@@ -44,8 +44,8 @@ func kentry() {
 }
 
 func interrupt(c *pcpu, v uint64) {
-	if v == vecIdle {
-		polled(c)
+	if v == vecIdle { // the idle thread has found something, or its time is over
+		timeUp(c, Nanotime())
 		return
 	}
 	c.Stats.Interrupts++

@@ -208,6 +208,13 @@ func overdue(c *pcpu, now int64) {
 	}
 }
 
+// timeUp does what c's timer is for, in a kernel entry that another reason had.
+func timeUp(c *pcpu, now int64) {
+	lock(&klock)
+	overdue(c, now)
+	unlockAndKick()
+}
+
 // expire wakes the threads whose deadline has come, and kicks whom KickSoon was called for. Preconditions: klock.
 func expire(c *pcpu, now int64) {
 	if c.nlate > 0 && c.lateAt <= now {
